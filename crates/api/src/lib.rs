@@ -1,0 +1,1 @@
+//! The server HTTP API: publish, broadcast, history, info, batch.

@@ -1,0 +1,1 @@
+//! Window, sessions, subscriptions, recovery, permissions: the product without sockets.

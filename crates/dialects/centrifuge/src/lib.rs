@@ -1,0 +1,1 @@
+//! Centrifuge client protocol v2: a pure codec over neutral commands.

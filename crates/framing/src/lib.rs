@@ -1,0 +1,1 @@
+//! How bytes lie on a socket: pure codecs, no sockets, no clock.

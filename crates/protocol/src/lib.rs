@@ -1,0 +1,1 @@
+//! Dialect-neutral commands, replies and pushes, and the Dialect trait.

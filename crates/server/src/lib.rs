@@ -1,0 +1,1 @@
+//! Composition root: configuration, registries, listener, telemetry, shutdown.

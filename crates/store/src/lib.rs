@@ -1,0 +1,1 @@
+//! The durable log on local disk: segments, index, recovery, retention.

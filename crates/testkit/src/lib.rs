@@ -1,0 +1,1 @@
+//! Harness for tests: nodes, wire clients, real brokers as processes.

@@ -1,0 +1,34 @@
+//! Every bound that is not a setting, in one place. Settings have their bounds beside them in a `config.rs`.
+
+use std::time::Duration;
+
+/// Bytes of a channel name.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 255;
+/// Bytes of an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Tags on one publication.
+pub const TAGS_MAX: usize = 64;
+/// Commands in one client frame; more is a bad request.
+pub const COMMANDS_PER_FRAME_MAX: usize = 1_024;
+/// Connections taken from the listener in one turn of a shard's loop.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Sends of one fan-out between two looks at the sockets and the inbox.
+pub const FANOUT_SLICE: usize = 64;
+/// Publications waiting for a shard; past it the shard reads what it missed from the window.
+pub const SHARD_INBOX_MAX: usize = 16_384;
+/// Bytes of encoded frames that a channel keeps on a shard for subscribers not served yet.
+pub const FANOUT_LOG_BYTES_MAX: usize = 1 << 20;
+/// Bytes handed to a socket in one catch-up write.
+pub const CATCH_UP_BYTES: usize = 64 << 10;
+/// Bytes of an HTTP request head.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Headers in an HTTP request head.
+pub const REQUEST_HEADERS_MAX: usize = 64;
+/// Listen backlog: 128, the usual default, overflows at a burst of 256 connects.
+pub const LISTEN_BACKLOG: i32 = 4_096;
+/// Commands of one connection that wait for a broker at the same time.
+pub const PENDING_PER_CONNECTION_MAX: usize = 64;
+/// A wait of a client command ends with error 100 after this: the SDKs drop the connection after 5 s.
+pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(3);
+/// Bytes of a close reason (RFC 6455 section 5.5: a control frame has 125, two are the code).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;

@@ -1,0 +1,1 @@
+//! Tests across crates: the suites are in the `tests/` folder beside this file.
