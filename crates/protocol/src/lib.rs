@@ -1,1 +1,12 @@
-//! Dialect-neutral commands, replies and pushes, and the Dialect trait.
+//! What clients can say and hear, independent of how it is spelled.
+//!
+//! A [`Dialect`] is a pure codec between bytes of one message and these values. Sessions know only these values; how a
+//! message lies on a socket is a framing's business.
+
+mod command;
+mod dialect;
+mod reply;
+
+pub use command::{Command, Connect, History, Method, Since, Subscribe};
+pub use dialect::{DecodeError, Dialect};
+pub use reply::{ConnectResult, HistoryResult, Push, Reply, SubscribeResult};

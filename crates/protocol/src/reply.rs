@@ -1,0 +1,96 @@
+//! Server to client.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_types::codes::{ErrorCode, Unsubscribe};
+use tidegate_types::{ClientId, Publication, StreamPosition};
+
+/// The answer to one command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// It failed; the connection goes on.
+    Error(ErrorCode),
+    /// The session is open.
+    Connect(Box<ConnectResult>),
+    /// The subscription is on.
+    Subscribe(Box<SubscribeResult>),
+    /// The subscription is off.
+    Unsubscribe,
+    /// The publication is in the log.
+    Publish,
+    /// Kept publications.
+    History(Box<HistoryResult>),
+    /// The connection token was taken. `ttl_seconds` until the next one is due; `None` = never.
+    Refresh {
+        /// The session.
+        client: ClientId,
+        /// Seconds until the next token is due; `None` = never.
+        ttl_seconds: Option<u32>,
+    },
+    /// The subscription token was taken.
+    SubRefresh {
+        /// Seconds until the next token is due; `None` = never.
+        ttl_seconds: Option<u32>,
+    },
+}
+
+/// An open session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConnectResult {
+    /// The session's public id.
+    pub client: ClientId,
+    /// Version of the server; not empty.
+    pub version: &'static str,
+    /// Seconds until the connection token is due for refresh; `None` = never.
+    pub ttl_seconds: Option<u32>,
+    /// Data for the client; empty = none.
+    pub data: Bytes,
+    /// Seconds between pings of the server; 0 = none.
+    pub ping_seconds: u32,
+    /// Whether pings must be answered.
+    pub pong: bool,
+}
+
+/// A running subscription.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SubscribeResult {
+    /// Whether the client can recover this subscription later.
+    pub recoverable: bool,
+    /// Whether positions are given at all.
+    pub positioned: bool,
+    /// Where the client stands: the stream's top for a new subscription, **its own offset** for a recovered one (it
+    /// advances by the publications), the top for a failed recovery. `None` without positions.
+    pub position: Option<StreamPosition>,
+    /// What was missed, oldest first.
+    pub publications: Vec<Arc<Publication>>,
+    /// All that was missed is in `publications`.
+    pub recovered: bool,
+    /// The client had asked to recover.
+    pub was_recovering: bool,
+    /// Seconds until the subscription token is due for refresh; `None` = never.
+    pub ttl_seconds: Option<u32>,
+    /// Data for the subscriber; empty = none.
+    pub data: Bytes,
+}
+
+/// Kept publications and where the stream stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryResult {
+    /// In the order asked for.
+    pub publications: Vec<Arc<Publication>>,
+    /// The top of the stream.
+    pub top: StreamPosition,
+}
+
+/// What the server says unasked, apart from publications (see [`crate::Dialect::encode_publication`]).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Push<'a> {
+    /// The server ended a subscription.
+    Unsubscribed {
+        /// The channel.
+        channel: &'a str,
+        /// Why.
+        code: Unsubscribe,
+    },
+}
