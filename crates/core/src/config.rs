@@ -1,0 +1,195 @@
+//! The checked form of the settings that the core acts on. How they are spelled in a file is the server's business.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What happens to a subscription whose socket does not keep up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnLag {
+    /// It reads on from its cursor, however late; what the log no longer has is told as error 2500.
+    #[default]
+    Deliver,
+    /// The connection is closed with 3008 (slow), and recovers elsewhere.
+    Disconnect,
+}
+
+/// Which payloads a namespace takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DataFormat {
+    /// Anything; what is not JSON reaches JSON clients as a string.
+    #[default]
+    Any,
+    /// Valid JSON only; a publish of something else is a bad request, a foreign record is counted and left out.
+    Json,
+}
+
+/// Settings of a namespace. The default is closed: nobody may do anything, nothing is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NamespaceOptions {
+    /// The log that carries it; `None` = the broker's default log.
+    pub log: Option<Arc<str>>,
+    /// Nothing may be published through Tidegate: read permissions on the log are enough.
+    pub read_only: bool,
+    /// Newest publications of a channel that history and recovery may return; 0 = no history.
+    pub history_size: u32,
+    /// Age up to which they may; zero = no history.
+    pub history_ttl: Duration,
+    /// Every subscription is recoverable.
+    pub force_recovery: bool,
+    /// Clients may ask for recovery.
+    pub allow_recovery: bool,
+    /// Every subscription gets positions.
+    pub force_positioning: bool,
+    /// Clients may ask for positions.
+    pub allow_positioning: bool,
+    /// Any client may subscribe.
+    pub allow_subscribe_for_client: bool,
+    /// Clients without a user may, where clients may.
+    pub allow_subscribe_for_anonymous: bool,
+    /// Any client may publish.
+    pub allow_publish_for_client: bool,
+    /// Clients that are subscribed may publish.
+    pub allow_publish_for_subscriber: bool,
+    /// Clients without a user may, where clients or subscribers may.
+    pub allow_publish_for_anonymous: bool,
+    /// Any client may read history.
+    pub allow_history_for_client: bool,
+    /// Clients that are subscribed may read history.
+    pub allow_history_for_subscriber: bool,
+    /// Clients without a user may, where clients or subscribers may.
+    pub allow_history_for_anonymous: bool,
+    /// What happens to slow readers.
+    pub on_lag: OnLag,
+    /// Which payloads are taken.
+    pub data_format: DataFormat,
+}
+
+impl NamespaceOptions {
+    /// Whether anything of a channel's past may be returned.
+    pub fn has_history(&self) -> bool {
+        self.history_size > 0 && !self.history_ttl.is_zero()
+    }
+}
+
+/// Settings that concern every client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientOptions {
+    /// Connect without a token is allowed; the user is then empty.
+    pub allow_anonymous: bool,
+    /// `Origin` patterns that may connect, `*` matches anything; empty = only the server's own host.
+    pub allowed_origins: Vec<String>,
+    /// Between two pings of the server.
+    pub ping_interval: Duration,
+    /// A ping not answered within this closes the connection with 3012. Shorter than `ping_interval`.
+    pub pong_timeout: Duration,
+    /// A connection that has not said connect within this is closed with 3502. Also bounds the handshake.
+    pub stale_close_delay: Duration,
+    /// How long an expired token is borne before 3005 or 2501.
+    pub expired_close_delay: Duration,
+    /// Subscriptions per connection.
+    pub channel_limit: usize,
+    /// Bytes of one client message; more closes with 1009.
+    pub message_bytes_max: usize,
+    /// Publications in one history answer.
+    pub history_publications_max: usize,
+    /// Publications that one recovery may bring; more is `recovered: false`.
+    pub recovery_publications_max: usize,
+    /// Bytes that one recovery may bring.
+    pub recovery_bytes_max: usize,
+    /// Records of a shared log that one recovery or history read may look at.
+    pub recovery_scan_records_max: usize,
+    /// A socket that takes no byte for this long is closed.
+    pub write_stall_max: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            allow_anonymous: false,
+            allowed_origins: Vec::new(),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(8),
+            stale_close_delay: Duration::from_secs(10),
+            expired_close_delay: Duration::from_secs(25),
+            channel_limit: 128,
+            message_bytes_max: 64 << 10,
+            history_publications_max: 300,
+            recovery_publications_max: 300,
+            recovery_bytes_max: 1 << 20,
+            recovery_scan_records_max: 200_000,
+            write_stall_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How tokens are verified. Secrets never show in `Debug`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct TokenOptions {
+    /// HMAC secret (HS256) of connection and subscription tokens; `None` = tokens are refused.
+    pub hmac_secret: Option<Vec<u8>>,
+    /// The secret before the last rotation, still accepted.
+    pub previous_hmac_secret: Option<Vec<u8>>,
+    /// Required `aud`; `None` = any.
+    pub audience: Option<String>,
+    /// Required `iss`; `None` = any.
+    pub issuer: Option<String>,
+    /// Clock difference that is borne.
+    pub leeway: Duration,
+}
+
+impl fmt::Debug for TokenOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |s: &Option<Vec<u8>>| s.as_ref().map(|_| "***");
+        f.debug_struct("TokenOptions")
+            .field("hmac_secret", &shown(&self.hmac_secret))
+            .field("previous_hmac_secret", &shown(&self.previous_hmac_secret))
+            .field("audience", &self.audience)
+            .field("issuer", &self.issuer)
+            .field("leeway", &self.leeway)
+            .finish()
+    }
+}
+
+/// Bounds of this node's replica of the recent log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WindowOptions {
+    /// Bytes of payloads on this node, shared by all partitions.
+    pub payload_bytes_max: usize,
+    /// Keys with their last offsets on this node, shared by all partitions: far deeper than the payloads.
+    pub index_keys_max: usize,
+    /// An idempotency key counts as seen when it occurs among this many preceding offsets of its partition.
+    pub dedup_offsets: u64,
+    /// How long a partition is still tailed when its last subscriber left.
+    pub linger: Duration,
+}
+
+impl Default for WindowOptions {
+    fn default() -> Self {
+        Self {
+            payload_bytes_max: 256 << 20,
+            index_keys_max: 4_000_000,
+            dedup_offsets: 50_000,
+            linger: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Everything that the core needs to know.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CoreOptions {
+    /// Name of this node in answers and logs.
+    pub node_name: String,
+    /// Version text in answers.
+    pub version: &'static str,
+    /// Settings of clients.
+    pub client: ClientOptions,
+    /// Settings of tokens.
+    pub token: TokenOptions,
+    /// Bounds of the window.
+    pub window: WindowOptions,
+    /// Settings of channels without a namespace; `None` = such channels are unknown.
+    pub default_namespace: Option<NamespaceOptions>,
+    /// Settings of each namespace by name.
+    pub namespaces: Vec<(String, NamespaceOptions)>,
+}
