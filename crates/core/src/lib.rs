@@ -1,5 +1,39 @@
 //! Windows, sessions, subscriptions, recovery and permissions: the product without sockets.
 //!
 //! Names no broker, no transport and no dialect. Sessions are state machines without clock or I/O.
+//!
+//! - [`Hub`]: the node's door to its logs: publish, subscribe, recover, history.
+//! - [`Inbox`]: what a shard is told.
+//! - [`Session`]: what a connection may do, and when it must refresh.
+//! - [`config`]: the settings of all this. [`metrics`]: what it counts.
 
 pub mod config;
+pub mod metrics;
+pub mod payload;
+
+mod auth;
+mod cell;
+mod clock;
+mod error;
+mod history;
+mod hub;
+mod inbox;
+mod judge;
+mod namespace;
+mod publish;
+mod reader;
+mod recover;
+mod session;
+mod start;
+mod window;
+
+pub use auth::{ConnectionClaims, SubscriptionClaims, TokenError, Verifier};
+pub use clock::Clock;
+pub use error::HubError;
+pub use hub::{CellId, Channel, Hub, NodeInfo, PartitionStatus};
+pub use inbox::{Delivery, Drained, Inbox, ShardEvent, Ticket};
+pub use namespace::{LogBinding, Namespace, Namespaces};
+pub use publish::PublishOptions;
+pub use recover::ReplyTo;
+pub use session::{Grant, Policy, Refusal, Session};
+pub use start::{ReadAfter, Start};

@@ -1,0 +1,228 @@
+//! One partition on this node: its window, its tail, and the lock that both share.
+//!
+//! Appending to the window and choosing the shards happen under [`Cell::lock`]; so does registering a listener together
+//! with reading the position. That is why nothing falls between a snapshot and the live stream. Lock order: a broker's
+//! own lock, then this, then an inbox. The log is never called under this lock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidegate_broker::{Refused, TailHandle, TailLoss, TailSink, Tailed};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::config::DataFormat;
+use crate::hub::CellId;
+use crate::inbox::{Delivery, Inbox, ShardEvent};
+use crate::judge::Verdict;
+use crate::metrics::NodeMetrics;
+use crate::namespace::Namespaces;
+use crate::payload;
+use crate::window::Window;
+
+/// Where the tail of a partition is.
+#[derive(Debug)]
+pub(crate) enum Tail {
+    /// Nobody needs it.
+    Cold,
+    /// Being started.
+    Starting,
+    /// Running. Subscriptions are served once the window has read up to `warm_at`.
+    Running {
+        warm_at: u64,
+        #[expect(dead_code, reason = "dropping it stops the tail")]
+        handle: TailHandle,
+    },
+}
+
+/// Verdicts kept per partition for publishers that have not learned their offset yet.
+const VERDICTS_MAX: usize = 4_096;
+
+/// What the lock of a cell guards.
+#[derive(Debug)]
+pub(crate) struct CellState {
+    pub(crate) window: Window,
+    pub(crate) tail: Tail,
+    /// Publishes that wait for the verdict on their record.
+    waiters: BTreeMap<u64, oneshot::Sender<Verdict>>,
+    /// Verdicts on the newest records that had a key or a version, by log offset: the window may pass a record before
+    /// its publisher has learned the offset.
+    recent: VecDeque<(u64, Verdict)>,
+    /// When the last listener left (monotonic us); `None` while there are some.
+    pub(crate) idle_since_us: Option<u64>,
+}
+
+impl CellState {
+    /// Whether subscriptions can be served.
+    pub(crate) fn is_warm(&self) -> bool {
+        matches!(self.tail, Tail::Running { warm_at, .. } if self.window.next() >= warm_at)
+    }
+}
+
+/// What every cell of a node shares.
+#[derive(Debug)]
+pub(crate) struct CellContext {
+    pub(crate) shards: Box<[Arc<Inbox>]>,
+    pub(crate) metrics: Arc<NodeMetrics>,
+    pub(crate) clock: Clock,
+    pub(crate) losses: mpsc::Sender<usize>,
+    pub(crate) dedup_offsets: u64,
+}
+
+/// See the module docs.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) id: CellId,
+    /// Index of its log in the hub.
+    log: usize,
+    /// Its log's name and its number, for log lines.
+    name: String,
+    context: Arc<CellContext>,
+    state: Mutex<CellState>,
+    /// The log's end as last asked for; 0 = never.
+    pub(crate) known_end: AtomicU64,
+    /// Wakes who waits for the window to move.
+    pub(crate) progressed: Notify,
+    /// Where a namespace on this log takes JSON only.
+    formats: Option<Arc<Namespaces>>,
+}
+
+impl Cell {
+    pub(crate) fn new(
+        id: CellId,
+        log: usize,
+        name: String,
+        window: Window,
+        context: Arc<CellContext>,
+        formats: Option<Arc<Namespaces>>,
+    ) -> Self {
+        let state = CellState { window, tail: Tail::Cold, waiters: BTreeMap::new(), recent: VecDeque::new(), idle_since_us: None };
+        let (state, progressed) = (Mutex::new(state), Notify::new());
+        Self { id, log, name, context, state, known_end: AtomicU64::new(0), progressed, formats }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, CellState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The verdict on the record at `log_offset`, now or when the window gets there.
+    pub(crate) fn verdict(&self, log_offset: u64) -> oneshot::Receiver<Verdict> {
+        let (tx, rx) = oneshot::channel();
+        let mut state = self.lock();
+        match state.recent.binary_search_by_key(&log_offset, |(at, _)| *at) {
+            Ok(at) => {
+                let _ = tx.send(state.recent[at].1);
+            }
+            Err(_) => {
+                state.waiters.insert(log_offset, tx);
+            }
+        }
+        rx
+    }
+
+    /// Forgets a waiter that gave up.
+    pub(crate) fn give_up_verdict(&self, log_offset: u64) {
+        self.lock().waiters.remove(&log_offset);
+    }
+
+    /// Tells every shard that this partition's subscriptions have no sound position any more.
+    pub(crate) fn invalidate(&self) {
+        for shard in &self.context.shards {
+            shard.send(ShardEvent::Invalidated { cell: self.id });
+        }
+    }
+
+    /// Whether the record's namespace takes JSON only and this is none.
+    fn refuses(&self, record: &Tailed) -> bool {
+        let Some(namespaces) = &self.formats else { return false };
+        let json_only = || {
+            namespaces.of_key(self.log, &record.key).is_some_and(|n| n.options.data_format == DataFormat::Json)
+        };
+        record.payload.as_ref().is_some_and(|p| json_only() && !payload::is_json(p))
+    }
+
+    fn take(&self, state: &mut CellState, record: Tailed, entered_us: u64) {
+        let metrics = &self.context.metrics;
+        let log_offset = record.log_offset;
+        if self.refuses(&record) {
+            metrics.undecodable.add(1);
+            state.window.set_next(log_offset + 1);
+            return;
+        }
+        let judged = record.meta.as_ref().is_some_and(|m| m.idempotency_key.is_some() || m.version.is_some());
+        let applied = state.window.apply(record);
+        match applied.verdict {
+            Verdict::Accepted => {}
+            Verdict::Duplicate { .. } => metrics.duplicates.add(1),
+            Verdict::OldVersion => metrics.old_versions.add(1),
+        }
+        if let Some((publication, listeners)) = applied.publication {
+            for l in listeners {
+                let publication = publication.clone();
+                let delivery = Delivery { slot: l.slot, registration: l.registration, entered_us, publication };
+                self.context.shards[usize::from(l.shard)].deliver(delivery);
+            }
+        }
+        let verdict = applied.verdict;
+        if judged {
+            if state.recent.len() == VERDICTS_MAX {
+                state.recent.pop_front();
+            }
+            state.recent.push_back((log_offset, verdict));
+            if let Some(waiter) = state.waiters.remove(&log_offset) {
+                // Who published may have given up; the record stands all the same.
+                let _ = waiter.send(verdict);
+            }
+        }
+    }
+}
+
+impl TailSink for Cell {
+    fn records(&self, batch: &mut Vec<Tailed>, next: u64) {
+        let entered_us = self.context.clock.monotonic_us();
+        self.context.metrics.records.add(batch.len() as u64);
+        let mut state = self.lock();
+        for record in batch.drain(..) {
+            self.take(&mut state, record, entered_us);
+        }
+        state.window.set_next(next);
+        drop(state);
+        self.progressed.notify_waiters();
+    }
+
+    fn lost(&self, loss: TailLoss) {
+        match loss {
+            TailLoss::NewEpoch { epoch, why } => {
+                tracing::error!(partition = %self.name, %epoch, "positions are void, subscribers start anew: {why}");
+                // A full queue already holds this log: one entry re-opens it whole.
+                let _ = self.context.losses.try_send(self.log);
+            }
+            TailLoss::Truncated { start } => {
+                tracing::warn!(partition = %self.name, start, "records vanished before they were read: retention is shorter than the outage");
+                let mut state = self.lock();
+                state.window.restart(start, self.context.dedup_offsets);
+                drop(state);
+                self.invalidate();
+            }
+        }
+    }
+
+    fn refused(&self, _log_offset: u64, why: Refused) {
+        match why {
+            Refused::Misplaced => self.context.metrics.misplaced.add(1),
+            _ => self.context.metrics.undecodable.add(1),
+        }
+    }
+}
+
+impl Cell {
+    /// Tells the end that the log named.
+    pub(crate) fn set_known_end(&self, end: u64) {
+        self.known_end.store(end, Relaxed);
+    }
+}

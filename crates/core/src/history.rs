@@ -1,0 +1,131 @@
+//! Reading kept publications.
+
+use std::sync::Arc;
+
+use tidegate_protocol::{History, HistoryResult};
+use tidegate_types::limits::COMMAND_WAIT_MAX;
+use tidegate_types::{ChannelName, Offset, Publication, StreamPosition};
+
+use crate::error::HubError;
+use crate::hub::{Channel, Hub};
+use crate::reader::{LogRead, Span};
+use crate::start::ReadLimits;
+use crate::window::Numbering;
+
+impl Hub {
+    /// Kept publications of a channel and where it stands.
+    ///
+    /// # Errors
+    /// [`HubError::NotAvailable`] without history; [`HubError::Unrecoverable`] for a position of another epoch, or when
+    /// the log cannot be searched far enough within the bounds: never a silently shorter list.
+    pub async fn history(&self, query: &History) -> Result<HistoryResult, HubError> {
+        let name = ChannelName::parse(&query.channel)?;
+        let channel = self.channel(&name)?;
+        if !channel.namespace.options.has_history() {
+            let text = format!("channel {name:?}: its namespace keeps no history, set history_size and history_ttl");
+            return Err(HubError::NotAvailable(text.into()));
+        }
+        self.check_since(&channel, query)?;
+        tokio::time::timeout(COMMAND_WAIT_MAX, self.history_of(&channel, query)).await.map_err(|_| HubError::Timeout)?
+    }
+
+    fn check_since(&self, channel: &Channel, query: &History) -> Result<(), HubError> {
+        let Some(since) = &query.since else { return Ok(()) };
+        if !since.epoch.is_empty() && since.epoch != channel.log.epoch.as_str() {
+            return Err(HubError::Unrecoverable("since.epoch is not the stream's epoch".into()));
+        }
+        if query.reverse && since.offset == 0 {
+            return Err(HubError::BadRequest("reverse needs a since.offset above 0: nothing comes before the beginning".into()));
+        }
+        Ok(())
+    }
+
+    async fn history_of(&self, channel: &Channel, query: &History) -> Result<HistoryResult, HubError> {
+        self.warm_idle(channel).await;
+        let (top, mut publications) = if query.limit == 0 {
+            (self.top_of(channel), Vec::new())
+        } else {
+            self.visible(channel).await?
+        };
+        if let Some(since) = &query.since {
+            let keep = |p: &Arc<Publication>| {
+                if query.reverse { p.offset.0 < since.offset } else { p.offset.0 > since.offset }
+            };
+            publications.retain(keep);
+        }
+        if query.reverse {
+            publications.reverse();
+        }
+        let asked = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        publications.truncate(asked.min(self.options.client.history_publications_max));
+        Ok(HistoryResult { publications, top: StreamPosition { offset: top, epoch: channel.log.epoch.clone() } })
+    }
+
+    fn top_of(&self, channel: &Channel) -> Offset {
+        let broker_top = self.broker_top(channel);
+        channel.cell.lock().window.top(&channel.key, broker_top)
+    }
+
+    /// Warms the partition up for a reader that is no subscriber: the tail lingers and stops by itself.
+    async fn warm_idle(&self, channel: &Channel) {
+        {
+            let mut state = channel.cell.lock();
+            if state.window.listeners() == 0 {
+                state.idle_since_us = Some(self.clock().monotonic_us());
+            }
+        }
+        self.warm(&channel.log, &channel.cell).await;
+    }
+
+    /// Everything of the channel that its namespace shows, oldest first, and its top.
+    async fn visible(&self, channel: &Channel) -> Result<(Offset, Vec<Arc<Publication>>), HubError> {
+        let hidden = self.hidden(channel);
+        let broker_top = self.broker_top(channel);
+        let (top, floor, mut publications) = {
+            let state = channel.cell.lock();
+            let window = &state.window;
+            let held: Vec<_> = window.held_after(&channel.key, Offset::ZERO).cloned().collect();
+            (window.top(&channel.key, broker_top), window.floor(&channel.key, broker_top), held)
+        };
+        let complete = floor == Offset::ZERO || publications.len() >= hidden.size;
+        if !complete {
+            let mut older = self.older(channel, floor, hidden.size).await?;
+            older.append(&mut publications);
+            publications = older;
+        }
+        publications.retain(|p| p.time_ms >= hidden.oldest_ms);
+        let surplus = publications.len().saturating_sub(hidden.size);
+        publications.drain(..surplus);
+        Ok((top, publications))
+    }
+
+    /// What the log has of the channel up to `until`, at least the newest `size`.
+    async fn older(&self, channel: &Channel, until: Offset, size: usize) -> Result<Vec<Arc<Publication>>, HubError> {
+        let reach = match self.numbering() {
+            Numbering::Channel => size as u64,
+            Numbering::Log => self.options.client.recovery_scan_records_max as u64,
+        };
+        let after = Offset(until.0.saturating_sub(reach));
+        let limits = ReadLimits { count_max: usize::MAX, bytes_max: HISTORY_READ_BYTES_MAX };
+        let span = Span { after, until, limits, partial: false, from_oldest: true };
+        match self.read_log(channel, span).await? {
+            LogRead::Publications(read) if self.reached(channel, after, read.len(), size).await? => Ok(read),
+            LogRead::Publications(_) | LogRead::TooMuch => Err(HubError::Unrecoverable(
+                "the log would have to be searched further back than client.recovery_scan_records_max allows".into(),
+            )),
+            LogRead::Gone => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether a read back to `after` found all there is to find.
+    async fn reached(&self, channel: &Channel, after: Offset, found: usize, size: usize) -> Result<bool, HubError> {
+        if self.numbering() == Numbering::Channel || found >= size || after == Offset::ZERO {
+            return Ok(true);
+        }
+        let bounds = channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?;
+        Ok(after.0 <= bounds.start)
+    }
+}
+
+/// Bytes that one history answer may gather from the log.
+const HISTORY_READ_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,447 @@
+//! The node's door to its logs.
+//!
+//! A hub owns one [`Cell`] per partition of every log that a namespace is bound to, starts and stops their tails as
+//! interest comes and goes, and answers: publish, subscribe with recovery, read on from a cursor, history. What can be
+//! answered from the window is answered at once, on the caller's thread; everything else runs on the tokio side and
+//! comes back through the shard's [`Inbox`].
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tidegate_broker::{Broker, BrokerError, Health, Key, Log, LogSpec, Partition, TailSink};
+use tidegate_types::{ChannelName, Epoch};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::cell::{Cell, CellContext, Tail};
+use crate::clock::Clock;
+use crate::config::CoreOptions;
+use crate::error::HubError;
+use crate::inbox::Inbox;
+use crate::metrics::{NodeMetrics, ShardMetrics};
+use crate::namespace::{Namespace, Namespaces};
+use crate::window::{Bounds, Listener, Numbering, Window};
+
+/// Names a partition of a log for as long as its epoch lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CellId(u32);
+
+/// One epoch of a log.
+#[derive(Debug)]
+pub(crate) struct OpenLog {
+    pub(crate) log: LogRef,
+    pub(crate) epoch: Epoch,
+    pub(crate) compacted: bool,
+    pub(crate) cells: Box<[Arc<Cell>]>,
+}
+
+/// A log that can be printed.
+#[derive(Clone)]
+pub(crate) struct LogRef(pub(crate) Arc<dyn Log>);
+
+impl std::fmt::Debug for LogRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+impl std::ops::Deref for LogRef {
+    type Target = dyn Log;
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+/// A channel as a shard holds it: name, settings, key and partition, looked up once.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) key: Key,
+    pub(crate) log: Arc<OpenLog>,
+    pub(crate) cell: Arc<Cell>,
+}
+
+impl Channel {
+    /// Its settings.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Its partition.
+    pub fn cell(&self) -> CellId {
+        self.cell.id
+    }
+
+    /// The epoch of its positions.
+    pub fn epoch(&self) -> &Epoch {
+        &self.log.epoch
+    }
+}
+
+/// A partition for a metric or a person.
+#[derive(Clone, Debug)]
+pub struct PartitionStatus {
+    /// `log/partition`.
+    pub name: String,
+    /// Log offset up to which this node has read.
+    pub next: u64,
+    /// The log's end as last asked for, at most some seconds ago.
+    pub end: u64,
+    /// Whether it is tailed and warm.
+    pub warm: bool,
+    /// Bytes that the window holds.
+    pub held_bytes: usize,
+    /// Channels of shards that listen.
+    pub listeners: usize,
+}
+
+/// This node for a person or another program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeInfo {
+    /// Differs in every life of the process.
+    pub uid: String,
+    /// The configured name.
+    pub name: String,
+    /// Version text.
+    pub version: &'static str,
+    /// Open sessions.
+    pub num_clients: u64,
+    /// Users among them; sessions without a user count as one.
+    pub num_users: u64,
+    /// Subscriptions.
+    pub num_subs: u64,
+    /// Channels with a subscription, counted once per shard.
+    pub num_channels: u64,
+    /// Seconds since start.
+    pub uptime_seconds: u64,
+}
+
+/// See the module docs.
+#[derive(Debug)]
+pub struct Hub {
+    pub(crate) options: CoreOptions,
+    namespaces: Arc<Namespaces>,
+    broker: BrokerRef,
+    pub(crate) numbering: Numbering,
+    logs: Box<[ArcSwapOption<OpenLog>]>,
+    context: Arc<CellContext>,
+    shard_metrics: Box<[Arc<ShardMetrics>]>,
+    pub(crate) runtime: Handle,
+    node_bytes: Arc<AtomicUsize>,
+    next_cell: AtomicU32,
+    uid: String,
+    /// Bounds the reads of the log that run at the same time.
+    pub(crate) log_reads: Semaphore,
+}
+
+struct BrokerRef(Arc<dyn Broker>);
+
+impl std::fmt::Debug for BrokerRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+/// Reads of the log at the same time: recoveries, slow readers and history share them.
+const LOG_READS_MAX: usize = 8;
+
+/// Between two looks of the hub's housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+
+impl Hub {
+    /// A hub over `broker`, whose shards are told through `shards`. Starts the housekeeping on `runtime`; it ends when
+    /// the hub is dropped. Call [`Hub::open`] before serving.
+    pub fn new(
+        options: CoreOptions,
+        broker: Arc<dyn Broker>,
+        default_log: &Arc<str>,
+        shards: Vec<(Arc<Inbox>, Arc<ShardMetrics>)>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        let namespaces = Arc::new(Namespaces::new(&options, default_log));
+        let (inboxes, shard_metrics): (Vec<_>, Vec<_>) = shards.into_iter().unzip();
+        let (losses, lost) = mpsc::channel(namespaces.logs().len().max(1));
+        let context = Arc::new(CellContext {
+            shards: inboxes.into(),
+            metrics: Arc::default(),
+            clock: Clock::default(),
+            losses,
+            dedup_offsets: options.window.dedup_offsets,
+        });
+        let numbering = if broker.capabilities().channel_offsets { Numbering::Channel } else { Numbering::Log };
+        let hub = Arc::new(Self {
+            logs: namespaces.logs().iter().map(|_| ArcSwapOption::empty()).collect(),
+            options,
+            namespaces,
+            broker: BrokerRef(broker),
+            numbering,
+            context,
+            shard_metrics: shard_metrics.into(),
+            runtime,
+            node_bytes: Arc::default(),
+            next_cell: AtomicU32::new(0),
+            uid: random_id().to_string(),
+            log_reads: Semaphore::new(LOG_READS_MAX),
+        });
+        hub.runtime.spawn(housekeeping(Arc::downgrade(&hub), lost));
+        hub
+    }
+
+    /// Opens every log that a namespace needs. May be called again after an error; what is open stays open.
+    ///
+    /// # Errors
+    /// The first error of the broker; its text says what to do.
+    pub async fn open(&self) -> Result<(), BrokerError> {
+        for (index, binding) in self.namespaces.logs().iter().enumerate() {
+            if self.logs[index].load().is_none() {
+                let spec = LogSpec { name: binding.name.clone(), read_only: binding.read_only };
+                let log = self.broker.0.open(&spec).await?;
+                self.logs[index].store(Some(Arc::new(self.open_log(index, log))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every log was opened once.
+    pub fn is_open(&self) -> bool {
+        self.logs.iter().all(|log| log.load().is_some())
+    }
+
+    fn open_log(&self, index: usize, log: Arc<dyn Log>) -> OpenLog {
+        let info = log.info();
+        let name = &self.namespaces.logs()[index].name;
+        let formats = self.namespaces.any_json_only(index).then(|| self.namespaces.clone());
+        let bounds = Bounds {
+            dedup_offsets: self.options.window.dedup_offsets,
+            index_max: self.options.window.index_keys_max / info.partitions.max(1) as usize,
+            node_bytes: self.node_bytes.clone(),
+            node_bytes_max: self.options.window.payload_bytes_max,
+        };
+        let cell = |partition: u32| {
+            let id = CellId(self.next_cell.fetch_add(1, Relaxed));
+            let window = Window::new(self.numbering, &bounds);
+            let name = format!("{name}/{partition}");
+            Arc::new(Cell::new(id, index, name, window, self.context.clone(), formats.clone()))
+        };
+        let cells = (0..info.partitions).map(cell).collect();
+        OpenLog { log: LogRef(log), epoch: info.epoch, compacted: info.compacted, cells }
+    }
+
+    /// Starts a log anew after its numbering changed: new cells, and every subscription on the old ones ends.
+    fn reopen(&self, index: usize) {
+        let Some(old) = self.logs[index].load_full() else { return };
+        if old.log.info().epoch == old.epoch {
+            return;
+        }
+        self.logs[index].store(Some(Arc::new(self.open_log(index, old.log.0.clone()))));
+        for cell in &old.cells {
+            cell.lock().tail = Tail::Cold;
+            cell.invalidate();
+        }
+    }
+
+    /// Looks a channel up.
+    ///
+    /// # Errors
+    /// [`HubError::UnknownChannel`]; a retryable error while its log was never reached.
+    pub fn channel(&self, name: &ChannelName) -> Result<Channel, HubError> {
+        let namespace = self.namespaces.resolve(name).ok_or_else(|| HubError::UnknownChannel(name.clone()))?;
+        let log = self.logs[namespace.log].load_full().ok_or_else(|| {
+            BrokerError::Unavailable("the log was not reached since this node started, retry".into())
+        })?;
+        let key = namespace.key(name);
+        let Partition(partition) = log.log.partition_of(&key);
+        let cell = log.cells.get(partition as usize).cloned().ok_or_else(|| {
+            BrokerError::Unavailable("the log is being re-partitioned, retry".into())
+        })?;
+        Ok(Channel { namespace: namespace.clone(), key, log, cell })
+    }
+
+    /// The settings of a channel's namespace; `None` when it is not configured.
+    pub fn namespace(&self, name: &ChannelName) -> Option<&Arc<Namespace>> {
+        self.namespaces.resolve(name)
+    }
+
+    /// Registers a shard's channel: from here on its inbox gets every publication. Do it before [`Hub::subscribe`].
+    pub fn listen(&self, channel: &Channel, shard: u16, slot: u32, registration: u32) {
+        let mut state = channel.cell.lock();
+        state.idle_since_us = None;
+        state.window.listen(&channel.key, Listener { shard, slot, registration });
+    }
+
+    /// Ends what [`Hub::listen`] began.
+    pub fn unlisten(&self, channel: &Channel, shard: u16, slot: u32, registration: u32) {
+        let mut state = channel.cell.lock();
+        state.window.unlisten(&channel.key, Listener { shard, slot, registration });
+        if state.window.listeners() == 0 {
+            state.idle_since_us = Some(self.clock().monotonic_us());
+        }
+    }
+
+    /// The node's clocks.
+    pub fn clock(&self) -> Clock {
+        self.context.clock
+    }
+
+    /// What the node counts.
+    pub fn metrics(&self) -> &Arc<NodeMetrics> {
+        &self.context.metrics
+    }
+
+    /// What the shards count.
+    pub fn shard_metrics(&self) -> &[Arc<ShardMetrics>] {
+        &self.shard_metrics
+    }
+
+    /// How the broker is.
+    pub fn broker_health(&self) -> Health {
+        self.broker.0.health()
+    }
+
+    /// Every partition that was opened.
+    pub fn partitions(&self) -> Vec<PartitionStatus> {
+        let open = self.logs.iter().filter_map(|log| log.load_full());
+        open.flat_map(|log| log.cells.iter().map(|cell| status(cell)).collect::<Vec<_>>()).collect()
+    }
+
+    /// This node for a person.
+    pub fn info(&self) -> NodeInfo {
+        let sum = |read: fn(&ShardMetrics) -> i64| {
+            self.shard_metrics.iter().map(|m| u64::try_from(read(m)).unwrap_or(0)).sum::<u64>()
+        };
+        let num_clients = sum(|m| m.clients.get());
+        NodeInfo {
+            uid: self.uid.clone(),
+            name: self.options.node_name.clone(),
+            version: self.options.version,
+            num_clients,
+            num_users: num_clients,
+            num_subs: sum(|m| m.subscriptions.get()),
+            num_channels: sum(|m| m.channels.get()),
+            uptime_seconds: self.clock().monotonic_us() / 1_000_000,
+        }
+    }
+
+    /// Flushes and closes the broker.
+    pub async fn shutdown(&self) {
+        self.broker.0.shutdown().await;
+    }
+
+    pub(crate) fn inbox(&self, shard: u16) -> &Arc<Inbox> {
+        &self.context.shards[usize::from(shard)]
+    }
+
+    /// Waits until the cell's window can serve, starting its tail when nobody did.
+    pub(crate) async fn warm(&self, log: &Arc<OpenLog>, cell: &Arc<Cell>) {
+        loop {
+            let progressed = cell.progressed.notified();
+            tokio::pin!(progressed);
+            progressed.as_mut().enable();
+            let start = {
+                let mut state = cell.lock();
+                if state.is_warm() {
+                    return;
+                }
+                let cold = matches!(state.tail, Tail::Cold);
+                if cold {
+                    state.tail = Tail::Starting;
+                }
+                cold
+            };
+            if start {
+                self.runtime.spawn(start_tail(log.clone(), cell.clone(), self.numbering, self.options.window.dedup_offsets));
+            }
+            progressed.await;
+        }
+    }
+}
+
+fn status(cell: &Cell) -> PartitionStatus {
+    let state = cell.lock();
+    PartitionStatus {
+        name: cell.name().to_owned(),
+        next: state.window.next(),
+        end: cell.known_end.load(Relaxed).max(state.window.next()),
+        warm: state.is_warm(),
+        held_bytes: state.window.held_bytes(),
+        listeners: state.window.listeners(),
+    }
+}
+
+/// Sixteen random bytes as a client id.
+pub(crate) fn random_id() -> tidegate_types::ClientId {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).expect("the operating system gives random bytes");
+    tidegate_types::ClientId::from_random(random)
+}
+
+/// Starts the tail of a cold cell. On trouble the cell is cold again after a pause, and who waits tries anew.
+async fn start_tail(log: Arc<OpenLog>, cell: Arc<Cell>, numbering: Numbering, dedup_offsets: u64) {
+    if let Err(error) = try_start_tail(&log, &cell, numbering, dedup_offsets).await {
+        tracing::warn!(partition = cell.name(), %error, "cannot tail yet");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cell.lock().tail = Tail::Cold;
+    }
+    cell.progressed.notify_waiters();
+}
+
+async fn try_start_tail(log: &Arc<OpenLog>, cell: &Arc<Cell>, numbering: Numbering, dedup_offsets: u64) -> Result<(), BrokerError> {
+    let partition = log.cells.iter().position(|c| c.id == cell.id).unwrap_or_default();
+    let partition = Partition(u32::try_from(partition).unwrap_or(u32::MAX));
+    let bounds = log.log.bounds(partition).await?;
+    // Where the broker decides duplicates itself, the past is read by channel and need not be warmed up.
+    let from = match numbering {
+        Numbering::Log => bounds.start.max(bounds.end.saturating_sub(dedup_offsets)),
+        Numbering::Channel => bounds.end,
+    };
+    cell.lock().window.restart(from, dedup_offsets);
+    cell.set_known_end(bounds.end);
+    let sink: Arc<dyn TailSink> = cell.clone();
+    let handle = log.log.tail(partition, from, sink).await?;
+    cell.lock().tail = Tail::Running { warm_at: bounds.end, handle };
+    Ok(())
+}
+
+/// Stops tails that nobody needs, asks for the ends of the others, and re-opens logs whose numbering changed.
+async fn housekeeping(hub: std::sync::Weak<Hub>, mut lost: mpsc::Receiver<usize>) {
+    loop {
+        let index = tokio::time::timeout(HOUSEKEEPING, lost.recv()).await;
+        let Some(hub) = hub.upgrade() else { return };
+        match index {
+            Ok(Some(index)) => hub.reopen(index),
+            Ok(None) => return,
+            Err(_) => hub.tidy().await,
+        }
+    }
+}
+
+impl Hub {
+    async fn tidy(&self) {
+        let linger_us = u64::try_from(self.options.window.linger.as_micros()).unwrap_or(u64::MAX);
+        for log in self.logs.iter().filter_map(|log| log.load_full()) {
+            for (partition, cell) in log.cells.iter().enumerate() {
+                let now = self.clock().monotonic_us();
+                let stopped = {
+                    let mut state = cell.lock();
+                    let idle = state.idle_since_us.is_some_and(|since| now - since > linger_us);
+                    match state.tail {
+                        Tail::Running { .. } if idle && state.window.listeners() == 0 => {
+                            state.window.restart(0, self.options.window.dedup_offsets);
+                            Some(std::mem::replace(&mut state.tail, Tail::Cold))
+                        }
+                        Tail::Running { .. } => None,
+                        Tail::Cold | Tail::Starting => continue,
+                    }
+                };
+                if stopped.is_none()
+                    && let Ok(bounds) = log.log.bounds(Partition(u32::try_from(partition).unwrap_or(u32::MAX))).await
+                {
+                    cell.set_known_end(bounds.end);
+                }
+            }
+        }
+    }
+}

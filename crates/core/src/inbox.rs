@@ -1,0 +1,166 @@
+//! What crosses from the log's side to a shard: one bounded queue and one wake-up per drain.
+//!
+//! Invariant: nobody who delivers ever waits. When the queue is full the *shard* is behind: the publications are left
+//! out, [`Drained::overflowed`] says so, and the shard reads what it missed from the window.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidegate_protocol::Reply;
+use tidegate_types::Publication;
+use tidegate_types::codes::ErrorCode;
+
+use crate::hub::CellId;
+use crate::start::{ReadAfter, Start};
+
+/// A command of a connection that waits for an answer from outside the shard. Opaque to everybody but the shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ticket {
+    /// Place of the connection on its shard.
+    pub connection: u32,
+    /// Tells a connection from an earlier one at the same place.
+    pub generation: u32,
+    /// Id of the client's command.
+    pub command: u32,
+}
+
+/// One publication for one channel of a shard.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Place of the channel on the shard.
+    pub slot: u32,
+    /// The registration that it is meant for; an older one is stale.
+    pub registration: u32,
+    /// When it entered the window: microseconds of the node's monotonic clock.
+    pub entered_us: u64,
+    /// What to deliver.
+    pub publication: Arc<Publication>,
+}
+
+/// Anything else that a shard is told.
+#[derive(Debug)]
+pub enum ShardEvent {
+    /// A subscription can begin, or cannot.
+    Started {
+        /// Whose.
+        ticket: Ticket,
+        /// Place of the channel on the shard.
+        slot: u32,
+        /// Where it begins.
+        result: Result<Start, ErrorCode>,
+    },
+    /// The answer to a command that needed the broker.
+    Answered {
+        /// Whose.
+        ticket: Ticket,
+        /// What to say.
+        reply: Reply,
+    },
+    /// What a reader that is further back than the window asked for; the ticket's `command` is the channel's slot.
+    Read {
+        /// Whose.
+        ticket: Ticket,
+        /// What follows its cursor.
+        result: ReadAfter,
+    },
+    /// The numbering of a partition changed or has a hole: its subscriptions end with "insufficient state".
+    Invalidated {
+        /// The partition.
+        cell: CellId,
+    },
+}
+
+#[derive(Default)]
+struct Queue {
+    deliveries: Vec<Delivery>,
+    events: Vec<ShardEvent>,
+    overflowed: bool,
+    /// The shard will look here without being woken.
+    awake: bool,
+}
+
+/// What a drain took out.
+#[derive(Debug, Default)]
+pub struct Drained {
+    /// Publications in order per channel.
+    pub deliveries: Vec<Delivery>,
+    /// Everything else.
+    pub events: Vec<ShardEvent>,
+    /// Publications were left out since the last drain.
+    pub overflowed: bool,
+}
+
+/// The inbox of one shard.
+pub struct Inbox {
+    queue: Mutex<Queue>,
+    deliveries_max: usize,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inbox")
+    }
+}
+
+impl Inbox {
+    /// An inbox for at most `deliveries_max` publications; `wake` ends the wait of its shard.
+    ///
+    /// Events are not counted: each answers something that the shard itself asked for and bounds.
+    pub fn new(deliveries_max: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { queue: Mutex::default(), deliveries_max, wake: Box::new(wake) }
+    }
+
+    /// Hands over a publication, or marks the shard as behind.
+    pub fn deliver(&self, delivery: Delivery) {
+        let mut queue = self.lock();
+        if queue.deliveries.len() < self.deliveries_max {
+            queue.deliveries.push(delivery);
+        } else {
+            queue.overflowed = true;
+        }
+        self.wake_if_asleep(queue);
+    }
+
+    /// Hands over an event.
+    pub fn send(&self, event: ShardEvent) {
+        let mut queue = self.lock();
+        queue.events.push(event);
+        self.wake_if_asleep(queue);
+    }
+
+    /// Ends the shard's wait without telling it anything.
+    pub fn nudge(&self) {
+        (self.wake)();
+    }
+
+    /// Takes everything out; `into` gives its vectors for reuse. The inbox counts as watched from here on.
+    pub fn drain(&self, into: &mut Drained) {
+        into.deliveries.clear();
+        into.events.clear();
+        let mut queue = self.lock();
+        std::mem::swap(&mut queue.deliveries, &mut into.deliveries);
+        std::mem::swap(&mut queue.events, &mut into.events);
+        into.overflowed = std::mem::take(&mut queue.overflowed);
+        queue.awake = true;
+    }
+
+    /// Says that the shard is about to wait. `false` when something came meanwhile: drain instead.
+    pub fn try_sleep(&self) -> bool {
+        let mut queue = self.lock();
+        let empty = queue.deliveries.is_empty() && queue.events.is_empty() && !queue.overflowed;
+        queue.awake = !empty;
+        empty
+    }
+
+    fn wake_if_asleep(&self, mut queue: MutexGuard<'_, Queue>) {
+        let asleep = !std::mem::replace(&mut queue.awake, true);
+        drop(queue);
+        if asleep {
+            (self.wake)();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

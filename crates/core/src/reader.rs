@@ -1,0 +1,152 @@
+//! Reading one channel from the log itself, for what the window no longer holds.
+//!
+//! Invariant: an answer is whole or says that it is not. A read that meets a bound is [`LogRead::TooMuch`], one that
+//! starts before what the log keeps is [`LogRead::Gone`]; neither is a shorter list.
+
+use std::sync::Arc;
+
+use tidegate_broker::{BrokerError, PageLimits, Partition};
+use tidegate_types::{Offset, Publication};
+
+use crate::hub::{Channel, Hub};
+use crate::judge::{Judge, Verdict};
+use crate::start::ReadLimits;
+use crate::window::{Numbering, to_publication};
+
+/// What a read of the log brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum LogRead {
+    /// Everything asked for, oldest first (with [`Span::partial`]: the first part of it, never empty unless all is).
+    Publications(Vec<Arc<Publication>>),
+    /// More than the limits allow.
+    TooMuch,
+    /// The log no longer has the first of it.
+    Gone,
+}
+
+/// What to read: publications with an offset above `after` and up to `until`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) after: Offset,
+    pub(crate) until: Offset,
+    pub(crate) limits: ReadLimits,
+    /// Stop at the limits with what there is, instead of [`LogRead::TooMuch`].
+    pub(crate) partial: bool,
+    /// Begin where the log begins when `after` lies before that, instead of [`LogRead::Gone`].
+    pub(crate) from_oldest: bool,
+}
+
+/// Records and bytes of one page asked of the log.
+const PAGE: PageLimits = PageLimits { records_max: 2_000, bytes_max: 1 << 20 };
+
+struct Gathered {
+    publications: Vec<Arc<Publication>>,
+    bytes: usize,
+    limits: ReadLimits,
+}
+
+impl Gathered {
+    fn new(limits: ReadLimits) -> Self {
+        Self { publications: Vec::new(), bytes: 0, limits }
+    }
+
+    /// Takes one more; `false` when it does not fit. The first one always fits.
+    fn push(&mut self, publication: Publication) -> bool {
+        let bytes = self.bytes + publication.payload.json().len();
+        let fits = self.publications.len() < self.limits.count_max && bytes <= self.limits.bytes_max;
+        if !fits && !self.publications.is_empty() {
+            return false;
+        }
+        self.bytes = bytes;
+        self.publications.push(Arc::new(publication));
+        true
+    }
+
+    fn full(self, partial: bool) -> LogRead {
+        if partial { LogRead::Publications(self.publications) } else { LogRead::TooMuch }
+    }
+}
+
+impl Hub {
+    /// Reads one channel from the log. At most a few such reads run at the same time.
+    pub(crate) async fn read_log(&self, channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
+        let _permit = self.log_reads.acquire().await;
+        self.metrics().log_reads.add(1);
+        match self.numbering() {
+            Numbering::Channel => read_channel(channel, span).await,
+            Numbering::Log => self.scan(channel, span).await,
+        }
+    }
+
+    /// A log with holes is read as a range of the partition. It starts early enough to see the duplicates that
+    /// everybody else suppressed.
+    async fn scan(&self, channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
+        let scan_max = self.options.client.recovery_scan_records_max as u64;
+        if channel.log.compacted {
+            return Ok(LogRead::Gone);
+        }
+        if span.until.0.saturating_sub(span.after.0) > scan_max {
+            return Ok(LogRead::TooMuch);
+        }
+        let log = &channel.log.log;
+        let partition = log.partition_of(&channel.key);
+        let start = log.bounds(partition).await?.start;
+        if span.after.0 < start && !span.from_oldest {
+            return Ok(LogRead::Gone);
+        }
+        let depth = self.options.window.dedup_offsets;
+        let from = span.after.0.saturating_sub(depth).max(start);
+        self.scan_from(channel, partition, from, span, Judge::new(depth)).await
+    }
+
+    async fn scan_from(&self, channel: &Channel, partition: Partition, from: u64, span: Span, mut judge: Judge) -> Result<LogRead, BrokerError> {
+        let mut gathered = Gathered::new(span.limits);
+        let mut at = from;
+        while at < span.until.0 {
+            let page = channel.log.log.read(partition, at, span.until.0, PAGE).await?;
+            if page.next <= at {
+                return Err(BrokerError::Unavailable(format!("the log did not go on at offset {at}, retry").into()));
+            }
+            at = page.next;
+            for record in page.records {
+                if record.key != channel.key || judge.judge(&record) != Verdict::Accepted || record.payload.is_none() {
+                    continue;
+                }
+                let offset = Offset(record.log_offset + 1);
+                if offset > span.after && !gathered.push(to_publication(record, offset)) {
+                    return Ok(gathered.full(span.partial));
+                }
+            }
+        }
+        Ok(LogRead::Publications(gathered.publications))
+    }
+}
+
+/// A broker that numbers per channel reads by channel.
+async fn read_channel(channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
+    let mut gathered = Gathered::new(span.limits);
+    let mut after = span.after;
+    let mut first = true;
+    while after < span.until {
+        let page = channel.log.log.read_channel(&channel.key, after.0, PAGE).await?;
+        let gone = page.first_kept() > after.0 + 1;
+        if gone && !(first && span.from_oldest) {
+            return Ok(LogRead::Gone);
+        }
+        if page.records.is_empty() {
+            break;
+        }
+        first = false;
+        for record in page.records {
+            let offset = Offset(record.channel_offset.unwrap_or_default());
+            after = offset;
+            if offset > span.until {
+                break;
+            }
+            if record.payload.is_some() && !gathered.push(to_publication(record, offset)) {
+                return Ok(gathered.full(span.partial));
+            }
+        }
+    }
+    Ok(LogRead::Publications(gathered.publications))
+}

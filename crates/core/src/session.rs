@@ -1,0 +1,315 @@
+//! What one connection may do: a state machine without socket, clock or log.
+//!
+//! It takes a command and the time, and answers with a result, or a [`Refusal`] that is either an error reply or the
+//! end of the connection. Who subscribes where is the shard's business; the session only judges. It is small, because
+//! a node holds as many as it has connections. Source: sections 5 and 6 of the Centrifuge protocol reference.
+
+use bytes::Bytes;
+use tidegate_protocol::{Connect, ConnectResult, Since, Subscribe};
+use tidegate_types::codes::{Disconnect, ErrorCode};
+use tidegate_types::{ChannelName, ClientId, ClientInfo};
+
+use crate::auth::{TokenError, Verifier};
+use crate::config::{ClientOptions, NamespaceOptions};
+
+/// Why a command is not carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// An error reply; the connection goes on.
+    Error(ErrorCode),
+    /// The connection ends.
+    Close(Disconnect),
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+impl From<Disconnect> for Refusal {
+    fn from(code: Disconnect) -> Self {
+        Self::Close(code)
+    }
+}
+
+/// What a session judges by.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy<'a> {
+    /// Settings of clients.
+    pub options: &'a ClientOptions,
+    /// Keys of tokens.
+    pub verifier: &'a Verifier,
+    /// Version text for the connect result.
+    pub version: &'static str,
+    /// Wall clock, ms since 1970.
+    pub now_ms: i64,
+}
+
+/// What a subscription may have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Grant {
+    /// The client gets positions.
+    pub positioned: bool,
+    /// The client can recover later.
+    pub recoverable: bool,
+    /// Recover now, from here.
+    pub since: Option<Since>,
+    /// When the subscription must be refreshed, ms since 1970; `None` = never.
+    pub expire_at_ms: Option<i64>,
+    /// Seconds until then.
+    pub ttl_seconds: Option<u32>,
+    /// JSON shown to others as the subscriber's; empty = none.
+    pub info: Bytes,
+    /// Data for the subscriber; empty = none.
+    pub data: Bytes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Phase {
+    /// No connect yet.
+    #[default]
+    New,
+    /// Connected.
+    Open,
+    /// A connect was refused with an error reply; nothing else will be heard.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Identity {
+    user: String,
+    info: Bytes,
+}
+
+/// The session of one connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    id: Option<ClientId>,
+    /// `None` = anonymous without info, which costs nothing.
+    identity: Option<Box<Identity>>,
+    /// ms since 1970; 0 = never.
+    expire_at_ms: i64,
+    phase: Phase,
+    awaits_pong: bool,
+}
+
+/// Longest time that a token is said to live.
+const TTL_SECONDS_MAX: i64 = 365 * 24 * 3600;
+
+fn ttl_seconds(expire_at: Option<i64>, now_ms: i64) -> Option<u32> {
+    expire_at.map(|at| u32::try_from((at - now_ms / 1000).clamp(1, TTL_SECONDS_MAX)).unwrap_or(1))
+}
+
+impl Session {
+    /// Whether it is connected.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// The user; empty = anonymous.
+    pub fn user(&self) -> &str {
+        self.identity.as_ref().map_or("", |i| &i.user)
+    }
+
+    /// Everything but connect needs an open session.
+    ///
+    /// # Errors
+    /// 3501 otherwise.
+    pub fn check_open(&self) -> Result<(), Refusal> {
+        if self.is_open() { Ok(()) } else { Err(Disconnect::BAD_REQUEST.into()) }
+    }
+
+    /// Opens the session. `id` is what it will be called.
+    ///
+    /// # Errors
+    /// 3501 a second time or without credentials where they are needed, 3500 for a wrong token, error 109 for an expired
+    /// one: then the session hears nothing more.
+    pub fn connect(&mut self, policy: &Policy<'_>, id: ClientId, request: &Connect) -> Result<ConnectResult, Refusal> {
+        if self.phase != Phase::New {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        let mut ttl = None;
+        if request.token.is_empty() {
+            if !policy.options.allow_anonymous {
+                return Err(Disconnect::BAD_REQUEST.into());
+            }
+        } else {
+            match policy.verifier.connection(&request.token, policy.now_ms / 1000) {
+                Ok(claims) => {
+                    ttl = ttl_seconds(claims.expire_at, policy.now_ms);
+                    self.expire_at_ms = claims.expire_at.map_or(0, |at| at.saturating_mul(1000));
+                    if !claims.user.is_empty() || !claims.info.is_empty() {
+                        self.identity = Some(Box::new(Identity { user: claims.user, info: claims.info }));
+                    }
+                }
+                Err(TokenError::Expired) => {
+                    self.phase = Phase::Refused;
+                    return Err(ErrorCode::TOKEN_EXPIRED.into());
+                }
+                Err(TokenError::Invalid) => return Err(Disconnect::INVALID_TOKEN.into()),
+            }
+        }
+        self.phase = Phase::Open;
+        self.id = Some(id);
+        let ping_seconds = u32::try_from(policy.options.ping_interval.as_secs()).unwrap_or(u32::MAX);
+        Ok(ConnectResult {
+            client: id,
+            version: policy.version,
+            ttl_seconds: ttl,
+            data: Bytes::new(),
+            ping_seconds,
+            pong: !policy.options.pong_timeout.is_zero(),
+        })
+    }
+
+    /// Takes a newer connection token.
+    ///
+    /// # Errors
+    /// 3501 without a token, 3500 for a wrong one or one of another user, error 109 for an expired one.
+    pub fn refresh(&mut self, policy: &Policy<'_>, token: &str) -> Result<(ClientId, Option<u32>), Refusal> {
+        if token.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        match policy.verifier.connection(token, policy.now_ms / 1000) {
+            Ok(claims) if claims.user == self.user() => {
+                self.expire_at_ms = claims.expire_at.map_or(0, |at| at.saturating_mul(1000));
+                Ok((self.client_id(), ttl_seconds(claims.expire_at, policy.now_ms)))
+            }
+            Ok(_) | Err(TokenError::Invalid) => Err(Disconnect::INVALID_TOKEN.into()),
+            Err(TokenError::Expired) => Err(ErrorCode::TOKEN_EXPIRED.into()),
+        }
+    }
+
+    /// When the connection must be closed because its token was not refreshed, ms since 1970.
+    pub fn close_at_ms(&self, options: &ClientOptions) -> Option<i64> {
+        let grace = i64::try_from(options.expired_close_delay.as_millis()).unwrap_or(i64::MAX);
+        (self.expire_at_ms > 0).then(|| self.expire_at_ms.saturating_add(grace))
+    }
+
+    /// Judges a subscription. The caller has checked that the client has not got it already.
+    ///
+    /// # Errors
+    /// 103 where nothing allows it or the token is wrong, 109 for an expired token, 3500 for a token that was made for
+    /// another channel, user or client.
+    pub fn may_subscribe(&self, policy: &Policy<'_>, settings: &NamespaceOptions, channel: &ChannelName, request: &Subscribe) -> Result<Grant, Refusal> {
+        let mut grant = if request.token.is_empty() {
+            let open = settings.allow_subscribe_for_client && self.passes(settings.allow_subscribe_for_anonymous);
+            if channel.is_private() || !open {
+                return Err(ErrorCode::PERMISSION_DENIED.into());
+            }
+            Grant::default()
+        } else {
+            self.by_token(policy, channel.as_str(), &request.token)?
+        };
+        let keeps = settings.has_history();
+        let may_recover = settings.force_recovery || settings.allow_recovery;
+        grant.recoverable = keeps && (settings.force_recovery || (request.recoverable && may_recover));
+        grant.positioned = grant.recoverable
+            || settings.force_positioning
+            || (request.positioned && (settings.allow_positioning || may_recover));
+        if grant.recoverable {
+            grant.since = request.recover.clone();
+        }
+        Ok(grant)
+    }
+
+    /// Judges the refresh of a subscription that the client has: the seconds until the next one, and when.
+    ///
+    /// # Errors
+    /// As [`Session::may_subscribe`] with a token.
+    pub fn sub_refresh(&self, policy: &Policy<'_>, channel: &str, token: &str) -> Result<Grant, Refusal> {
+        if token.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        self.by_token(policy, channel, token)
+    }
+
+    fn by_token(&self, policy: &Policy<'_>, channel: &str, token: &str) -> Result<Grant, Refusal> {
+        let claims = match policy.verifier.subscription(token, policy.now_ms / 1000) {
+            Ok(claims) => claims,
+            Err(TokenError::Expired) => return Err(ErrorCode::TOKEN_EXPIRED.into()),
+            Err(TokenError::Invalid) => return Err(ErrorCode::PERMISSION_DENIED.into()),
+        };
+        let client_fits = claims.client.is_empty() || claims.client == self.client_id().to_string();
+        if claims.channel != channel || claims.user != self.user() || !client_fits {
+            return Err(Disconnect::INVALID_TOKEN.into());
+        }
+        Ok(Grant {
+            expire_at_ms: claims.expire_at.map(|at| at.saturating_mul(1000)),
+            ttl_seconds: ttl_seconds(claims.expire_at, policy.now_ms),
+            info: claims.info,
+            data: claims.data,
+            ..Grant::default()
+        })
+    }
+
+    /// Judges a publish of the client.
+    ///
+    /// # Errors
+    /// 103 where nothing allows it.
+    pub fn may_publish(&self, settings: &NamespaceOptions, subscribed: bool) -> Result<(), Refusal> {
+        let allowed = settings.allow_publish_for_client || (settings.allow_publish_for_subscriber && subscribed);
+        self.allow(allowed && self.passes(settings.allow_publish_for_anonymous))
+    }
+
+    /// Judges a history read of the client.
+    ///
+    /// # Errors
+    /// 108 where there is no history, 103 where nothing allows it.
+    pub fn may_read_history(&self, settings: &NamespaceOptions, subscribed: bool) -> Result<(), Refusal> {
+        if !settings.has_history() {
+            return Err(ErrorCode::NOT_AVAILABLE.into());
+        }
+        let allowed = settings.allow_history_for_client || (settings.allow_history_for_subscriber && subscribed);
+        self.allow(allowed && self.passes(settings.allow_history_for_anonymous))
+    }
+
+    fn allow(&self, allowed: bool) -> Result<(), Refusal> {
+        if allowed { Ok(()) } else { Err(ErrorCode::PERMISSION_DENIED.into()) }
+    }
+
+    /// Clients with a user pass; others only where anonymous ones may.
+    fn passes(&self, anonymous: bool) -> bool {
+        anonymous || !self.user().is_empty()
+    }
+
+    /// How this client shows in its publications.
+    pub fn info(&self) -> ClientInfo {
+        ClientInfo {
+            user: self.user().to_owned(),
+            client: self.client_id().to_string(),
+            conn_info: self.identity.as_ref().map(|i| i.info.clone()).unwrap_or_default(),
+            chan_info: Bytes::new(),
+        }
+    }
+
+    /// Its public id; all zeros before connect.
+    pub fn client_id(&self) -> ClientId {
+        self.id.unwrap_or(ClientId(0))
+    }
+
+    /// A ping was sent.
+    pub fn pinged(&mut self) {
+        self.awaits_pong = true;
+    }
+
+    /// Whether the last ping was not answered yet.
+    pub fn awaits_pong(&self) -> bool {
+        self.awaits_pong
+    }
+
+    /// A pong came.
+    ///
+    /// # Errors
+    /// 3501 when none was asked for.
+    pub fn ponged(&mut self) -> Result<(), Refusal> {
+        if !std::mem::take(&mut self.awaits_pong) || !self.is_open() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

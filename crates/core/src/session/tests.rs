@@ -1,0 +1,131 @@
+//! The session as a client would try it.
+
+use super::*;
+use crate::config::TokenOptions;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+
+const NOW_MS: i64 = 1_000_000;
+
+struct Rig {
+    options: ClientOptions,
+    verifier: Verifier,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let token = TokenOptions { hmac_secret: Some(b"s".to_vec()), ..Default::default() };
+        Self { options: ClientOptions { allow_anonymous: true, ..Default::default() }, verifier: Verifier::new(&token) }
+    }
+
+    fn policy(&self) -> Policy<'_> {
+        Policy { options: &self.options, verifier: &self.verifier, version: "test", now_ms: NOW_MS }
+    }
+
+    fn open(&self, claims: Option<Value>) -> Session {
+        let mut session = Session::default();
+        let token = claims.map(|c| sign(&c)).unwrap_or_default();
+        session.connect(&self.policy(), ClientId(7), &Connect { token, ..Default::default() }).unwrap();
+        session
+    }
+}
+
+fn sign(claims: &Value) -> String {
+    jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(b"s")).unwrap()
+}
+
+fn open_namespace() -> NamespaceOptions {
+    NamespaceOptions {
+        allow_subscribe_for_client: true,
+        allow_recovery: true,
+        history_size: 10,
+        history_ttl: std::time::Duration::from_secs(60),
+        ..Default::default()
+    }
+}
+
+fn subscribe(channel: &str, token: Option<Value>) -> (ChannelName, Subscribe) {
+    let token = token.map(|c| sign(&c)).unwrap_or_default();
+    (ChannelName::parse(channel).unwrap(), Subscribe { channel: channel.into(), token, recoverable: true, ..Default::default() })
+}
+
+#[test]
+fn connect_names_the_user_once() {
+    let rig = Rig::new();
+    let mut session = Session::default();
+    assert_eq!(session.check_open(), Err(Refusal::Close(Disconnect::BAD_REQUEST)));
+    let request = Connect { token: sign(&json!({"sub": "u1", "exp": 1060})), ..Default::default() };
+    let result = session.connect(&rig.policy(), ClientId(1), &request).unwrap();
+    assert_eq!((result.ttl_seconds, result.ping_seconds, result.pong), (Some(60), 25, true));
+    assert_eq!(session.user(), "u1");
+    assert_eq!(session.close_at_ms(&rig.options), Some(1_060_000 + 25_000));
+    assert_eq!(session.connect(&rig.policy(), ClientId(1), &request), Err(Disconnect::BAD_REQUEST.into()));
+}
+
+#[test]
+fn bad_credentials_close_and_expired_ones_can_be_renewed() {
+    let mut rig = Rig::new();
+    rig.options.allow_anonymous = false;
+    let connect = |token: String| Session::default().connect(&rig.policy(), ClientId(1), &Connect { token, ..Default::default() });
+    assert_eq!(connect(String::new()), Err(Disconnect::BAD_REQUEST.into()));
+    assert_eq!(connect("nonsense".into()), Err(Disconnect::INVALID_TOKEN.into()));
+    assert_eq!(connect(sign(&json!({"sub": "u", "exp": 999}))), Err(ErrorCode::TOKEN_EXPIRED.into()));
+}
+
+#[test]
+fn anonymous_clients_need_both_doors_open() {
+    let rig = Rig::new();
+    let (channel, request) = subscribe("news", None);
+    let mut settings = open_namespace();
+    let anonymous = rig.open(None);
+    let known = rig.open(Some(json!({"sub": "u1"})));
+    let denied = Err(Refusal::Error(ErrorCode::PERMISSION_DENIED));
+    assert_eq!(anonymous.may_subscribe(&rig.policy(), &settings, &channel, &request).map(|_| ()), denied);
+    assert!(known.may_subscribe(&rig.policy(), &settings, &channel, &request).unwrap().recoverable);
+    settings.allow_subscribe_for_anonymous = true;
+    assert!(anonymous.may_subscribe(&rig.policy(), &settings, &channel, &request).is_ok());
+    let (private, request) = subscribe("$news", None);
+    assert_eq!(known.may_subscribe(&rig.policy(), &settings, &private, &request).map(|_| ()), denied);
+}
+
+#[test]
+fn a_subscription_token_fits_its_channel_and_user_only() {
+    let rig = Rig::new();
+    let session = rig.open(Some(json!({"sub": "u1"})));
+    let settings = NamespaceOptions::default();
+    let check = |claims: Value, expected: Result<(), Refusal>| {
+        let (channel, request) = subscribe("$news", Some(claims));
+        assert_eq!(session.may_subscribe(&rig.policy(), &settings, &channel, &request).map(|_| ()), expected);
+    };
+    check(json!({"sub": "u1", "channel": "$news"}), Ok(()));
+    check(json!({"sub": "u1", "channel": "$news", "exp": 1}), Err(ErrorCode::TOKEN_EXPIRED.into()));
+    check(json!({"sub": "u1", "channel": "other"}), Err(Disconnect::INVALID_TOKEN.into()));
+    check(json!({"sub": "u2", "channel": "$news"}), Err(Disconnect::INVALID_TOKEN.into()));
+    check(json!({"sub": "u1"}), Err(ErrorCode::PERMISSION_DENIED.into()));
+}
+
+#[test]
+fn recovery_needs_history() {
+    let rig = Rig::new();
+    let session = rig.open(Some(json!({"sub": "u1"})));
+    let (channel, mut request) = subscribe("news", None);
+    request.recover = Some(Since::default());
+    let settings = NamespaceOptions { history_size: 0, ..open_namespace() };
+    let grant = session.may_subscribe(&rig.policy(), &settings, &channel, &request).unwrap();
+    assert!(!grant.recoverable && grant.since.is_none());
+}
+
+#[test]
+fn pongs_come_only_when_asked_for() {
+    let mut session = Rig::new().open(None);
+    assert!(session.ponged().is_err());
+    session.pinged();
+    assert!(session.awaits_pong());
+    assert_eq!(session.ponged(), Ok(()));
+    assert!(!session.awaits_pong());
+}
+
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
+}

@@ -1,0 +1,337 @@
+//! This node's replica of the recent past of one partition.
+//!
+//! Fed by a tail in log order, it decides which records count, keeps the newest payloads by key, and names the shards
+//! that want a publication. Pure: no lock, no clock, no waiting; [`crate::hub`] guards it with one lock per partition,
+//! under which appending and choosing of shards happen together.
+//!
+//! # Invariants
+//! - Everything of a key with an offset above the key's *floor* is held, in order. What lies at or below may be gone.
+//! - `index` knows the last offset of every key that occurred since `index_since`, far deeper than the payloads.
+//! - On a log with holes the offset that clients see is the log's offset + 1, so that 0 is before everything.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use foldhash::fast::{FixedState, RandomState};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use tidegate_broker::{ChannelTop, Key, Tailed};
+use tidegate_types::{Offset, Publication};
+
+use crate::judge::{Judge, Verdict};
+use crate::payload;
+use crate::start::{Hidden, ReadAfter, ReadLimits};
+
+/// How the offsets that clients see come about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Numbering {
+    /// The log's own offsets + 1, with holes between the publications of a channel.
+    Log,
+    /// The broker numbers each channel from 1 without holes, and has decided duplicates and versions already.
+    Channel,
+}
+
+/// A channel of a shard that wants the publications of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Listener {
+    pub(crate) shard: u16,
+    pub(crate) slot: u32,
+    pub(crate) registration: u32,
+}
+
+type Listeners = SmallVec<[Listener; 1]>;
+
+#[derive(Debug, Default)]
+struct KeyState {
+    listeners: Listeners,
+    /// Boxed because most keys of an idle node have listeners and nothing else.
+    held: Option<Box<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    publications: VecDeque<Arc<Publication>>,
+    floor: Offset,
+}
+
+/// What a record became.
+#[derive(Debug)]
+pub(crate) struct Applied<'a> {
+    pub(crate) verdict: Verdict,
+    /// The publication and who wants it; `None` when the record does not count or is a tombstone.
+    pub(crate) publication: Option<(Arc<Publication>, &'a [Listener])>,
+}
+
+/// See the module docs.
+#[derive(Debug)]
+pub(crate) struct Window {
+    numbering: Numbering,
+    /// Log offset up to which this window has read.
+    next: u64,
+    keys: HashMap<Key, KeyState, RandomState>,
+    /// Held publications in log order, for eviction.
+    order: VecDeque<(Key, u32)>,
+    bytes: usize,
+    /// On a log with holes: the floor of keys that hold nothing.
+    floor: Offset,
+    index: HashMap<u64, u64, RandomState>,
+    index_since: u64,
+    index_max: usize,
+    judge: Judge,
+    /// Bytes held by all windows of this node.
+    node_bytes: Arc<AtomicUsize>,
+    node_bytes_max: usize,
+    listeners: usize,
+}
+
+/// Bounds that a window works within.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) dedup_offsets: u64,
+    pub(crate) index_max: usize,
+    pub(crate) node_bytes: Arc<AtomicUsize>,
+    pub(crate) node_bytes_max: usize,
+}
+
+/// What a publication costs besides its payload, roughly.
+const OVERHEAD_BYTES: usize = 192;
+
+fn cost(p: &Publication) -> usize {
+    let json = if p.payload.json().as_ptr() == p.payload.raw().as_ptr() { 0 } else { p.payload.json().len() };
+    OVERHEAD_BYTES + p.payload.raw().len() + json
+}
+
+fn index_hash(key: &str) -> u64 {
+    FixedState::with_seed(7).hash_one(key)
+}
+
+impl Window {
+    pub(crate) fn new(numbering: Numbering, bounds: &Bounds) -> Self {
+        Self {
+            numbering,
+            next: 0,
+            keys: HashMap::default(),
+            order: VecDeque::new(),
+            bytes: 0,
+            floor: Offset::ZERO,
+            index: HashMap::default(),
+            index_since: 0,
+            index_max: bounds.index_max,
+            judge: Judge::new(bounds.dedup_offsets),
+            node_bytes: bounds.node_bytes.clone(),
+            node_bytes_max: bounds.node_bytes_max,
+            listeners: 0,
+        }
+    }
+
+    /// Forgets everything but the listeners; the tail will begin at log offset `from`.
+    pub(crate) fn restart(&mut self, from: u64, dedup_offsets: u64) {
+        self.node_bytes.fetch_sub(self.bytes, Relaxed);
+        self.bytes = 0;
+        self.order = VecDeque::new();
+        self.keys.retain(|_, state| {
+            state.held = None;
+            !state.listeners.is_empty()
+        });
+        self.keys.shrink_to_fit();
+        self.index = HashMap::default();
+        self.index_since = from;
+        self.floor = Offset(from);
+        self.next = from;
+        self.judge = Judge::new(dedup_offsets);
+    }
+
+    /// Log offset up to which this window has read.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn set_next(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
+    /// How many listeners there are.
+    pub(crate) fn listeners(&self) -> usize {
+        self.listeners
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn listen(&mut self, key: &Key, listener: Listener) {
+        self.keys.entry(key.clone()).or_default().listeners.push(listener);
+        self.listeners += 1;
+    }
+
+    /// Removes the listener of a shard's slot.
+    pub(crate) fn unlisten(&mut self, key: &Key, listener: Listener) {
+        let Some(state) = self.keys.get_mut(key) else { return };
+        let before = state.listeners.len();
+        state.listeners.retain(|l| *l != listener);
+        self.listeners -= before - state.listeners.len();
+        if state.listeners.is_empty() && state.held.is_none() {
+            self.keys.remove(key);
+        }
+    }
+
+    /// The offset that clients see for a record.
+    fn client_offset(&self, record: &Tailed) -> Offset {
+        match self.numbering {
+            Numbering::Log => Offset(record.log_offset + 1),
+            Numbering::Channel => Offset(record.channel_offset.unwrap_or_default()),
+        }
+    }
+
+    /// Takes the next record of the partition.
+    pub(crate) fn apply(&mut self, record: Tailed) -> Applied<'_> {
+        self.next = record.log_offset + 1;
+        let verdict = match self.numbering {
+            Numbering::Log => self.judge.judge(&record),
+            Numbering::Channel => Verdict::Accepted,
+        };
+        let offset = self.client_offset(&record);
+        if verdict != Verdict::Accepted || record.payload.is_none() {
+            return Applied { verdict, publication: None };
+        }
+        if self.numbering == Numbering::Log {
+            self.note_in_index(&record.key, record.log_offset);
+        }
+        let key = record.key.clone();
+        let publication = Arc::new(to_publication(record, offset));
+        self.hold(&key, publication.clone());
+        let listeners = self.keys.get(&key).map_or(&[][..], |state| &state.listeners);
+        Applied { verdict, publication: Some((publication, listeners)) }
+    }
+
+    fn hold(&mut self, key: &Key, publication: Arc<Publication>) {
+        let bytes = cost(&publication);
+        let floor = match self.numbering {
+            Numbering::Log => self.floor,
+            Numbering::Channel => Offset(publication.offset.0 - 1),
+        };
+        let state = self.keys.entry(key.clone()).or_default();
+        let held = state.held.get_or_insert_with(|| Box::new(Held { publications: VecDeque::new(), floor }));
+        held.publications.push_back(publication);
+        self.order.push_back((key.clone(), u32::try_from(bytes).unwrap_or(u32::MAX)));
+        self.bytes += bytes;
+        let mut total = self.node_bytes.fetch_add(bytes, Relaxed) + bytes;
+        while total > self.node_bytes_max && self.order.len() > 1 {
+            total = self.evict_oldest();
+        }
+    }
+
+    /// Drops the oldest held publication; returns what the node holds then.
+    fn evict_oldest(&mut self) -> usize {
+        let Some((key, bytes)) = self.order.pop_front() else { return 0 };
+        let bytes = bytes as usize;
+        if let Some(state) = self.keys.get_mut(&key)
+            && let Some(held) = &mut state.held
+        {
+            if let Some(gone) = held.publications.pop_front() {
+                held.floor = gone.offset;
+                if self.numbering == Numbering::Log {
+                    self.floor = self.floor.max(gone.offset);
+                }
+            }
+            if held.publications.is_empty() {
+                state.held = None;
+                if state.listeners.is_empty() {
+                    self.keys.remove(&key);
+                }
+            }
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.node_bytes.fetch_sub(bytes, Relaxed).saturating_sub(bytes)
+    }
+
+    fn note_in_index(&mut self, key: &str, log_offset: u64) {
+        self.index.insert(index_hash(key), log_offset);
+        if self.index.len() > self.index_max {
+            // Forget the older half, by offsets; rare enough to walk the table.
+            let middle = self.index_since + (log_offset - self.index_since) / 2;
+            self.index.retain(|_, last| *last > middle);
+            self.index_since = middle + 1;
+        }
+    }
+
+    /// Where the key's stream stands. `broker_top` is what the broker said *before* this window was locked, where it
+    /// numbers per channel; the window may be ahead of it or behind.
+    pub(crate) fn top(&self, key: &Key, broker_top: Option<ChannelTop>) -> Offset {
+        match self.numbering {
+            Numbering::Log => Offset(self.next),
+            Numbering::Channel => match self.newest_held(key) {
+                Some(newest) => newest,
+                None => Offset(broker_top.unwrap_or_default().last),
+            },
+        }
+    }
+
+    fn newest_held(&self, key: &Key) -> Option<Offset> {
+        Some(self.keys.get(key)?.held.as_ref()?.publications.back()?.offset)
+    }
+
+    /// Everything of the key above this is held.
+    pub(crate) fn floor(&self, key: &Key, broker_top: Option<ChannelTop>) -> Offset {
+        match self.keys.get(key).and_then(|state| state.held.as_ref()) {
+            Some(held) if self.numbering == Numbering::Channel => held.floor,
+            None if self.numbering == Numbering::Channel => Offset(broker_top.unwrap_or_default().last),
+            _ => self.floor,
+        }
+    }
+
+    /// Whether the key has nothing after `after`, by the index alone.
+    fn nothing_after(&self, key: &Key, after: Offset) -> bool {
+        self.numbering == Numbering::Log
+            && match self.index.get(&index_hash(key)) {
+                Some(last) => *last < after.0,
+                None => after.0 >= self.index_since,
+            }
+    }
+
+    /// What the window has after `after`, oldest first.
+    pub(crate) fn read_after(&self, key: &Key, after: Offset, broker_top: Option<ChannelTop>, limits: ReadLimits) -> ReadAfter {
+        if after < self.floor(key, broker_top) && !self.nothing_after(key, after) {
+            return ReadAfter::NeedsLog;
+        }
+        let mut bytes = 0;
+        let held = self.held_after(key, after).take(limits.count_max).take_while(|p| {
+            let fits = bytes == 0 || bytes + p.payload.json().len() <= limits.bytes_max;
+            bytes += p.payload.json().len().max(1);
+            fits
+        });
+        ReadAfter::Publications(held.cloned().collect())
+    }
+
+    /// Held publications of the key after `after`, oldest first.
+    pub(crate) fn held_after(&self, key: &Key, after: Offset) -> impl Iterator<Item = &Arc<Publication>> {
+        self.keys.get(key).and_then(|state| state.held.as_deref()).into_iter().flat_map(move |held| {
+            let from = held.publications.partition_point(|p| p.offset <= after);
+            held.publications.range(from..)
+        })
+    }
+}
+
+/// Applies what a namespace hides: `None` when something after the position is hidden.
+pub(crate) fn all_visible(publications: &[Arc<Publication>], hidden: Hidden) -> bool {
+    publications.len() <= hidden.size && publications.first().is_none_or(|p| p.time_ms >= hidden.oldest_ms)
+}
+
+/// A record as subscribers see it.
+pub(crate) fn to_publication(record: Tailed, offset: Offset) -> Publication {
+    let Tailed { payload, meta, time_ms, .. } = record;
+    // The rest of the meta has done its work in the judge; keep only what is delivered.
+    let meta = meta.filter(|m| !m.tags.is_empty() || m.info.is_some());
+    Publication { offset, time_ms, payload: payload::classify(payload.unwrap_or_default()), meta }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.node_bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The window against hand-made logs.
+
+use super::*;
+use bytes::Bytes;
+
+const NO_LIMITS: ReadLimits = ReadLimits { count_max: usize::MAX, bytes_max: usize::MAX };
+
+fn window(numbering: Numbering, bytes_max: usize) -> Window {
+    let bounds = Bounds { dedup_offsets: 100, index_max: 1000, node_bytes: Arc::default(), node_bytes_max: bytes_max };
+    Window::new(numbering, &bounds)
+}
+
+fn record(log_offset: u64, key: &str, channel_offset: Option<u64>) -> Tailed {
+    let payload = Some(Bytes::from(format!("{{\"n\":{log_offset}}}")));
+    Tailed { log_offset, channel_offset, time_ms: 5, key: key.into(), payload, meta: None }
+}
+
+fn offsets(read: ReadAfter) -> Vec<u64> {
+    match read {
+        ReadAfter::Publications(p) => p.iter().map(|p| p.offset.0).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_log_with_holes_shows_its_own_offsets_plus_one() {
+    let mut w = window(Numbering::Log, usize::MAX);
+    w.restart(10, 100);
+    for (at, key) in [(10, "a"), (11, "b"), (13, "a"), (20, "b")] {
+        w.apply(record(at, key, None));
+    }
+    let a: Key = "a".into();
+    assert_eq!(w.top(&a, None), Offset(21), "the end of the partition as read");
+    assert_eq!(offsets(w.read_after(&a, Offset(10), None, NO_LIMITS)), [11, 14]);
+    assert_eq!(offsets(w.read_after(&a, Offset(11), None, NO_LIMITS)), [14]);
+    assert_eq!(offsets(w.read_after(&a, Offset(21), None, NO_LIMITS)), [0u64; 0]);
+    assert_eq!(w.read_after(&a, Offset(9), None, NO_LIMITS), ReadAfter::NeedsLog, "before the tail began");
+}
+
+#[test]
+fn the_index_answers_for_quiet_keys_when_payloads_are_gone() {
+    let mut w = window(Numbering::Log, 10 * (OVERHEAD_BYTES + 10));
+    w.restart(0, 100);
+    w.apply(record(0, "quiet", None));
+    for at in 1..200 {
+        w.apply(record(at, "busy", None));
+    }
+    let (quiet, never): (Key, Key) = ("quiet".into(), "never".into());
+    assert!(offsets(w.read_after(&quiet, Offset(1), None, NO_LIMITS)).is_empty(), "its last offset is known");
+    assert_eq!(w.read_after(&quiet, Offset(0), None, NO_LIMITS), ReadAfter::NeedsLog);
+    assert!(offsets(w.read_after(&never, Offset(50), None, NO_LIMITS)).is_empty());
+    assert!(w.bytes <= w.node_bytes_max && w.order.len() < 12);
+}
+
+#[test]
+fn eviction_raises_the_floor_of_its_key_only_where_channels_are_numbered() {
+    let mut w = window(Numbering::Channel, 3 * (OVERHEAD_BYTES + 12));
+    let (a, b): (Key, Key) = ("a".into(), "b".into());
+    w.apply(record(0, "a", Some(1)));
+    for n in 0..3 {
+        w.apply(record(n + 1, "b", Some(n + 7)));
+    }
+    let top = |last| Some(ChannelTop { last, first_kept: 1 });
+    assert_eq!(w.read_after(&a, Offset(0), top(1), NO_LIMITS), ReadAfter::NeedsLog);
+    assert!(offsets(w.read_after(&a, Offset(1), top(1), NO_LIMITS)).is_empty());
+    assert_eq!(offsets(w.read_after(&b, Offset(6), top(9), NO_LIMITS)), [7, 8, 9]);
+    assert_eq!(w.read_after(&b, Offset(5), top(9), NO_LIMITS), ReadAfter::NeedsLog);
+}
+
+#[test]
+fn listeners_are_named_and_leave_nothing_behind() {
+    let mut w = window(Numbering::Log, usize::MAX);
+    let a: Key = "a".into();
+    let one = Listener { shard: 0, slot: 1, registration: 1 };
+    w.listen(&a, one);
+    w.listen(&a, Listener { shard: 1, ..one });
+    assert_eq!(w.apply(record(0, "a", None)).publication.unwrap().1.len(), 2);
+    w.unlisten(&a, one);
+    assert_eq!(w.apply(record(1, "a", None)).publication.unwrap().1.len(), 1);
+    w.unlisten(&a, Listener { shard: 1, ..one });
+    w.restart(5, 100);
+    assert!(w.keys.is_empty() && w.listeners() == 0 && w.node_bytes.load(Relaxed) == 0);
+}
+
+#[test]
+fn a_page_holds_at_least_one_publication_and_respects_its_bounds() {
+    let mut w = window(Numbering::Log, usize::MAX);
+    for at in 0..10 {
+        w.apply(record(at, "a", None));
+    }
+    let read = |count_max, bytes_max| offsets(w.read_after(&"a".into(), Offset(0), None, ReadLimits { count_max, bytes_max }));
+    assert_eq!(read(3, usize::MAX), [1, 2, 3]);
+    assert_eq!(read(10, 1), [1]);
+    assert_eq!(read(10, 21), [1, 2, 3]);
+}
