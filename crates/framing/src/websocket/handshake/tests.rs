@@ -48,7 +48,8 @@ fn section_4_2_1_what_is_accepted() {
 #[test]
 fn section_4_2_1_what_is_refused() {
     use HandshakeError as E;
-    let cases: &[(&[(&str, &str)], E, u16)] = &[
+    type Case<'a> = (&'a [(&'a str, &'a str)], E, u16);
+    let cases: &[Case<'_>] = &[
         (&[("Upgrade", "")], E::NotAnUpgrade, 426),
         (&[("Upgrade", "h2c")], E::NotAnUpgrade, 426),
         (&[("Connection", "")], E::Connection, 400),
