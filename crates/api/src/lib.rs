@@ -1,1 +1,24 @@
-//! The server HTTP API: publish, broadcast, history, info, batch.
+//! The server HTTP API: what a backend calls to publish, read history and look at a node.
+//!
+//! Requests in, answers out: no socket, no HTTP type. The shapes are those of the Centrifugo server API, so its client
+//! libraries work. Sizes and deadlines of bodies are the listener's business.
+//!
+//! - [`Api`]: authorizes and answers.
+//! - [`Method`]: what can be called, by its path.
+//! - [`Answer`]: an HTTP status and a JSON body.
+
+mod answer;
+mod api;
+mod batch;
+mod broadcast;
+mod history;
+mod info;
+mod keys;
+mod method;
+mod publish;
+mod read;
+
+pub use answer::{Answer, ErrorMode};
+pub use api::Api;
+pub use keys::Keys;
+pub use method::Method;

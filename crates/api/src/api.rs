@@ -1,0 +1,103 @@
+//! From a method and a body to an answer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tidegate_core::Hub;
+use tidegate_types::codes::ErrorCode;
+
+use crate::answer::{Answer, ErrorMode, Failure};
+use crate::keys::Keys;
+use crate::method::Method;
+use crate::{answer, batch, broadcast, history, info, publish};
+
+/// The API over one node's hub.
+pub struct Api {
+    hub: Arc<Hub>,
+    keys: Keys,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// The API of `hub` for callers who know one of `keys`.
+    pub fn new(hub: Arc<Hub>, keys: Keys) -> Self {
+        Self { hub, keys }
+    }
+
+    /// Checks the key of a caller.
+    ///
+    /// # Errors
+    /// The answer for a caller who may not call.
+    pub fn authorize(&self, key: Option<&[u8]>) -> Result<(), Answer> {
+        if self.keys.admits(key) {
+            return Ok(());
+        }
+        let message = match key {
+            _ if self.keys.is_closed() => "the API is off: set api.keys",
+            Some(_) => "wrong API key",
+            None => "no API key: send it as X-API-Key, as Authorization: apikey KEY or as ?api_key=KEY",
+        };
+        Err(Answer::refused(401, ErrorCode::UNAUTHORIZED, message))
+    }
+
+    /// Does what an authorized caller asks.
+    pub async fn call(&self, method: Method, body: &[u8], mode: ErrorMode) -> Answer {
+        match self.try_call(method, body).await {
+            Ok(body) => Answer::ok(body),
+            Err(Stop::Undecodable(answer)) => answer,
+            Err(Stop::Failed(failure)) => failure.into_answer(mode),
+        }
+    }
+
+    async fn try_call(&self, method: Method, body: &[u8]) -> Result<Vec<u8>, Stop> {
+        match method {
+            Method::Publish => {
+                let position = publish::run(&self.hub, decode(method, body)?).await?;
+                Ok(result(|out| answer::position(&position, out)))
+            }
+            Method::Broadcast => {
+                let responses = broadcast::run(&self.hub, decode(method, body)?).await?;
+                Ok(result(|out| out.extend_from_slice(&responses)))
+            }
+            Method::History => {
+                let history = history::run(&self.hub, decode(method, body)?).await?;
+                Ok(result(|out| history::write(&history, out)))
+            }
+            Method::Info => Ok(result(|out| info::write(&self.hub.info(), out))),
+            Method::Batch => Ok(batch::run(&self.hub, decode(method, body)?).await?),
+        }
+    }
+}
+
+/// Why a call ends early.
+enum Stop {
+    Undecodable(Answer),
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn decode<'a, T: Deserialize<'a>>(method: Method, body: &'a [u8]) -> Result<T, Stop> {
+    serde_json::from_slice(body).map_err(|error| {
+        let message = format!("the body is no {} request: {error}", method.name());
+        Stop::Undecodable(Answer::refused(400, ErrorCode::BAD_REQUEST, message))
+    })
+}
+
+fn result(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut body = Vec::with_capacity(96);
+    body.extend_from_slice(b"{\"result\":");
+    write(&mut body);
+    body.push(b'}');
+    body
+}

@@ -1,0 +1,81 @@
+//! `batch`: several commands in one request, one after the other or side by side.
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tidegate_core::Hub;
+
+use crate::answer::{Failure, position};
+use crate::broadcast::IN_FLIGHT_MAX;
+use crate::read::or_default;
+use crate::{broadcast, history, info, publish};
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Request<'a> {
+    /// As many as the bound of a body holds.
+    #[serde(borrow)]
+    commands: Vec<Command<'a>>,
+    #[serde(deserialize_with = "or_default")]
+    parallel: bool,
+}
+
+/// An object with one key.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Command<'a> {
+    #[serde(borrow)]
+    publish: Option<publish::Request<'a>>,
+    #[serde(borrow)]
+    broadcast: Option<broadcast::Request<'a>>,
+    history: Option<history::Request>,
+    info: Option<IgnoredAny>,
+}
+
+/// `{"replies":[...]}`, one for each command in the order of the request.
+pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Failure> {
+    let in_flight = if request.parallel { IN_FLIGHT_MAX } else { 1 };
+    let mut replies = stream::iter(request.commands).map(|command| one(hub, command)).buffered(in_flight);
+    let mut out = b"{\"replies\":[".to_vec();
+    let mut first = true;
+    while let Some(reply) = replies.next().await {
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        match reply {
+            Ok(reply) => out.extend_from_slice(&reply),
+            Err(failure) => failure.write_wrapped(&mut out),
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
+}
+
+async fn one(hub: &Hub, command: Command<'_>) -> Result<Vec<u8>, Failure> {
+    if let Some(request) = command.publish {
+        let at = publish::run(hub, request).await?;
+        Ok(named("publish", |out| position(&at, out)))
+    } else if let Some(request) = command.broadcast {
+        let responses = broadcast::run(hub, request).await?;
+        Ok(named("broadcast", |out| out.extend_from_slice(&responses)))
+    } else if let Some(request) = command.history {
+        let result = history::run(hub, request).await?;
+        Ok(named("history", |out| history::write(&result, out)))
+    } else if command.info.is_some() {
+        Ok(named("info", |out| info::write(&hub.info(), out)))
+    } else {
+        Err(Failure::bad_request("a command is an object with one of the keys publish, broadcast, history, info"))
+    }
+}
+
+fn named(name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(96);
+    out.extend_from_slice(b"{\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    write(&mut out);
+    out.push(b'}');
+    out
+}

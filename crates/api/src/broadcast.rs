@@ -1,0 +1,67 @@
+//! `broadcast`: the same publication to many channels, each with an answer of its own.
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidegate_core::Hub;
+
+use crate::answer::{Failure, position};
+use crate::publish::{options, to_channel};
+use crate::read::{TagMap, Text, or_default, payload, raw};
+
+/// Publications of one request that wait for the log at the same time.
+pub(crate) const IN_FLIGHT_MAX: usize = 64;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Request<'a> {
+    /// As many as the bound of a body holds.
+    #[serde(borrow)]
+    channels: Vec<Text<'a>>,
+    #[serde(borrow, deserialize_with = "raw")]
+    data: Option<&'a RawValue>,
+    #[serde(deserialize_with = "or_default")]
+    b64data: String,
+    #[serde(deserialize_with = "or_default")]
+    skip_history: bool,
+    #[serde(deserialize_with = "or_default")]
+    tags: TagMap,
+    #[serde(deserialize_with = "or_default")]
+    idempotency_key: String,
+    #[serde(deserialize_with = "or_default")]
+    version: u64,
+    #[serde(deserialize_with = "or_default")]
+    version_epoch: String,
+}
+
+/// `{"responses":[...]}`, one for each channel in the order of the request.
+pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Failure> {
+    if request.channels.is_empty() {
+        return Err(Failure::bad_request("channels is empty"));
+    }
+    let payload = payload(request.data, &request.b64data)?;
+    let options =
+        options(request.skip_history, request.tags, request.idempotency_key, request.version, request.version_epoch)?;
+    let publishes =
+        request.channels.iter().map(|channel| to_channel(hub, &channel.0, payload.clone(), options.clone()));
+    let mut results = stream::iter(publishes).buffered(IN_FLIGHT_MAX);
+    let mut out = b"{\"responses\":[".to_vec();
+    let mut first = true;
+    while let Some(result) = results.next().await {
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        match result {
+            Ok(at) => {
+                out.extend_from_slice(b"{\"result\":");
+                position(&at, &mut out);
+                out.push(b'}');
+            }
+            Err(failure) => failure.write_wrapped(&mut out),
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
+}

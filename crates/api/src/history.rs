@@ -1,0 +1,97 @@
+//! `history`: kept publications of a channel.
+
+use serde::Deserialize;
+use tidegate_core::Hub;
+use tidegate_protocol::{History, HistoryResult, Since};
+use tidegate_types::{ClientInfo, Payload, PayloadKind, Publication};
+
+use crate::answer::{Failure, number, position_fields, string};
+use crate::read::or_default;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Request {
+    #[serde(deserialize_with = "or_default")]
+    channel: String,
+    #[serde(deserialize_with = "or_default")]
+    limit: i32,
+    since: Option<Position>,
+    #[serde(deserialize_with = "or_default")]
+    reverse: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Position {
+    #[serde(deserialize_with = "or_default")]
+    offset: u64,
+    #[serde(deserialize_with = "or_default")]
+    epoch: String,
+}
+
+/// Reads.
+pub(crate) async fn run(hub: &Hub, request: Request) -> Result<HistoryResult, Failure> {
+    let since = request.since.map(|s| Since { offset: s.offset, epoch: s.epoch });
+    let query = History { channel: request.channel, limit: request.limit, since, reverse: request.reverse };
+    Ok(hub.history(&query).await?)
+}
+
+/// `{"publications":[...],"offset":...,"epoch":...}`.
+pub(crate) fn write(result: &HistoryResult, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"publications\":[");
+    for (at, item) in result.publications.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        publication(item, out);
+    }
+    out.extend_from_slice(b"],");
+    position_fields(&result.top, out);
+    out.push(b'}');
+}
+
+fn publication(publication: &Publication, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"data\":");
+    out.extend_from_slice(publication.payload.json());
+    let meta = publication.meta.as_deref();
+    if let Some(info) = meta.and_then(|m| m.info.as_ref()) {
+        out.extend_from_slice(b",\"info\":");
+        client_info(info, out);
+    }
+    out.extend_from_slice(b",\"offset\":");
+    number(publication.offset.0, out);
+    let tags = meta.map(|m| m.tags.as_slice()).unwrap_or_default();
+    let binary = publication.payload.kind() == PayloadKind::Binary;
+    if binary || !tags.is_empty() {
+        out.extend_from_slice(b",\"tags\":{");
+        let own = binary.then_some(Payload::BASE64_TAG);
+        let given = tags.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let shown = given.filter(|(k, _)| own.is_none_or(|(key, _)| key != *k));
+        for (at, (key, value)) in shown.chain(own).enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            string(key, out);
+            out.push(b':');
+            string(value, out);
+        }
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+fn client_info(info: &ClientInfo, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"user\":");
+    string(&info.user, out);
+    out.extend_from_slice(b",\"client\":");
+    string(&info.client, out);
+    for (key, json) in [("conn_info", &info.conn_info), ("chan_info", &info.chan_info)] {
+        if !json.is_empty() {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(key.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(json);
+        }
+    }
+    out.push(b'}');
+}

@@ -1,0 +1,69 @@
+//! `publish`: one publication to one channel. The call that is made most: the request is borrowed from the body.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidegate_core::{Hub, PublishOptions};
+use tidegate_types::{ChannelName, StreamPosition, Version};
+
+use crate::answer::Failure;
+use crate::read::{TagMap, Text, or_default, payload, raw};
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Request<'a> {
+    #[serde(borrow)]
+    channel: Text<'a>,
+    #[serde(borrow, deserialize_with = "raw")]
+    data: Option<&'a RawValue>,
+    #[serde(deserialize_with = "or_default")]
+    b64data: String,
+    #[serde(deserialize_with = "or_default")]
+    skip_history: bool,
+    #[serde(deserialize_with = "or_default")]
+    tags: TagMap,
+    #[serde(deserialize_with = "or_default")]
+    idempotency_key: String,
+    #[serde(deserialize_with = "or_default")]
+    version: u64,
+    #[serde(deserialize_with = "or_default")]
+    version_epoch: String,
+}
+
+/// Publishes and returns where the publication stands.
+pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<StreamPosition, Failure> {
+    let payload = payload(request.data, &request.b64data)?;
+    let options =
+        options(request.skip_history, request.tags, request.idempotency_key, request.version, request.version_epoch)?;
+    to_channel(hub, &request.channel.0, payload, options).await
+}
+
+pub(crate) fn options(
+    skip_history: bool,
+    tags: TagMap,
+    idempotency_key: String,
+    version: u64,
+    version_epoch: String,
+) -> Result<PublishOptions, Failure> {
+    if skip_history {
+        return Err(Failure::not_available(
+            "skip_history is not available: every publication goes through the log, use a namespace without history",
+        ));
+    }
+    Ok(PublishOptions {
+        tags: tags.0,
+        info: None,
+        idempotency_key: (!idempotency_key.is_empty()).then_some(idempotency_key),
+        version: (version != 0).then_some(Version { epoch: version_epoch, number: version }),
+    })
+}
+
+pub(crate) async fn to_channel(
+    hub: &Hub,
+    channel: &str,
+    payload: Bytes,
+    options: PublishOptions,
+) -> Result<StreamPosition, Failure> {
+    let channel = ChannelName::parse(channel).map_err(|e| Failure::bad_request(e.to_string()))?;
+    Ok(hub.publish(&channel, payload, options).await?)
+}

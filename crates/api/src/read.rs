@@ -1,0 +1,69 @@
+//! How fields of requests are read.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use tidegate_types::Tags;
+
+use crate::answer::Failure;
+
+/// `null` is the zero value: several client libraries write it for what is not given.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Any value as it is spelled, `null` too: that is a payload like others.
+pub(crate) fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// A string that is borrowed where it has no escapes.
+#[derive(Deserialize, Default)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// `{"key":"value"}` in the order given.
+#[derive(Default)]
+pub(crate) struct TagMap(pub(crate) Tags);
+
+impl<'de> Deserialize<'de> for TagMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = TagMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TagMap, A::Error> {
+                let mut tags = Tags::new();
+                while let Some(pair) = map.next_entry()? {
+                    tags.push(pair);
+                }
+                Ok(TagMap(tags))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// The payload of `data` (any JSON value, as it is spelled) or of `b64data` (any bytes), which goes first.
+pub(crate) fn payload(data: Option<&RawValue>, b64data: &str) -> Result<Bytes, Failure> {
+    if !b64data.is_empty() {
+        let decoded = STANDARD.decode(b64data);
+        return decoded.map(Bytes::from).map_err(|e| Failure::bad_request(format!("b64data is no base64: {e}")));
+    }
+    // A copy: the request's buffer may be far larger than the payload, which stays in memory for long.
+    Ok(data.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())).unwrap_or_default())
+}
