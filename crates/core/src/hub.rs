@@ -19,7 +19,7 @@ use crate::cell::{Cell, CellContext, Tail};
 use crate::clock::Clock;
 use crate::config::CoreOptions;
 use crate::error::HubError;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, ShardEvent};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::namespace::{Namespace, Namespaces};
 use crate::window::{Bounds, Listener, Numbering, Window};
@@ -128,7 +128,7 @@ pub struct Hub {
     logs: Box<[ArcSwapOption<OpenLog>]>,
     context: Arc<CellContext>,
     shard_metrics: Box<[Arc<ShardMetrics>]>,
-    pub(crate) runtime: Handle,
+    runtime: Handle,
     node_bytes: Arc<AtomicUsize>,
     next_cell: AtomicU32,
     uid: String,
@@ -330,6 +330,16 @@ impl Hub {
         self.broker.0.shutdown().await;
     }
 
+    /// The runtime that everything runs on that a shard does not wait for.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Tells a shard something.
+    pub fn tell(&self, shard: u16, event: ShardEvent) {
+        self.inbox(shard).send(event);
+    }
+
     pub(crate) fn inbox(&self, shard: u16) -> &Arc<Inbox> {
         &self.context.shards[usize::from(shard)]
     }
@@ -372,7 +382,7 @@ fn status(cell: &Cell) -> PartitionStatus {
 }
 
 /// Sixteen random bytes as a client id.
-pub(crate) fn random_id() -> tidegate_types::ClientId {
+pub fn random_id() -> tidegate_types::ClientId {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
     tidegate_types::ClientId::from_random(random)

@@ -30,7 +30,7 @@ mod window;
 pub use auth::{ConnectionClaims, SubscriptionClaims, TokenError, Verifier};
 pub use clock::Clock;
 pub use error::HubError;
-pub use hub::{CellId, Channel, Hub, NodeInfo, PartitionStatus};
+pub use hub::{CellId, Channel, Hub, NodeInfo, PartitionStatus, random_id};
 pub use inbox::{Delivery, Drained, Inbox, ShardEvent, Ticket};
 pub use namespace::{LogBinding, Namespace, Namespaces};
 pub use publish::PublishOptions;

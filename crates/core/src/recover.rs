@@ -5,6 +5,7 @@
 //! last look is always at the window, under its lock, so that what follows is exactly the live stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_protocol::Since;
 use tidegate_types::codes::ErrorCode;
@@ -51,6 +52,9 @@ enum Attempt {
 /// Looks at the window that one subscription may cost: each look but the last is followed by progress.
 const LOOKS_MAX: usize = 16;
 
+/// Pause before a slow reader asks the log again.
+const LOG_RETRY: Duration = Duration::from_millis(500);
+
 impl Hub {
     /// Where a subscription begins. The channel must be listened to already. `None`: the answer comes as
     /// [`ShardEvent::Started`] within [`COMMAND_WAIT_MAX`].
@@ -61,7 +65,7 @@ impl Hub {
             return Some(start);
         }
         let (hub, channel, since) = (self.clone(), channel.clone(), since.cloned());
-        self.runtime.spawn(async move {
+        self.runtime().spawn(async move {
             let slow = hub.start_slowly(&channel, since.as_ref());
             let result = match tokio::time::timeout(COMMAND_WAIT_MAX, slow).await {
                 Ok(Ok(start)) => {
@@ -90,7 +94,7 @@ impl Hub {
     /// What follows a cursor that the window has left behind: comes as [`ShardEvent::Read`].
     pub fn read_behind(self: &Arc<Self>, channel: &Channel, after: Offset, bytes_max: usize, reply_to: ReplyTo) {
         let (hub, channel) = (self.clone(), channel.clone());
-        self.runtime.spawn(async move {
+        self.runtime().spawn(async move {
             let until = {
                 let top = hub.broker_top(&channel);
                 channel.cell.lock().window.floor(&channel.key, top)
@@ -102,7 +106,12 @@ impl Hub {
                 Ok(LogRead::TooMuch | LogRead::Gone) => ReadAfter::Lost,
                 Err(error) => {
                     tracing::debug!(%error, "a slow reader cannot be served from the log");
-                    if error.is_retryable() { ReadAfter::NeedsLog } else { ReadAfter::Lost }
+                    if error.is_retryable() {
+                        tokio::time::sleep(LOG_RETRY).await;
+                        ReadAfter::NeedsLog
+                    } else {
+                        ReadAfter::Lost
+                    }
                 }
             };
             let ReplyTo { shard, ticket, .. } = reply_to;

@@ -32,3 +32,9 @@ pub const PENDING_PER_CONNECTION_MAX: usize = 64;
 pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Bytes of a close reason (RFC 6455 section 5.5: a control frame has 125, two are the code).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+/// Bytes of replies that wait for a socket that takes no more; past it the connection is closed as slow.
+pub const CONTROL_BYTES_MAX: usize = 2 << 20;
+/// Bytes that the kernel may hold unsent per socket before it says that it would block.
+pub const UNSENT_BYTES_MAX: u32 = 64 << 10;
+/// Connections that catch up in one turn of a shard's loop.
+pub const CATCH_UPS_PER_TURN_MAX: usize = 32;

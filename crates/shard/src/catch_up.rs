@@ -1,0 +1,128 @@
+//! Subscriptions that are behind read on from their cursors: from the window, or through the hub from the log.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use tidegate_core::{ReadAfter, ReplyTo, Ticket};
+use tidegate_types::codes::Unsubscribe;
+use tidegate_types::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN_MAX};
+use tidegate_types::{Offset, Publication};
+
+use crate::shard::Shard;
+use crate::slab::Place;
+use crate::socket;
+
+impl Shard {
+    /// Serves some of the connections that have something to catch up with, one page each.
+    pub(crate) fn catch_up(&mut self) {
+        for _ in 0..self.catching_up.len().min(CATCH_UPS_PER_TURN_MAX) {
+            let Some(place) = self.catching_up.pop_front() else { return };
+            if self.connections.is_at(place) && self.catch_up_one(place) {
+                self.catching_up.push_back(place);
+            }
+        }
+    }
+
+    /// One page for the first subscription of a connection that is behind and not waiting for the log. Whether there
+    /// may be more to do at once.
+    fn catch_up_one(&mut self, place: Place) -> bool {
+        let Some(connection) = self.connections.get(place.index) else { return false };
+        if connection.blocked.is_some() || connection.behind == 0 {
+            return false;
+        }
+        let behind = connection.subscriptions.iter().filter(|s| !s.reading).find_map(|s| {
+            let entry = self.channels.get(s.slot)?.entries.get(s.entry as usize)?;
+            entry.behind.then_some((s.slot, s.entry, entry.cursor))
+        });
+        let Some((slot, entry, cursor)) = behind else { return false };
+        let Some(channel) = self.channels.get(slot) else { return false };
+        match self.hub.read_after(&channel.hub, Offset(cursor), CATCH_UP_BYTES) {
+            ReadAfter::Publications(publications) if publications.is_empty() => self.live_again(place, slot, entry),
+            ReadAfter::Publications(publications) => self.send_page(place, slot, &publications),
+            ReadAfter::NeedsLog => self.ask_log(place, slot, cursor),
+            ReadAfter::Lost => self.lose(place, slot),
+        }
+        true
+    }
+
+    fn live_again(&mut self, place: Place, slot: u32, entry: u32) {
+        if let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(entry as usize)) {
+            entry.behind = false;
+        }
+        if let Some(connection) = self.connections.get_mut(place.index) {
+            connection.behind -= 1;
+            self.metrics.behind.add(-1);
+        }
+    }
+
+    fn ask_log(&mut self, place: Place, slot: u32, cursor: u64) {
+        let Some(subscription) = self.connections.get_mut(place.index).and_then(|c| c.subscription(slot)) else { return };
+        subscription.reading = true;
+        let Some(channel) = self.channels.get(slot) else { return };
+        let ticket = Ticket { connection: place.index, generation: place.generation, command: slot };
+        let reply_to = ReplyTo { shard: self.id, slot, ticket };
+        self.hub.read_behind(&channel.hub, Offset(cursor), CATCH_UP_BYTES, reply_to);
+    }
+
+    /// The stream has a hole that nobody can fill: the client is told, subscribes again and recovers what it can.
+    fn lose(&mut self, place: Place, slot: u32) {
+        self.metrics.insufficient_state.add(1);
+        self.end_subscription(place, slot, Unsubscribe::INSUFFICIENT_STATE);
+    }
+
+    /// What the log had for a subscription that was behind.
+    pub(crate) fn read_back(&mut self, place: Place, slot: u32, result: ReadAfter) {
+        if !self.connections.is_at(place) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        let blocked = connection.blocked.is_some();
+        let Some(subscription) = connection.subscription(slot).filter(|s| s.reading) else { return };
+        subscription.reading = false;
+        match result {
+            ReadAfter::Lost => return self.lose(place, slot),
+            ReadAfter::Publications(publications) if !blocked => self.send_page(place, slot, &publications),
+            ReadAfter::Publications(_) | ReadAfter::NeedsLog => {}
+        }
+        self.catching_up.push_back(place);
+    }
+
+    /// Sends publications after the cursor of a subscription that is behind, up to a page of bytes.
+    fn send_page(&mut self, place: Place, slot: u32, publications: &[Arc<Publication>]) {
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        let wire = &self.options.wires[usize::from(connection.wire)];
+        let Some(entry) = connection.subscription(slot).map(|s| s.entry) else { return };
+        let Some(channel) = self.channels.get_mut(slot) else { return };
+        let Some(entry) = channel.entries.get_mut(entry as usize) else { return };
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.clear();
+        let mut ends: Vec<(u64, usize)> = Vec::with_capacity(publications.len());
+        for publication in publications.iter().filter(|p| p.offset.0 > entry.cursor) {
+            if frames.len() >= CATCH_UP_BYTES {
+                break;
+            }
+            wire.publication(channel.name.as_str(), publication, &mut self.message, &mut frames);
+            ends.push((publication.offset.0, frames.len()));
+        }
+        let sent = if frames.is_empty() { Some(0) } else { socket::send(&connection.socket, &frames) };
+        match sent {
+            Some(sent) => {
+                self.metrics.sent_bytes.add(sent as u64);
+                let begun = ends.partition_point(|(_, end)| *end <= sent);
+                // The frame that was cut counts as delivered: its rest goes first when the socket takes bytes again.
+                let cut = ends.get(begun).filter(|_| sent > begun.checked_sub(1).map_or(0, |i| ends[i].1));
+                let delivered = begun + usize::from(cut.is_some());
+                if let Some((offset, _)) = delivered.checked_sub(1).and_then(|i| ends.get(i)) {
+                    entry.cursor = *offset;
+                }
+                self.metrics.deliveries.add(delivered as u64);
+                if sent < frames.len() {
+                    let rest = cut.map_or(Bytes::new(), |(_, end)| Bytes::copy_from_slice(&frames[sent..*end]));
+                    self.block(place.index, rest);
+                    self.lag(slot, place.index);
+                }
+            }
+            None => self.doomed.push((place, None)),
+        }
+        self.frames = frames;
+    }
+}

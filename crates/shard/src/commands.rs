@@ -1,0 +1,185 @@
+//! Commands of clients. The session judges, the hub knows; this joins the two.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tidegate_core::{HubError, PublishOptions, Refusal, Session, ShardEvent, Ticket};
+use tidegate_protocol::{Command, Connect, History, Method, Reply};
+use tidegate_types::ChannelName;
+use tidegate_types::codes::{Disconnect, ErrorCode};
+use tidegate_types::limits::PENDING_PER_CONNECTION_MAX;
+
+use crate::shard::Shard;
+use crate::slab::Place;
+
+type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+impl Shard {
+    /// Carries one command out. Replies gather in the batch, which the caller flushes.
+    pub(crate) fn command(&mut self, place: Place, command: Command) {
+        let id = command.id;
+        let result = match command.method {
+            Method::Connect(request) => self.connect(place, id, &request),
+            method => match self.connections.get(place.index).map(|c| c.session.check_open()) {
+                Some(Ok(())) => self.open_command(place, id, method),
+                Some(Err(refusal)) => Err(refusal),
+                None => return,
+            },
+        };
+        match result {
+            Ok(()) => {}
+            Err(Refusal::Error(code)) => self.reply(place.index, id, &Reply::Error(code)),
+            Err(Refusal::Close(why)) => {
+                self.flush_replies(place.index);
+                self.end(place, Some(why));
+            }
+        }
+    }
+
+    fn open_command(&mut self, place: Place, id: u32, method: Method) -> Result<(), Refusal> {
+        // Everything but a pong and a send is answered under its id.
+        if id == 0 && !matches!(method, Method::Pong | Method::Send { .. }) {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        match method {
+            Method::Connect(_) => Err(Disconnect::BAD_REQUEST.into()),
+            Method::Subscribe(request) => self.subscribe(place, id, &request),
+            Method::Unsubscribe { channel } => {
+                self.unsubscribe(place, &channel)?;
+                self.reply(place.index, id, &Reply::Unsubscribe);
+                Ok(())
+            }
+            Method::Publish { channel, data } => self.publish(place, id, &channel, data),
+            Method::History(query) => self.history(place, id, *query),
+            Method::Refresh { token } => self.refresh(place, id, &token),
+            Method::SubRefresh { channel, token } => self.sub_refresh(place, id, &channel, &token),
+            Method::Pong => {
+                self.session(place)?.ponged()?;
+                self.set_next_ping(place.index);
+                Ok(())
+            }
+            Method::Send { .. } => Err(Disconnect::NOT_AVAILABLE.into()),
+            Method::Presence { .. } | Method::PresenceStats { .. } | Method::Rpc { .. } | Method::Ping => {
+                Err(ErrorCode::NOT_AVAILABLE.into())
+            }
+        }
+    }
+
+    pub(crate) fn session(&mut self, place: Place) -> Result<&mut Session, Refusal> {
+        let connection = self.connections.get_mut(place.index).ok_or(Refusal::Close(Disconnect::CONNECTION_CLOSED))?;
+        Ok(&mut connection.session)
+    }
+
+    fn connect(&mut self, place: Place, id: u32, request: &Connect) -> Result<(), Refusal> {
+        let now_ms = self.wall_ms();
+        let policy = Self::policy(&self.options, &self.verifier, self.version, now_ms);
+        let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
+        if id == 0 {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        let result = connection.session.connect(&policy, tidegate_core::random_id(), request)?;
+        self.metrics.clients.add(1);
+        self.reply(place.index, id, &Reply::Connect(Box::new(result)));
+        self.set_first_ping(place.index);
+        Ok(())
+    }
+
+    fn refresh(&mut self, place: Place, id: u32, token: &str) -> Result<(), Refusal> {
+        let now_ms = self.wall_ms();
+        let policy = Self::policy(&self.options, &self.verifier, self.version, now_ms);
+        let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
+        let (client, ttl_seconds) = connection.session.refresh(&policy, token)?;
+        self.reply(place.index, id, &Reply::Refresh { client, ttl_seconds });
+        self.set_alarm(place.index);
+        Ok(())
+    }
+
+    fn sub_refresh(&mut self, place: Place, id: u32, channel: &str, token: &str) -> Result<(), Refusal> {
+        let now_ms = self.wall_ms();
+        let name = ChannelName::parse(channel).map_err(|_| ErrorCode::BAD_REQUEST)?;
+        let slot = self.by_name.get(&name).copied();
+        let policy = Self::policy(&self.options, &self.verifier, self.version, now_ms);
+        let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
+        if slot.and_then(|slot| connection.subscription(slot)).is_none() {
+            return Err(ErrorCode::PERMISSION_DENIED.into());
+        }
+        let grant = connection.session.sub_refresh(&policy, channel, token)?;
+        if let Some(subscription) = slot.and_then(|slot| connection.subscription(slot)) {
+            subscription.expire_at = crate::subscriptions::expire_at_seconds(&grant);
+        }
+        self.reply(place.index, id, &Reply::SubRefresh { ttl_seconds: grant.ttl_seconds });
+        self.set_alarm(place.index);
+        Ok(())
+    }
+
+    fn publish(&mut self, place: Place, id: u32, channel: &str, data: bytes::Bytes) -> Result<(), Refusal> {
+        let (name, subscribed) = self.known_channel(place, channel)?;
+        let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
+        let session = self.session(place)?;
+        session.may_publish(&settings.options, subscribed)?;
+        let options = PublishOptions { info: Some(session.info()), ..Default::default() };
+        let hub = self.hub.clone();
+        self.answer_later(place, id, Box::pin(async move {
+            match hub.publish(&name, data, options).await {
+                Ok(_) => Reply::Publish,
+                Err(error) => failed(&error),
+            }
+        }))
+    }
+
+    fn history(&mut self, place: Place, id: u32, query: History) -> Result<(), Refusal> {
+        let (name, subscribed) = self.known_channel(place, &query.channel)?;
+        let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
+        self.session(place)?.may_read_history(&settings.options, subscribed)?;
+        let hub = self.hub.clone();
+        self.answer_later(place, id, Box::pin(async move {
+            match hub.history(&query).await {
+                Ok(result) => Reply::History(Box::new(result)),
+                Err(error) => failed(&error),
+            }
+        }))
+    }
+
+    /// A channel's name, checked, and whether the client is subscribed to it.
+    fn known_channel(&mut self, place: Place, channel: &str) -> Result<(ChannelName, bool), Refusal> {
+        if channel.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        let name = ChannelName::parse(channel).map_err(|_| ErrorCode::BAD_REQUEST)?;
+        let slot = self.by_name.get(&name).copied();
+        let connection = self.connections.get_mut(place.index);
+        let subscribed = slot.zip(connection).is_some_and(|(slot, c)| c.subscription(slot).is_some());
+        Ok((name, subscribed))
+    }
+
+    /// Answers at once where the future is ready (which is what a log in memory is), and otherwise when it is.
+    fn answer_later(&mut self, place: Place, id: u32, mut answer: Answer) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
+        if usize::from(connection.pending) >= PENDING_PER_CONNECTION_MAX {
+            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
+        }
+        let runtime = self.hub.runtime().clone();
+        let polled = {
+            let _entered = runtime.enter();
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        if let Poll::Ready(reply) = polled {
+            self.reply(place.index, id, &reply);
+            return Ok(());
+        }
+        connection.pending += 1;
+        let (hub, shard) = (self.hub.clone(), self.id);
+        let ticket = Ticket { connection: place.index, generation: place.generation, command: id };
+        runtime.spawn(async move {
+            let reply = answer.await;
+            hub.tell(shard, ShardEvent::Answered { ticket, reply });
+        });
+        Ok(())
+    }
+}
+
+fn failed(error: &HubError) -> Reply {
+    tracing::debug!(%error, "a command of a client failed");
+    Reply::Error(error.code())
+}

@@ -1,0 +1,130 @@
+//! One connection as its shard holds it. Kept small: a node has as many as it has clients.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tidegate_core::{Grant, Session};
+use tidegate_framing::websocket::{Decoder, Role};
+
+/// What a connection is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// The request head is being read.
+    Head,
+    /// Messages flow.
+    Open,
+    /// A close was sent; the peer's is awaited.
+    Closing,
+}
+
+/// One subscription of the connection.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    /// Place of the channel on the shard.
+    pub(crate) slot: u32,
+    /// Its entry in the channel, [`Subscription::PENDING`] while it has not begun.
+    pub(crate) entry: u32,
+    /// Seconds since 1970 when it must be refreshed; 0 = never.
+    pub(crate) expire_at: u32,
+    /// A read of the log for it is under way.
+    pub(crate) reading: bool,
+}
+
+impl Subscription {
+    pub(crate) const PENDING: u32 = u32::MAX;
+}
+
+/// A subscribe command that waits for the hub.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) command: u32,
+    pub(crate) slot: u32,
+    pub(crate) grant: Grant,
+    pub(crate) reject_unrecovered: bool,
+}
+
+/// What a socket that takes no more still has to take.
+#[derive(Debug, Default)]
+pub(crate) struct Blocked {
+    /// The rest of a frame that was cut.
+    pub(crate) cut: Bytes,
+    /// Replies and pings, in order; bounded in bytes.
+    pub(crate) control: VecDeque<Bytes>,
+    pub(crate) control_bytes: usize,
+    /// When it last took something, ms of the shard's clock.
+    pub(crate) since_ms: u64,
+}
+
+/// See the module docs.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: OwnedFd,
+    /// `Some` while the socket would block.
+    pub(crate) blocked: Option<Box<Blocked>>,
+    pub(crate) phase: Phase,
+    /// What is spoken: index into the shard's wires.
+    pub(crate) wire: u8,
+    /// Subscriptions that read from the window instead of the live stream.
+    pub(crate) behind: u16,
+    /// Commands that wait for an answer from outside the shard.
+    pub(crate) pending: u16,
+    /// Tick of the wheel's entry that counts.
+    pub(crate) alarm: u32,
+    /// When the present phase or the ping under way must have ended, or the next ping is due: ms of the shard's clock.
+    pub(crate) deadline_ms: u64,
+    pub(crate) decoder: Decoder,
+    pub(crate) session: Session,
+    pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    pub(crate) waiting: Option<Box<Vec<Waiting>>>,
+    /// The request head so far.
+    pub(crate) head: Option<Box<Vec<u8>>>,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: OwnedFd, deadline_ms: u64) -> Self {
+        Self {
+            socket,
+            blocked: None,
+            phase: Phase::Head,
+            wire: 0,
+            behind: 0,
+            pending: 0,
+            alarm: 0,
+            deadline_ms,
+            decoder: Decoder::new(Role::Server),
+            session: Session::default(),
+            subscriptions: SmallVec::new(),
+            waiting: None,
+            head: None,
+        }
+    }
+
+    /// Its subscription to a channel.
+    pub(crate) fn subscription(&mut self, slot: u32) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|s| s.slot == slot)
+    }
+
+    /// Takes out the subscribe command that waits for a channel.
+    pub(crate) fn take_waiting(&mut self, slot: u32) -> Option<Waiting> {
+        let waiting = self.waiting.as_mut()?;
+        let at = waiting.iter().position(|w| w.slot == slot)?;
+        let taken = waiting.swap_remove(at);
+        if waiting.is_empty() {
+            self.waiting = None;
+        }
+        Some(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let bytes = size_of::<Option<Connection>>() + size_of::<u32>();
+        assert!(bytes <= 256, "{bytes}");
+    }
+}

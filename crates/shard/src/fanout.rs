@@ -1,0 +1,187 @@
+//! Fan-out: one frame per publication and wire, sent in slices.
+//!
+//! A sweep walks the entries of a channel and sends each everything after its cursor. After [`FANOUT_SLICE`] sends the
+//! loop looks at sockets and inbox; what arrives meanwhile joins the log and goes out in the same send to everybody not
+//! yet served. So batching grows with load, and an idle channel has no delay.
+
+use bytes::Bytes;
+use tidegate_core::Delivery;
+use tidegate_types::limits::{FANOUT_LOG_BYTES_MAX, FANOUT_SLICE};
+
+use crate::channel::{FanOut, Framed};
+use crate::shard::Shard;
+use crate::socket;
+
+/// What became of one entry in a sweep.
+enum Served {
+    /// Nothing to send: no system call was made.
+    Nothing,
+    Sent,
+}
+
+impl Shard {
+    /// Takes publications into their channels' logs.
+    pub(crate) fn deliver(&mut self, deliveries: &mut Vec<Delivery>) {
+        let mut message = std::mem::take(&mut self.message);
+        for delivery in deliveries.drain(..) {
+            self.log_publication(&delivery, &mut message);
+        }
+        self.message = message;
+    }
+
+    fn log_publication(&mut self, delivery: &Delivery, message: &mut Vec<u8>) {
+        let Some(channel) = self.channels.get_mut(delivery.slot) else { return };
+        let offset = delivery.publication.offset.0;
+        if channel.registration != delivery.registration || offset <= channel.head {
+            return;
+        }
+        channel.head = offset;
+        if channel.entries.is_empty() {
+            return;
+        }
+        let frames = self.options.wires.iter().map(|wire| {
+            self.frames.clear();
+            wire.publication(channel.name.as_str(), &delivery.publication, message, &mut self.frames);
+            Bytes::copy_from_slice(&self.frames)
+        });
+        let framed = Framed { offset, frames: frames.collect(), entered_us: delivery.entered_us };
+        let fan_out = channel.fan_out.get_or_insert_with(|| {
+            self.dirty.push_back(delivery.slot);
+            Box::default()
+        });
+        fan_out.push(framed);
+        if fan_out.at == 0 {
+            fan_out.target = offset;
+        }
+        if fan_out.log_bytes > FANOUT_LOG_BYTES_MAX {
+            self.shorten_log(delivery.slot);
+        }
+    }
+
+    /// The log of a channel is full: whoever still needs its oldest frames reads them from the window.
+    fn shorten_log(&mut self, slot: u32) {
+        let Some(channel) = self.channels.get_mut(slot) else { return };
+        let Some(fan_out) = &mut channel.fan_out else { return };
+        let mut base = 0;
+        while fan_out.log_bytes > FANOUT_LOG_BYTES_MAX / 2 && fan_out.log.len() > 1 {
+            base = fan_out.drop_oldest();
+        }
+        let mut late = Vec::new();
+        for entry in channel.entries.iter_mut().filter(|e| !e.behind && e.cursor < base) {
+            entry.behind = true;
+            late.push(entry.connection);
+        }
+        for index in late {
+            self.mark_behind(self.connections.place(index));
+        }
+    }
+
+    /// One slice of sends over the channels with a fan-out under way.
+    pub(crate) fn sweep(&mut self) {
+        let mut left = FANOUT_SLICE;
+        for _ in 0..self.dirty.len() {
+            let Some(slot) = self.dirty.pop_front() else { return };
+            left = self.sweep_channel(slot, left);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Serves up to `left` entries of a channel; returns how many sends are left. The channel's fan-out ends with the
+    /// sweep that leaves nobody to serve, else it queues again.
+    fn sweep_channel(&mut self, slot: u32, mut left: usize) -> usize {
+        let Some(mut fan_out) = self.channels.get_mut(slot).and_then(|c| c.fan_out.take()) else { return left };
+        let mut at = fan_out.at;
+        while left > 0 {
+            let Some(channel) = self.channels.get(slot) else { return left };
+            if at >= channel.entries.len() {
+                break;
+            }
+            if let Served::Sent = self.serve(slot, at, &mut fan_out) {
+                left -= 1;
+            }
+            at += 1;
+        }
+        let Some(channel) = self.channels.get_mut(slot) else { return left };
+        fan_out.at = at;
+        if at >= channel.entries.len() {
+            let newest = fan_out.log.back().map_or(0, |f| f.offset);
+            let entered_us = fan_out.log.front().map_or(self.now_us, |f| f.entered_us);
+            self.metrics.window_to_socket.record(self.now_us.saturating_sub(entered_us));
+            if newest <= fan_out.target && !fan_out.again {
+                return left;
+            }
+            if !fan_out.again {
+                fan_out.trim(fan_out.target);
+            }
+            (fan_out.at, fan_out.target, fan_out.again) = (0, newest, false);
+        }
+        channel.fan_out = Some(fan_out);
+        self.dirty.push_back(slot);
+        left
+    }
+
+    /// Sends one entry everything after its cursor.
+    fn serve(&mut self, slot: u32, at: usize, fan_out: &mut FanOut) -> Served {
+        let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(at)) else { return Served::Nothing };
+        if entry.behind {
+            return Served::Nothing;
+        }
+        let first = fan_out.first_after(entry.cursor);
+        let Some(bytes) = fan_out.joined(first, entry.wire) else { return Served::Nothing };
+        let Some(connection) = self.connections.get_mut(entry.connection) else { return Served::Nothing };
+        let index = entry.connection;
+        if connection.blocked.is_some() {
+            entry.behind = true;
+            self.mark_behind(self.connections.place(index));
+            return Served::Nothing;
+        }
+        match socket::send(&connection.socket, &bytes) {
+            Some(sent) if sent == bytes.len() => {
+                entry.cursor = fan_out.log.back().map_or(entry.cursor, |f| f.offset);
+                self.metrics.deliveries.add((fan_out.log.len() - first) as u64);
+                self.metrics.sent_bytes.add(sent as u64);
+            }
+            Some(sent) => {
+                let cut = match fan_out.cut(first, entry.wire, sent) {
+                    Some((offset, rest)) => {
+                        entry.cursor = offset;
+                        rest
+                    }
+                    None => Bytes::new(),
+                };
+                entry.behind = true;
+                self.metrics.sent_bytes.add(sent as u64);
+                self.block(index, cut);
+                self.mark_behind(self.connections.place(index));
+                self.lag(slot, index);
+            }
+            None => self.doomed.push((self.connections.place(index), None)),
+        }
+        Served::Sent
+    }
+
+    /// The inbox was full and left publications out: everybody reads from the window until the cursors are there.
+    pub(crate) fn on_overflow(&mut self) {
+        self.metrics.inbox_overflows.add(1);
+        for slot in self.channels.indices() {
+            self.send_all_behind(slot);
+        }
+    }
+
+    /// Every live entry of a channel reads from the window from now on.
+    fn send_all_behind(&mut self, slot: u32) {
+        let Some(channel) = self.channels.get_mut(slot) else { return };
+        let live = channel.entries.iter_mut().filter(|e| !e.behind);
+        let late: Vec<u32> = live
+            .map(|entry| {
+                entry.behind = true;
+                entry.connection
+            })
+            .collect();
+        for index in late {
+            self.mark_behind(self.connections.place(index));
+        }
+    }
+}

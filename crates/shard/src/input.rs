@@ -1,0 +1,177 @@
+//! From readable sockets to commands.
+
+use std::ops::ControlFlow;
+
+use tidegate_framing::websocket::{Decoder, Event, Limits, Role, close_code};
+use tidegate_protocol::{Command, DecodeError};
+use tidegate_types::codes::Disconnect;
+use tidegate_types::limits::COMMANDS_PER_FRAME_MAX;
+
+use crate::connection::Phase;
+use crate::shard::Shard;
+use crate::slab::Place;
+use crate::socket::{self, Received};
+
+/// Bytes read from one connection before the others get their turn.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+
+/// What a message of the framing asks of the connection.
+enum Asked {
+    Commands(Vec<Command>, Option<DecodeError>),
+    Pong(Vec<u8>),
+    Close(u16),
+    WrongKind,
+}
+
+impl Shard {
+    /// Reads once from a connection and acts on it.
+    pub(crate) fn read(&mut self, place: Place) {
+        if !self.connections.is_at(place) {
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let received = match self.connections.get(place.index) {
+            Some(connection) => socket::receive(&connection.socket, &mut scratch),
+            None => Received::Empty,
+        };
+        match received {
+            Received::Bytes(n) => {
+                let full = n == scratch.len();
+                self.take_bytes(place, &mut scratch[..n]);
+                if full {
+                    self.readable.push_back(place);
+                }
+            }
+            Received::Empty => {}
+            Received::Closed => self.drop_connection(place.index),
+        }
+        self.scratch = scratch;
+    }
+
+    fn take_bytes(&mut self, place: Place, bytes: &mut [u8]) {
+        let Some(connection) = self.connections.get(place.index) else { return };
+        let frames = if connection.phase == Phase::Head {
+            match self.read_head(place, bytes) {
+                Some(used) => &mut bytes[used..],
+                None => return,
+            }
+        } else {
+            bytes
+        };
+        if !frames.is_empty() {
+            self.take_frames(place, frames);
+        }
+    }
+
+    fn take_frames(&mut self, place: Place, mut bytes: &mut [u8]) {
+        let limits = Limits { message_bytes_max: self.options.client.message_bytes_max };
+        while !bytes.is_empty() {
+            let Some(connection) = self.connections.get_mut(place.index) else { return };
+            // The decoder leaves its connection while events are acted upon, because they may end the connection.
+            let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server));
+            let wire = self.options.wires[usize::from(connection.wire)].clone();
+            let mut asked = None;
+            let taken = decoder.decode(bytes, &limits, &mut |event| {
+                asked = ask(&wire, event);
+                if asked.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if let Some(connection) = self.connections.get_mut(place.index) {
+                connection.decoder = decoder;
+            }
+            if let Some(asked) = asked {
+                self.act(place, asked);
+            }
+            match taken {
+                Ok(taken) => bytes = &mut bytes[taken..],
+                Err(error) => {
+                    tracing::debug!(%error, "a client broke the framing");
+                    self.metrics.closed_protocol.add(1);
+                    self.end(place, Some(Disconnect { code: error.close_code(), reason: "protocol error" }));
+                    return;
+                }
+            }
+            if !self.connections.is_at(place) {
+                return;
+            }
+        }
+        self.flush_replies(place.index);
+    }
+
+    fn act(&mut self, place: Place, asked: Asked) {
+        let closing = self.connections.get(place.index).is_none_or(|c| c.phase == Phase::Closing);
+        match asked {
+            Asked::Close(code) => self.on_close(place, closing, code),
+            _ if closing => {}
+            Asked::Commands(commands, error) => self.on_commands(place, commands, error),
+            Asked::Pong(payload) => {
+                let mut frame = Vec::new();
+                tidegate_framing::websocket::write_frame(&mut frame, tidegate_framing::websocket::Opcode::Pong, &payload);
+                self.send_control(place.index, frame.into());
+            }
+            Asked::WrongKind => self.end(place, Some(Disconnect { code: close_code::UNSUPPORTED, reason: "wrong kind of message" })),
+        }
+    }
+
+    fn on_commands(&mut self, place: Place, commands: Vec<Command>, error: Option<DecodeError>) {
+        let wrong = match &error {
+            Some(DecodeError(text)) => {
+                tracing::debug!("a client sent what is no command: {text}");
+                true
+            }
+            None => commands.is_empty(),
+        };
+        for command in commands {
+            self.metrics.commands.add(1);
+            self.command(place, command);
+            let goes_on = self.connections.get(place.index).is_some_and(|c| c.phase == Phase::Open);
+            if !self.connections.is_at(place) || !goes_on {
+                return;
+            }
+        }
+        if wrong {
+            self.flush_replies(place.index);
+            self.end(place, Some(Disconnect::BAD_REQUEST));
+        }
+    }
+
+    /// The peer closes, or answers our close: the socket ends.
+    fn on_close(&mut self, place: Place, closing: bool, code: u16) {
+        if !closing {
+            let mut frame = Vec::new();
+            tidegate_framing::websocket::write_close(&mut frame, code, "");
+            self.flush_replies(place.index);
+            self.send_control(place.index, frame.into());
+        }
+        if let Some(connection) = self.connections.get(place.index) {
+            socket::shutdown_write(&connection.socket);
+        }
+        self.drop_connection(place.index);
+    }
+}
+
+fn ask(wire: &crate::wire::Wire, event: Event<'_>) -> Option<Asked> {
+    let message = match event {
+        Event::Text(text) if wire.is_text() => text.as_bytes(),
+        Event::Binary(bytes) if !wire.is_text() => bytes,
+        Event::Text(_) | Event::Binary(_) => return Some(Asked::WrongKind),
+        Event::Ping(payload) => return Some(Asked::Pong(payload.to_vec())),
+        Event::Pong(_) => return None,
+        Event::Close(frame) => return Some(Asked::Close(frame.map_or(close_code::NORMAL, |f| f.code))),
+    };
+    let mut commands = Vec::with_capacity(1);
+    let mut too_many = false;
+    let decoded = wire.decode(message, &mut |command| {
+        too_many = commands.len() == COMMANDS_PER_FRAME_MAX;
+        if too_many {
+            return ControlFlow::Break(());
+        }
+        commands.push(command);
+        ControlFlow::Continue(())
+    });
+    let error = match decoded {
+        Ok(()) if too_many => Some(DecodeError(format!("more than {COMMANDS_PER_FRAME_MAX} commands in one message"))),
+        Ok(()) => None,
+        Err(error) => Some(error),
+    };
+    Some(Asked::Commands(commands, error))
+}

@@ -1,0 +1,157 @@
+//! Output: replies, and what happens when a socket takes no more.
+//!
+//! A blocked connection keeps the rest of one cut frame and a bounded run of replies; nothing else is queued for it. Its
+//! subscriptions are behind and read from their cursors when it is writable again. The order on the socket is: the cut
+//! frame, replies, publications.
+
+use bytes::Bytes;
+use tidegate_core::config::OnLag;
+use tidegate_protocol::{Push, Reply};
+use tidegate_types::codes::Disconnect;
+use tidegate_types::limits::CONTROL_BYTES_MAX;
+
+use crate::connection::{Blocked, Connection, Phase};
+use crate::shard::Shard;
+use crate::socket;
+
+/// A batch is sent when it has grown to this, though more may follow.
+const BATCH_BYTES: usize = 32 << 10;
+
+impl Shard {
+    /// Adds a reply to the batch of a connection.
+    pub(crate) fn reply(&mut self, index: u32, id: u32, reply: &Reply) {
+        let Some(wire) = self.batch_for(index) else { return };
+        self.options.wires[wire].reply(id, reply, &mut self.batch);
+        if self.batch.len() > BATCH_BYTES {
+            self.flush_replies(index);
+        }
+    }
+
+    /// Adds a push to the batch of a connection.
+    pub(crate) fn push(&mut self, index: u32, push: &Push<'_>) {
+        let Some(wire) = self.batch_for(index) else { return };
+        self.options.wires[wire].push(push, &mut self.batch);
+    }
+
+    /// Makes the batch this connection's; its wire.
+    fn batch_for(&mut self, index: u32) -> Option<usize> {
+        let place = self.connections.place(index);
+        if let Some(other) = self.batch_of.filter(|other| *other != place) {
+            self.flush_replies(other.index);
+        }
+        let wire = self.connections.get(index).filter(|c| c.phase == Phase::Open)?.wire;
+        self.batch_of = Some(place);
+        Some(usize::from(wire))
+    }
+
+    /// Sends the batch, if it is this connection's.
+    pub(crate) fn flush_replies(&mut self, index: u32) {
+        let Some(place) = self.batch_of.take_if(|place| place.index == index) else { return };
+        let batch = std::mem::take(&mut self.batch);
+        if self.connections.is_at(place)
+            && let Some(connection) = self.connections.get(index)
+        {
+            let mut frames = std::mem::take(&mut self.frames);
+            frames.clear();
+            self.options.wires[usize::from(connection.wire)].frame(&batch, &mut frames);
+            self.send_bytes(index, &frames);
+            self.frames = frames;
+        }
+        self.batch = batch;
+        self.batch.clear();
+        if self.batch.capacity() > 4 * BATCH_BYTES {
+            self.batch = Vec::new();
+            self.frames = Vec::new();
+        }
+    }
+
+    /// Sends a frame that is no publication, before any that follow.
+    pub(crate) fn send_control(&mut self, index: u32, frame: Bytes) {
+        match self.connections.get(index) {
+            Some(Connection { blocked: Some(_), .. }) => self.queue_control(index, frame),
+            Some(_) => self.send_bytes(index, &frame),
+            None => {}
+        }
+    }
+
+    fn send_bytes(&mut self, index: u32, bytes: &[u8]) {
+        let Some(connection) = self.connections.get(index) else { return };
+        if connection.blocked.is_some() {
+            return self.queue_control(index, Bytes::copy_from_slice(bytes));
+        }
+        match socket::send(&connection.socket, bytes) {
+            Some(sent) => {
+                self.metrics.sent_bytes.add(sent as u64);
+                if sent < bytes.len() {
+                    self.block(index, Bytes::copy_from_slice(&bytes[sent..]));
+                }
+            }
+            None => self.doomed.push((self.connections.place(index), None)),
+        }
+    }
+
+    fn queue_control(&mut self, index: u32, frame: Bytes) {
+        let Some(Connection { blocked: Some(blocked), .. }) = self.connections.get_mut(index) else { return };
+        if blocked.control_bytes + frame.len() > CONTROL_BYTES_MAX {
+            self.metrics.closed_slow.add(1);
+            self.doomed.push((self.connections.place(index), None));
+            return;
+        }
+        blocked.control_bytes += frame.len();
+        blocked.control.push_back(frame);
+    }
+
+    /// Notes that a socket takes no more, and what is left of the frame that it has begun.
+    pub(crate) fn block(&mut self, index: u32, cut: Bytes) {
+        let since_ms = self.now_ms();
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.blocked = Some(Box::new(Blocked { cut, since_ms, ..Blocked::default() }));
+            self.set_alarm(index);
+        }
+    }
+
+    /// The policy of a channel's namespace for a connection that lags.
+    pub(crate) fn lag(&mut self, slot: u32, index: u32) {
+        let Some(channel) = self.channels.get(slot) else { return };
+        if channel.hub.namespace().options.on_lag == OnLag::Disconnect {
+            self.doomed.push((self.connections.place(index), Some(Disconnect::SLOW)));
+        }
+    }
+
+    /// A socket takes bytes again: the cut frame, then replies; then its subscriptions catch up.
+    pub(crate) fn writable(&mut self, index: u32) {
+        let now_ms = self.now_ms();
+        let place = self.connections.place(index);
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(mut blocked) = connection.blocked.take() else { return };
+        loop {
+            if blocked.cut.is_empty() {
+                match blocked.control.pop_front() {
+                    Some(next) => {
+                        blocked.control_bytes -= next.len();
+                        blocked.cut = next;
+                    }
+                    None => break,
+                }
+            }
+            match socket::send(&connection.socket, &blocked.cut) {
+                Some(sent) => {
+                    self.metrics.sent_bytes.add(sent as u64);
+                    if sent > 0 {
+                        blocked.since_ms = now_ms;
+                    }
+                    let whole = sent == blocked.cut.len();
+                    let _ = blocked.cut.split_to(sent);
+                    if !whole {
+                        connection.blocked = Some(blocked);
+                        return;
+                    }
+                }
+                None => return self.drop_connection(index),
+            }
+        }
+        if connection.behind > 0 {
+            self.catching_up.push_back(place);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The state of a shard, and what its parts share.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use tidegate_core::metrics::ShardMetrics;
+use tidegate_core::{Drained, Hub, Inbox, Policy, Verifier};
+use tidegate_types::ChannelName;
+use tidegate_types::codes::Disconnect;
+
+use crate::channel::Channel;
+use crate::connection::{Connection, Phase};
+use crate::options::ShardOptions;
+use crate::slab::{Place, Slab};
+use crate::socket;
+use crate::wheel::Wheel;
+
+/// What other threads may tell a shard beside its inbox.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    /// Stop accepting, close everything at a pace, end.
+    pub(crate) drain: AtomicBool,
+    /// Close what is left at once.
+    pub(crate) stop: AtomicBool,
+    /// Sockets that another shard accepted for this one.
+    pub(crate) given: Mutex<Vec<OwnedFd>>,
+}
+
+impl Control {
+    pub(crate) fn take_given(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.given.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A shard as the others see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+}
+
+/// See the module docs.
+pub(crate) struct Shard {
+    pub(crate) id: u16,
+    pub(crate) epoll: OwnedFd,
+    pub(crate) listener: Option<Arc<OwnedFd>>,
+    /// The listener is not watched until then, because descriptors ran out.
+    pub(crate) accept_again_ms: Option<u64>,
+    pub(crate) wake: Arc<OwnedFd>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) peers: Arc<[Peer]>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) options: Arc<ShardOptions>,
+    pub(crate) version: &'static str,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) connections: Slab<Connection>,
+    pub(crate) channels: Slab<Channel>,
+    pub(crate) by_name: HashMap<ChannelName, u32, RandomState>,
+    pub(crate) next_registration: u32,
+    /// Channels with a fan-out under way.
+    pub(crate) dirty: VecDeque<u32>,
+    /// Connections with more to read than one turn takes.
+    pub(crate) readable: VecDeque<Place>,
+    /// Connections that are writable and have subscriptions behind.
+    pub(crate) catching_up: VecDeque<Place>,
+    /// Connections to end, noted where ending them would disturb a walk.
+    pub(crate) doomed: Vec<(Place, Option<Disconnect>)>,
+    pub(crate) wheel: Wheel,
+    pub(crate) pings: Vec<Bytes>,
+    pub(crate) drained: Drained,
+    /// Everything read goes through here: no connection has a read buffer.
+    pub(crate) scratch: Vec<u8>,
+    /// A run of replies being built, and whose.
+    pub(crate) batch: Vec<u8>,
+    pub(crate) batch_of: Option<Place>,
+    /// A message being built.
+    pub(crate) message: Vec<u8>,
+    /// Frames being built.
+    pub(crate) frames: Vec<u8>,
+    /// Monotonic clock of this turn.
+    pub(crate) now_us: u64,
+    pub(crate) drain_from_ms: Option<u64>,
+    /// Connections closed since the drain began.
+    pub(crate) drained_count: u64,
+    pub(crate) random: u64,
+}
+
+impl Shard {
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_us / 1000
+    }
+
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.hub.clock().wall_ms()
+    }
+
+    pub(crate) fn policy<'a>(options: &'a ShardOptions, verifier: &'a Verifier, version: &'static str, now_ms: i64) -> Policy<'a> {
+        Policy { options: &options.client, verifier, version, now_ms }
+    }
+
+    /// A number that spreads timers; nothing depends on it being unguessable.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    /// Ends a connection: with a close where one is given, and at once where none is.
+    pub(crate) fn end(&mut self, place: Place, why: Option<Disconnect>) {
+        if !self.connections.is_at(place) {
+            return;
+        }
+        match why {
+            Some(why) => self.close(place.index, why),
+            None => self.drop_connection(place.index),
+        }
+    }
+
+    /// Sends a close and waits for the peer's. Its subscriptions end now.
+    pub(crate) fn close(&mut self, index: u32, why: Disconnect) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        if connection.phase == Phase::Head {
+            return self.drop_connection(index);
+        }
+        connection.phase = Phase::Closing;
+        let wire = usize::from(connection.wire);
+        self.count_close(why);
+        self.release(index);
+        let mut frame = Vec::new();
+        self.options.wires[wire].close(why, &mut frame);
+        self.send_control(index, frame.into());
+        self.set_deadline(index, CLOSING_MS);
+    }
+
+    fn count_close(&self, why: Disconnect) {
+        match why {
+            Disconnect::NO_PONG => self.metrics.closed_no_pong.add(1),
+            Disconnect::SLOW => self.metrics.closed_slow.add(1),
+            Disconnect::STALE => self.metrics.closed_stale.add(1),
+            Disconnect::BAD_REQUEST => self.metrics.closed_protocol.add(1),
+            _ => {}
+        }
+    }
+
+    /// Ends every subscription and the session, and keeps the socket.
+    pub(crate) fn release(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.session.is_open() {
+            self.metrics.clients.add(-1);
+        }
+        connection.session = tidegate_core::Session::default();
+        let subscriptions = std::mem::take(&mut connection.subscriptions);
+        let behind = std::mem::take(&mut connection.behind);
+        connection.waiting = None;
+        self.metrics.behind.add(-i64::from(behind));
+        for subscription in subscriptions {
+            self.leave(&subscription);
+        }
+    }
+
+    /// Forgets a connection and closes its socket.
+    pub(crate) fn drop_connection(&mut self, index: u32) {
+        self.release(index);
+        if let Some(connection) = self.connections.remove(index) {
+            self.metrics.connections.add(-1);
+            socket::unwatch(&self.epoll, &connection.socket);
+        }
+    }
+
+    /// Ends what was noted while walking.
+    pub(crate) fn end_doomed(&mut self) {
+        while let Some((place, why)) = self.doomed.pop() {
+            self.end(place, why);
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.control.drain.load(Relaxed)
+    }
+}
+
+/// How long a peer may take to answer a close.
+const CLOSING_MS: u64 = 5_000;

@@ -1,0 +1,261 @@
+//! Subscriptions: from the command to the first live delivery, and their end.
+//!
+//! A subscription begins at a cursor that the hub read under the partition's lock, after this shard had registered its
+//! interest. So every later publication is either in the inbox or read back from the window, and the cursor tells which
+//! of them count.
+
+use tidegate_core::{Grant, ReplyTo, ShardEvent, Start, Ticket};
+use tidegate_protocol::{Push, Reply, Subscribe, SubscribeResult};
+use tidegate_types::ChannelName;
+use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
+
+use crate::channel::{Channel, Entry};
+use crate::connection::{Subscription, Waiting};
+use crate::shard::Shard;
+use crate::slab::Place;
+
+use tidegate_core::Refusal;
+
+/// When a subscription must be refreshed, in whole seconds; 0 = never.
+pub(crate) fn expire_at_seconds(grant: &Grant) -> u32 {
+    grant.expire_at_ms.and_then(|ms| u32::try_from(ms / 1000).ok()).unwrap_or(0)
+}
+
+impl Shard {
+    /// Begins a subscription, or leaves it to [`Shard::started`].
+    pub(crate) fn subscribe(&mut self, place: Place, id: u32, request: &Subscribe) -> Result<(), Refusal> {
+        if request.channel.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        let name = ChannelName::parse(&request.channel).map_err(|_| ErrorCode::BAD_REQUEST)?;
+        let namespace = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
+        let now_ms = self.wall_ms();
+        let known = self.by_name.get(&name).copied();
+        let policy = Self::policy(&self.options, &self.verifier, self.version, now_ms);
+        let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
+        if known.is_some_and(|slot| connection.subscription(slot).is_some()) {
+            return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
+        }
+        if connection.subscriptions.len() >= self.options.client.channel_limit {
+            return Err(ErrorCode::LIMIT_EXCEEDED.into());
+        }
+        let grant = connection.session.may_subscribe(&policy, &namespace.options, &name, request)?;
+        let slot = match known {
+            Some(slot) => slot,
+            None => self.open_channel(name)?,
+        };
+        let waiting = Waiting { command: id, slot, grant, reject_unrecovered: request.reject_unrecovered };
+        self.begin(place, waiting);
+        Ok(())
+    }
+
+    /// Registers this shard's interest in a channel that nobody here has.
+    fn open_channel(&mut self, name: ChannelName) -> Result<u32, Refusal> {
+        let hub = self.hub.channel(&name).map_err(|error| {
+            tracing::debug!(%error, "cannot subscribe");
+            error.code()
+        })?;
+        self.next_registration = self.next_registration.wrapping_add(1);
+        let registration = self.next_registration;
+        let slot = self.channels.insert(Channel::new(name.clone(), hub.clone(), registration)).index;
+        self.hub.listen(&hub, self.id, slot, registration);
+        self.by_name.insert(name, slot);
+        self.metrics.channels.add(1);
+        Ok(slot)
+    }
+
+    fn begin(&mut self, place: Place, waiting: Waiting) {
+        let slot = waiting.slot;
+        let Some(channel) = self.channels.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        channel.pending += 1;
+        let expire_at = expire_at_seconds(&waiting.grant);
+        let subscription = Subscription { slot, entry: Subscription::PENDING, expire_at, reading: false };
+        connection.subscriptions.push(subscription);
+        let ticket = Ticket { connection: place.index, generation: place.generation, command: waiting.command };
+        let reply_to = ReplyTo { shard: self.id, slot, ticket };
+        let started = self.hub.subscribe(&channel.hub, waiting.grant.since.as_ref(), reply_to);
+        connection.waiting.get_or_insert_default().push(waiting);
+        if let Some(start) = started {
+            self.started(place, slot, Ok(start));
+        }
+    }
+
+    /// The hub has said where a subscription begins.
+    pub(crate) fn started(&mut self, place: Place, slot: u32, result: Result<Start, ErrorCode>) {
+        if !self.connections.is_at(place) {
+            return;
+        }
+        let Some(waiting) = self.connections.get_mut(place.index).and_then(|c| c.take_waiting(slot)) else { return };
+        let result = match result {
+            Ok(start) if waiting.grant.since.is_some() && !start.recovered && waiting.reject_unrecovered => {
+                Err(ErrorCode::UNRECOVERABLE_POSITION)
+            }
+            other => other,
+        };
+        match result {
+            Ok(start) => self.go_live(place, waiting, start),
+            Err(code) => {
+                self.forget_subscription(place, slot);
+                self.reply(place.index, waiting.command, &Reply::Error(code));
+            }
+        }
+    }
+
+    fn go_live(&mut self, place: Place, waiting: Waiting, start: Start) {
+        let Waiting { command, slot, grant, .. } = waiting;
+        let cursor = start.cursor.0;
+        let result = SubscribeResult {
+            recoverable: grant.recoverable,
+            positioned: grant.positioned,
+            position: grant.positioned.then_some(start.position),
+            publications: start.publications,
+            recovered: start.recovered,
+            was_recovering: grant.since.is_some(),
+            ttl_seconds: grant.ttl_seconds,
+            data: grant.data,
+        };
+        // The reply comes before any publication: it is on its way before the entry exists.
+        self.reply(place.index, command, &Reply::Subscribe(Box::new(result)));
+        self.flush_replies(place.index);
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        let Some(channel) = self.channels.get_mut(slot) else { return };
+        channel.pending -= 1;
+        // What this shard has drained beyond the cursor is read back from the window.
+        let behind = channel.head > cursor || connection.blocked.is_some();
+        let entry = Entry { cursor, connection: place.index, wire: connection.wire, behind };
+        let at = u32::try_from(channel.entries.len()).expect("fewer than 2^32 subscriptions");
+        channel.entries.push(entry);
+        if let Some(fan_out) = &mut channel.fan_out {
+            fan_out.again = true;
+        }
+        let Some(subscription) = connection.subscription(slot) else { return };
+        subscription.entry = at;
+        let expires = subscription.expire_at > 0;
+        self.metrics.subscriptions.add(1);
+        if behind {
+            self.mark_behind(place);
+        }
+        if expires {
+            self.set_alarm(place.index);
+        }
+    }
+
+    /// Counts one more subscription of a connection as behind, and sees to it that it catches up.
+    pub(crate) fn mark_behind(&mut self, place: Place) {
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        connection.behind += 1;
+        self.metrics.behind.add(1);
+        if connection.blocked.is_none() {
+            self.catching_up.push_back(place);
+        }
+    }
+
+    /// Ends a subscription that the client gives up.
+    pub(crate) fn unsubscribe(&mut self, place: Place, channel: &str) -> Result<(), Refusal> {
+        if channel.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        let slot = ChannelName::parse(channel).ok().and_then(|name| self.by_name.get(&name).copied());
+        if let Some(slot) = slot {
+            self.forget_subscription(place, slot);
+        }
+        Ok(())
+    }
+
+    /// Ends a subscription that the server gives up, and says why.
+    pub(crate) fn end_subscription(&mut self, place: Place, slot: u32, code: Unsubscribe) {
+        let Some(name) = self.channels.get(slot).map(|c| c.name.clone()) else { return };
+        self.flush_replies(place.index);
+        self.forget_subscription(place, slot);
+        self.push(place.index, &Push::Unsubscribed { channel: name.as_str(), code });
+        self.flush_replies(place.index);
+    }
+
+    /// Takes a subscription out of its connection and its channel.
+    pub(crate) fn forget_subscription(&mut self, place: Place, slot: u32) {
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        let Some(at) = connection.subscriptions.iter().position(|s| s.slot == slot) else { return };
+        let subscription = connection.subscriptions.swap_remove(at);
+        connection.take_waiting(slot);
+        let entry = usize::try_from(subscription.entry).unwrap_or(usize::MAX);
+        let behind = self.channels.get(slot).and_then(|c| c.entries.get(entry)).is_some_and(|e| e.behind);
+        if behind {
+            connection.behind -= 1;
+            self.metrics.behind.add(-1);
+        }
+        self.leave(&subscription);
+    }
+
+    /// Takes a subscription out of its channel; the channel goes with its last one.
+    pub(crate) fn leave(&mut self, subscription: &Subscription) {
+        let slot = subscription.slot;
+        let Some(channel) = self.channels.get_mut(slot) else { return };
+        if subscription.entry == Subscription::PENDING {
+            channel.pending -= 1;
+        } else {
+            self.metrics.subscriptions.add(-1);
+            let at = subscription.entry as usize;
+            channel.entries.swap_remove(at);
+            if let Some(moved) = channel.entries.get(at) {
+                // The one moved here may not have been served in this sweep.
+                if let Some(fan_out) = &mut channel.fan_out {
+                    fan_out.again = true;
+                }
+                let mover = self.connections.get_mut(moved.connection).and_then(|c| c.subscription(slot));
+                if let Some(mover) = mover {
+                    mover.entry = subscription.entry;
+                }
+            }
+        }
+        self.close_channel_if_unused(slot);
+    }
+
+    fn close_channel_if_unused(&mut self, slot: u32) {
+        if self.channels.get(slot).is_some_and(Channel::is_unused)
+            && let Some(channel) = self.channels.remove(slot)
+        {
+            self.by_name.remove(&channel.name);
+            self.hub.unlisten(&channel.hub, self.id, slot, channel.registration);
+            self.metrics.channels.add(-1);
+        }
+    }
+
+    /// What the hub tells beside publications.
+    pub(crate) fn on_shard_event(&mut self, event: ShardEvent) {
+        match event {
+            ShardEvent::Started { ticket, slot, result } => {
+                let place = Place { index: ticket.connection, generation: ticket.generation };
+                self.started(place, slot, result);
+                self.flush_replies(place.index);
+            }
+            ShardEvent::Answered { ticket, reply } => {
+                let place = Place { index: ticket.connection, generation: ticket.generation };
+                if self.connections.is_at(place) {
+                    if let Some(connection) = self.connections.get_mut(place.index) {
+                        connection.pending = connection.pending.saturating_sub(1);
+                    }
+                    self.reply(place.index, ticket.command, &reply);
+                    self.flush_replies(place.index);
+                }
+            }
+            ShardEvent::Read { ticket, result } => {
+                let place = Place { index: ticket.connection, generation: ticket.generation };
+                self.read_back(place, ticket.command, result);
+            }
+            ShardEvent::Invalidated { cell } => self.invalidate(cell),
+        }
+    }
+
+    /// Ends every subscription on a partition whose positions are void.
+    fn invalidate(&mut self, cell: tidegate_core::CellId) {
+        for slot in self.channels.indices() {
+            let Some(channel) = self.channels.get(slot).filter(|c| c.hub.cell() == cell) else { continue };
+            let connections: Vec<u32> = channel.entries.iter().map(|e| e.connection).collect();
+            self.metrics.insufficient_state.add(connections.len() as u64);
+            for index in connections {
+                self.end_subscription(self.connections.place(index), slot, Unsubscribe::INSUFFICIENT_STATE);
+            }
+        }
+    }
+}

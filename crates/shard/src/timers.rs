@@ -1,0 +1,148 @@
+//! Deadlines: handshake, connect, ping and pong, expired tokens, sockets that take nothing.
+//!
+//! Each connection has one deadline that belongs to its phase, and one alarm in the wheel at the earliest thing that
+//! can happen. When it rings, everything is looked at and the next alarm is set.
+
+use tidegate_types::codes::{Disconnect, Unsubscribe};
+
+use crate::connection::Phase;
+use crate::shard::Shard;
+use crate::slab::Place;
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Shard {
+    /// The phase of a connection must have ended, or the next ping is due, in so many milliseconds.
+    pub(crate) fn set_deadline(&mut self, index: u32, in_ms: u64) {
+        let at = self.now_ms().saturating_add(in_ms);
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.deadline_ms = at;
+            self.set_alarm(index);
+        }
+    }
+
+    /// The first ping comes at a random point of the second half of an interval, so that pings spread.
+    pub(crate) fn set_first_ping(&mut self, index: u32) {
+        let half = millis(self.options.client.ping_interval) / 2;
+        let spread = self.random() % half.max(1);
+        self.set_deadline(index, half + spread);
+    }
+
+    pub(crate) fn set_next_ping(&mut self, index: u32) {
+        self.set_deadline(index, millis(self.options.client.ping_interval));
+    }
+
+    /// Sees to it that the connection is looked at when the earliest thing can happen to it.
+    pub(crate) fn set_alarm(&mut self, index: u32) {
+        let place = self.connections.place(index);
+        let now_ms = self.now_ms();
+        let client = &self.options.client;
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let mut at = connection.deadline_ms;
+        if let Some(blocked) = &connection.blocked {
+            at = at.min(blocked.since_ms + millis(client.write_stall_max));
+        }
+        let grace = i64::try_from(client.expired_close_delay.as_millis()).unwrap_or(i64::MAX);
+        let subscriptions = connection.subscriptions.iter().filter(|s| s.expire_at > 0);
+        let ends = subscriptions.map(|s| i64::from(s.expire_at) * 1000 + grace);
+        if let Some(end) = ends.chain(connection.session.close_at_ms(client)).min() {
+            let left = end.saturating_sub(self.hub.clock().wall_ms()).max(0);
+            at = at.min(now_ms.saturating_add(left.unsigned_abs()));
+        }
+        let tick = self.wheel.tick_at(at);
+        if connection.alarm == 0 || tick < connection.alarm {
+            connection.alarm = tick;
+            self.wheel.set(tick, place);
+        }
+    }
+
+    /// Looks at the connections whose alarm is due.
+    pub(crate) fn ring(&mut self) {
+        let mut due = Vec::new();
+        self.wheel.advance(self.now_ms(), &mut due);
+        for (tick, place) in due {
+            if !self.connections.is_at(place) {
+                continue;
+            }
+            let Some(connection) = self.connections.get_mut(place.index) else { continue };
+            if connection.alarm == tick {
+                connection.alarm = 0;
+                self.look_at(place);
+                self.set_alarm(place.index);
+            }
+        }
+        self.resume_accepting();
+        self.end_doomed();
+    }
+
+    fn look_at(&mut self, place: Place) {
+        let now_ms = self.now_ms();
+        let Some(connection) = self.connections.get(place.index) else { return };
+        let late = connection.deadline_ms <= now_ms;
+        match connection.phase {
+            Phase::Head if late => {
+                self.metrics.closed_stale.add(1);
+                self.drop_connection(place.index);
+            }
+            Phase::Closing if late => self.drop_connection(place.index),
+            Phase::Head | Phase::Closing => {}
+            Phase::Open if !connection.session.is_open() && late => self.close(place.index, Disconnect::STALE),
+            Phase::Open => self.look_at_open(place, late),
+        }
+    }
+
+    fn look_at_open(&mut self, place: Place, late: bool) {
+        let (now_ms, wall_ms) = (self.now_ms(), self.wall_ms());
+        let stall_max = millis(self.options.client.write_stall_max);
+        let Some(connection) = self.connections.get(place.index) else { return };
+        if connection.blocked.as_ref().is_some_and(|b| b.since_ms + stall_max <= now_ms) {
+            self.metrics.closed_slow.add(1);
+            return self.drop_connection(place.index);
+        }
+        if connection.session.close_at_ms(&self.options.client).is_some_and(|at| at <= wall_ms) {
+            return self.close(place.index, Disconnect::EXPIRED);
+        }
+        self.end_expired_subscriptions(place, wall_ms);
+        if late {
+            self.ping_or_close(place);
+        }
+    }
+
+    fn end_expired_subscriptions(&mut self, place: Place, wall_ms: i64) {
+        let grace = i64::try_from(self.options.client.expired_close_delay.as_millis()).unwrap_or(i64::MAX);
+        let Some(connection) = self.connections.get(place.index) else { return };
+        let over = |at: u32| at > 0 && (i64::from(at) * 1000).saturating_add(grace) <= wall_ms;
+        let expired: Vec<u32> = connection.subscriptions.iter().filter(|s| over(s.expire_at)).map(|s| s.slot).collect();
+        for slot in expired {
+            self.end_subscription(place, slot, Unsubscribe::EXPIRED);
+        }
+    }
+
+    /// A ping is due, or the pong to the last one is overdue.
+    fn ping_or_close(&mut self, place: Place) {
+        let pong_timeout = millis(self.options.client.pong_timeout);
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        if !connection.session.is_open() {
+            return;
+        }
+        if connection.session.awaits_pong() {
+            if connection.blocked.is_some() {
+                // The ping may wait behind data: progress of the socket is its life, and its stall ends it.
+                return self.set_deadline(place.index, pong_timeout);
+            }
+            return self.close(place.index, Disconnect::NO_PONG);
+        }
+        let wire = usize::from(connection.wire);
+        if pong_timeout > 0 {
+            connection.session.pinged();
+        }
+        let ping = self.pings[wire].clone();
+        self.send_control(place.index, ping);
+        match pong_timeout {
+            0 => self.set_next_ping(place.index),
+            _ => self.set_deadline(place.index, pong_timeout),
+        }
+    }
+}
