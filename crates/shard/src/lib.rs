@@ -35,5 +35,5 @@ mod wheel;
 mod wire;
 
 pub use options::{HandOver, HandedOver, Route, ShardOptions};
-pub use spawn::{ListenError, Shards, ShardsBuilder, listen};
+pub use spawn::{ListenError, Shards, ShardsBuilder, Stopper, listen};
 pub use wire::{Framing, Wire};

@@ -181,16 +181,13 @@ impl Shards {
         self.signal(|control| control.drain.store(true, Relaxed));
     }
 
-    /// Ends the threads at once.
-    pub fn stop(&self) {
-        self.signal(|control| control.stop.store(true, Relaxed));
+    /// What can end the threads at once, while somebody waits in [`Shards::join`].
+    pub fn stopper(&self) -> Stopper {
+        Stopper { peers: self.peers.clone() }
     }
 
     fn signal(&self, set: impl Fn(&Control)) {
-        for peer in &*self.peers {
-            set(&peer.control);
-            peer.inbox.nudge();
-        }
+        signal(&self.peers, set);
     }
 
     /// Waits for the threads to end.
@@ -200,5 +197,25 @@ impl Shards {
                 tracing::error!("a shard ended with a panic");
             }
         }
+    }
+}
+
+fn signal(peers: &[Peer], set: impl Fn(&Control)) {
+    for peer in peers {
+        set(&peer.control);
+        peer.inbox.nudge();
+    }
+}
+
+/// Ends shards at once.
+#[derive(Debug)]
+pub struct Stopper {
+    peers: Arc<[Peer]>,
+}
+
+impl Stopper {
+    /// Ends the threads; connections are dropped.
+    pub fn stop(&self) {
+        signal(&self.peers, |control| control.stop.store(true, Relaxed));
     }
 }

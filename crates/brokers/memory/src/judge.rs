@@ -11,11 +11,14 @@ pub(crate) const DEDUP_OFFSETS: u64 = 50_000;
 /// Where a record stands: (log offset, channel offset).
 pub(crate) type Stands = (u64, u64);
 
+/// A key and an idempotency key under it.
+type Id = (Box<str>, Box<str>);
+
 /// What is remembered of a partition for this purpose; bounded by [`DEDUP_OFFSETS`] entries each.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
-    keys: HashMap<(Box<str>, Box<str>), Stands, RandomState>,
-    keys_order: VecDeque<(u64, (Box<str>, Box<str>))>,
+    keys: HashMap<Id, Stands, RandomState>,
+    keys_order: VecDeque<(u64, Id)>,
     versions: HashMap<Box<str>, (Version, u64), RandomState>,
     versions_order: VecDeque<(u64, Box<str>)>,
 }
@@ -43,7 +46,7 @@ impl Judge {
     /// Remembers a record that was stored.
     pub(crate) fn stored(&mut self, key: &str, meta: &Meta, at: Stands) {
         if let Some(id) = &meta.idempotency_key {
-            let id: (Box<str>, Box<str>) = (key.into(), id.as_str().into());
+            let id: Id = (key.into(), id.as_str().into());
             self.keys.insert(id.clone(), at);
             self.keys_order.push_back((at.0, id));
         }
