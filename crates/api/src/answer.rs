@@ -132,6 +132,13 @@ pub(crate) fn position_fields(position: &StreamPosition, out: &mut Vec<u8>) {
     string(position.epoch.as_str(), out);
 }
 
+/// A comma, unless a list was just begun.
+pub(crate) fn separate(out: &mut Vec<u8>) {
+    if out.last() != Some(&b'[') {
+        out.push(b',');
+    }
+}
+
 /// A JSON string.
 pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("a string serialises into memory");

@@ -1,12 +1,12 @@
 //! `batch`: several commands in one request, one after the other or side by side.
 
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::FuturesOrdered;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tidegate_core::Hub;
 
-use crate::answer::{Failure, position};
+use crate::answer::{Failure, position, separate};
 use crate::broadcast::IN_FLIGHT_MAX;
 use crate::read::or_default;
 use crate::{broadcast, history, info, publish};
@@ -36,21 +36,29 @@ struct Command<'a> {
 /// `{"replies":[...]}`, one for each command in the order of the request.
 pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Failure> {
     let in_flight = if request.parallel { IN_FLIGHT_MAX } else { 1 };
-    let mut replies = stream::iter(request.commands).map(|command| one(hub, command)).buffered(in_flight);
     let mut out = b"{\"replies\":[".to_vec();
-    let mut first = true;
-    while let Some(reply) = replies.next().await {
-        if !first {
-            out.push(b',');
+    let mut waiting = FuturesOrdered::new();
+    for command in request.commands {
+        if waiting.len() == in_flight
+            && let Some(reply) = waiting.next().await
+        {
+            write(reply, &mut out);
         }
-        first = false;
-        match reply {
-            Ok(reply) => out.extend_from_slice(&reply),
-            Err(failure) => failure.write_wrapped(&mut out),
-        }
+        waiting.push_back(one(hub, command));
+    }
+    while let Some(reply) = waiting.next().await {
+        write(reply, &mut out);
     }
     out.extend_from_slice(b"]}");
     Ok(out)
+}
+
+fn write(reply: Result<Vec<u8>, Failure>, out: &mut Vec<u8>) {
+    separate(out);
+    match reply {
+        Ok(reply) => out.extend_from_slice(&reply),
+        Err(failure) => failure.write_wrapped(out),
+    }
 }
 
 async fn one(hub: &Hub, command: Command<'_>) -> Result<Vec<u8>, Failure> {

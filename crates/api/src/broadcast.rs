@@ -1,12 +1,13 @@
 //! `broadcast`: the same publication to many channels, each with an answer of its own.
 
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::FuturesOrdered;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_core::Hub;
+use tidegate_types::StreamPosition;
 
-use crate::answer::{Failure, position};
+use crate::answer::{Failure, position, separate};
 use crate::publish::{options, to_channel};
 use crate::read::{TagMap, Text, or_default, payload, raw};
 
@@ -43,25 +44,31 @@ pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Fail
     let payload = payload(request.data, &request.b64data)?;
     let options =
         options(request.skip_history, request.tags, request.idempotency_key, request.version, request.version_epoch)?;
-    let publishes =
-        request.channels.iter().map(|channel| to_channel(hub, &channel.0, payload.clone(), options.clone()));
-    let mut results = stream::iter(publishes).buffered(IN_FLIGHT_MAX);
     let mut out = b"{\"responses\":[".to_vec();
-    let mut first = true;
-    while let Some(result) = results.next().await {
-        if !first {
-            out.push(b',');
+    let mut waiting = FuturesOrdered::new();
+    for channel in &request.channels {
+        if waiting.len() == IN_FLIGHT_MAX
+            && let Some(result) = waiting.next().await
+        {
+            write(result, &mut out);
         }
-        first = false;
-        match result {
-            Ok(at) => {
-                out.extend_from_slice(b"{\"result\":");
-                position(&at, &mut out);
-                out.push(b'}');
-            }
-            Err(failure) => failure.write_wrapped(&mut out),
-        }
+        waiting.push_back(to_channel(hub, &channel.0, payload.clone(), options.clone()));
+    }
+    while let Some(result) = waiting.next().await {
+        write(result, &mut out);
     }
     out.extend_from_slice(b"]}");
     Ok(out)
+}
+
+fn write(result: Result<StreamPosition, Failure>, out: &mut Vec<u8>) {
+    separate(out);
+    match result {
+        Ok(at) => {
+            out.extend_from_slice(b"{\"result\":");
+            position(&at, out);
+            out.push(b'}');
+        }
+        Err(failure) => failure.write_wrapped(out),
+    }
 }

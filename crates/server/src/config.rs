@@ -1,0 +1,105 @@
+//! The configuration: a TOML file, `TIDEGATE_*` variables and flags, read strictly into checked values.
+//!
+//! Unknown keys are errors, and all errors are told at once, each with its path. Without a file the server runs in
+//! development mode: see [`Config::load`]. Outside of it nothing is open unless the configuration says so.
+
+mod broker;
+mod client;
+mod load;
+mod namespaces;
+mod reader;
+mod show;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidegate_broker::{BrokerUrl, Secret};
+use tidegate_core::config::CoreOptions;
+
+pub(crate) use reader::suggest;
+pub use reader::{Entry, Problem, Sources};
+pub use show::{reference, render};
+
+/// Version text in answers.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " Tidegate");
+
+/// Everything that the server needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients, backends and operators connect. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Event loops; at least 1.
+    pub shards: usize,
+    /// Development mode: loopback only, and open there.
+    pub dev: bool,
+    /// Whether the demo page and its worker are served.
+    pub demo: bool,
+    /// The backbone.
+    pub broker: BrokerConfig,
+    /// What the core acts on: clients, tokens, window, namespaces.
+    pub core: CoreOptions,
+    /// The server API.
+    pub api: ApiConfig,
+    /// How the node leaves.
+    pub drain: DrainConfig,
+    /// Every setting as it came out, for `config show`.
+    pub entries: Vec<Entry>,
+}
+
+/// The backbone.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Where it is.
+    pub url: BrokerUrl,
+    /// As it was written, for people.
+    pub url_text: String,
+    /// Its own section, flattened: `properties.sasl.username`.
+    pub settings: BTreeMap<String, Secret>,
+}
+
+/// The server API.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// Each of these opens it; none = nobody may call.
+    pub keys: Vec<Secret>,
+    /// Everybody may call.
+    pub insecure: bool,
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+}
+
+/// How the node leaves after SIGTERM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DrainConfig {
+    /// Connections closed per second.
+    pub rate: u32,
+    /// After this what is left is closed at once.
+    pub timeout: Duration,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigErrors {
+    /// One for each key.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.as_slice() {
+            [one] => write!(f, "configuration: {one}"),
+            many => {
+                write!(f, "configuration has {} errors:", many.len())?;
+                many.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

@@ -1,0 +1,129 @@
+//! `[client]`: what concerns every client.
+
+use std::time::Duration;
+
+use tidegate_broker::Secret;
+use tidegate_core::config::{ClientOptions, TokenOptions};
+
+use super::reader::Section;
+use super::value::Bytes;
+
+pub(super) fn read(top: &mut Section<'_>, dev: bool) -> (ClientOptions, TokenOptions) {
+    top.child("client", |section| {
+        let client = client(section, dev);
+        check(section, &client);
+        let token = section.child("token", token);
+        if dev && !section.has("allow_anonymous") && token.hmac_secret.is_some() {
+            tracing::debug!("development mode lets clients connect without a token although a secret is set");
+        }
+        (client, token)
+    })
+}
+
+fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
+    let d = ClientOptions::default();
+    let allow_anonymous =
+        section.get("allow_anonymous", dev, "Let clients connect without a token; their user is empty.");
+    let allowed_origins = section.get(
+        "allowed_origins",
+        d.allowed_origins,
+        "Origins that browsers may connect from, with * for anything; empty = only this server's own host.",
+    );
+    let message = section.get(
+        "message_bytes_max",
+        Bytes(d.message_bytes_max),
+        "Bytes of one client message; more closes with 1009.",
+    );
+    let ping_interval = section.get("ping_interval", d.ping_interval, "Between two pings of the server.");
+    let pong_timeout = section.get(
+        "pong_timeout",
+        d.pong_timeout,
+        "A ping not answered within this closes the connection; shorter than ping_interval.",
+    );
+    let stale_close_delay =
+        section.get("stale_close_delay", d.stale_close_delay, "How long a connection may take to say who it is.");
+    let expired_close_delay = section.get(
+        "expired_close_delay",
+        d.expired_close_delay,
+        "How long an expired token is borne while the client refreshes it.",
+    );
+    let channel_limit = section.get("channel_limit", d.channel_limit, "Subscriptions of one connection.");
+    let history_publications_max =
+        section.get("history_max", d.history_publications_max, "Publications in one history answer.");
+    let write_stall_max =
+        section.get("write_stall_max", d.write_stall_max, "A socket that takes no byte for this long is closed.");
+    let (recovery_publications_max, recovery_bytes_max, recovery_scan_records_max) =
+        section.child("recovery", |section| {
+            let d = ClientOptions::default();
+            (
+                section.get(
+                    "publications_max",
+                    d.recovery_publications_max,
+                    "Publications that one recovery may bring.",
+                ),
+                section.get("bytes_max", Bytes(d.recovery_bytes_max), "Bytes that one recovery may bring.").0,
+                section.get(
+                    "scan_records_max",
+                    d.recovery_scan_records_max,
+                    "Records of a shared log that one recovery or history read may look at.",
+                ),
+            )
+        });
+    ClientOptions {
+        allow_anonymous,
+        allowed_origins,
+        ping_interval,
+        pong_timeout,
+        stale_close_delay,
+        expired_close_delay,
+        channel_limit,
+        message_bytes_max: message.0,
+        history_publications_max,
+        recovery_publications_max,
+        recovery_bytes_max,
+        recovery_scan_records_max,
+        write_stall_max,
+    }
+}
+
+/// The protocol counts pings in seconds.
+const PING_INTERVAL_MIN: Duration = Duration::from_secs(1);
+const MESSAGE_BYTES_LIMIT: usize = 64 << 20;
+
+fn check(section: &mut Section<'_>, client: &ClientOptions) {
+    if client.ping_interval < PING_INTERVAL_MIN || client.ping_interval.subsec_nanos() != 0 {
+        section.problem("ping_interval", "must be a whole number of seconds, at least \"1s\"");
+    }
+    if client.pong_timeout.is_zero() || client.pong_timeout >= client.ping_interval {
+        section.problem("pong_timeout", "must be above zero and shorter than ping_interval");
+    }
+    if !(1 << 10..=MESSAGE_BYTES_LIMIT).contains(&client.message_bytes_max) {
+        section.problem("message_bytes_max", "must be between \"1KiB\" and \"64MiB\"");
+    }
+    let positive = [
+        ("stale_close_delay", client.stale_close_delay.is_zero()),
+        ("write_stall_max", client.write_stall_max.is_zero()),
+        ("channel_limit", client.channel_limit == 0),
+    ];
+    for (key, _) in positive.iter().filter(|(_, is_zero)| *is_zero) {
+        section.problem(key, "must be above zero");
+    }
+}
+
+fn token(section: &mut Section<'_>) -> TokenOptions {
+    let doc = "HMAC secret (HS256) of connection and subscription tokens; absent = tokens are refused.";
+    let bytes = |secret: Secret| secret.0.into_bytes();
+    let hmac_secret = section.optional("hmac_secret_key", doc).map(bytes);
+    let previous =
+        section.optional("previous_hmac_secret_key", "The secret before the last rotation, still accepted.").map(bytes);
+    if previous.is_some() && hmac_secret.is_none() {
+        section.problem("previous_hmac_secret_key", "needs hmac_secret_key beside it");
+    }
+    TokenOptions {
+        hmac_secret,
+        previous_hmac_secret: previous,
+        audience: section.optional("audience", "Required aud claim; absent = any."),
+        issuer: section.optional("issuer", "Required iss claim; absent = any."),
+        leeway: section.get("leeway", Duration::ZERO, "Clock difference to the tokens' issuer that is borne."),
+    }
+}

@@ -1,0 +1,174 @@
+//! From the sources to a [`Config`].
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tidegate_broker::Secret;
+use tidegate_core::config::{CoreOptions, WindowOptions};
+
+use super::reader::{Reader, Section, Sources};
+use super::value::Bytes;
+use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, namespaces};
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+
+impl Sources {
+    /// Reads the file, if any, and the variables of this process.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no TOML; the text names the place.
+    pub fn gather(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut sources = Self::default();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            sources.file = text.parse().with_context(|| format!("{} is no TOML", path.display()))?;
+        }
+        // What is not Unicode cannot be a setting of ours, except as a value, which is then reported as missing.
+        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        sources.environment = variables.collect();
+        // Without a file the server is for trying out.
+        if file.is_none() && !sources.environment.contains_key("TIDEGATE_DEV") {
+            sources.environment.insert("TIDEGATE_DEV".to_owned(), "true".to_owned());
+        }
+        Ok(sources)
+    }
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// With `dev` the defaults change: anonymous clients may subscribe, publish, recover and read history, the API
+    /// asks for no key, the demo page is on; and only loopback can be served.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(sources: Sources) -> Result<Self, ConfigErrors> {
+        let (config, reader) = Reader::run(sources, read);
+        if reader.problems.is_empty() {
+            Ok(Self { entries: reader.entries, ..config })
+        } else {
+            Err(ConfigErrors { problems: reader.problems })
+        }
+    }
+}
+
+pub(super) fn read(top: &mut Section<'_>) -> Config {
+    let dev = top.get(
+        "dev",
+        false,
+        "Development mode: everything is open, on loopback only. On when there is no configuration file.",
+    );
+    let listen = listen(top, dev);
+    let shards =
+        top.get("shards", 0usize, "Event loops, each with its own thread and connections; 0 = one for each CPU.");
+    let demo = top.get("demo", dev, "Serve the demo page at / and run its worker.");
+    let broker = broker::read(top, dev);
+    let (client, token) = client::read(top, dev);
+    let window = top.child("window", window);
+    let api = top.child("api", |section| api(section, dev));
+    let (node_name, drain) = top.child("node", node);
+    let (default_namespace, namespaces) = namespaces::read(top, dev);
+    let core = CoreOptions { node_name, version: VERSION, client, token, window, default_namespace, namespaces };
+    Config { listen, shards: shards_or_cpus(top, shards), dev, demo, broker, core, api, drain, entries: Vec::new() }
+}
+
+fn listen(top: &mut Section<'_>, dev: bool) -> SocketAddr {
+    let doc = "Address and port for everything: WebSocket, HTTP API, metrics. Port 0 takes any free one.";
+    let text = top.get("listen", DEFAULT_LISTEN.to_string(), doc);
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.replace("localhost:", "127.0.0.1:") };
+    let Ok(listen) = full.parse::<SocketAddr>() else {
+        top.problem("listen", format!("expected ADDRESS:PORT like \"127.0.0.1:8000\", found {text:?}"));
+        return DEFAULT_LISTEN;
+    };
+    if dev && !listen.ip().is_loopback() {
+        let why = "development mode is open to everybody and serves loopback only: give a configuration file (--config), \
+                   or listen on 127.0.0.1";
+        top.problem("listen", why);
+    }
+    listen
+}
+
+/// More threads than this help nobody.
+const SHARDS_MAX: usize = 256;
+
+fn shards_or_cpus(top: &mut Section<'_>, shards: usize) -> usize {
+    if shards > SHARDS_MAX {
+        top.problem("shards", format!("{shards} is more than {SHARDS_MAX}"));
+    }
+    match shards {
+        0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(SHARDS_MAX),
+        given => given,
+    }
+}
+
+fn window(section: &mut Section<'_>) -> WindowOptions {
+    let default = WindowOptions::default();
+    let bytes = section.get(
+        "payload_bytes_max",
+        Bytes(default.payload_bytes_max),
+        "Payload bytes of the recent log that this node keeps in memory, shared by all partitions.",
+    );
+    let window = WindowOptions {
+        payload_bytes_max: bytes.0,
+        index_keys_max: section.get(
+            "index_keys_max",
+            default.index_keys_max,
+            "Channels whose last offset this node remembers; about 40 bytes each.",
+        ),
+        dedup_offsets: section.get(
+            "dedup_offsets",
+            default.dedup_offsets,
+            "An idempotency key counts as seen when it occurs among this many preceding offsets of its partition. The same on \
+             every node.",
+        ),
+        linger: section.get(
+            "linger",
+            default.linger,
+            "How long a partition is still read when its last subscriber left.",
+        ),
+    };
+    if window.payload_bytes_max < 1 << 20 {
+        section.problem("payload_bytes_max", "must be at least \"1MiB\"");
+    }
+    if window.index_keys_max == 0 {
+        section.problem("index_keys_max", "must be at least 1");
+    }
+    window
+}
+
+/// Larger bodies are no requests.
+const BODY_BYTES_LIMIT: usize = 256 << 20;
+
+fn api(section: &mut Section<'_>, dev: bool) -> ApiConfig {
+    let keys = section.get(
+        "keys",
+        Vec::<Secret>::new(),
+        "Keys that open the server API; several let them be rotated. None = it is off.",
+    );
+    let insecure = section.get("insecure", dev && keys.is_empty(), "Answer the server API without a key.");
+    let body = section.get("body_bytes_max", Bytes(1 << 20), "Bytes of one API request.");
+    if insecure && !keys.is_empty() {
+        section.problem("insecure", "contradicts api.keys: take one of them away");
+    }
+    if !(1..=BODY_BYTES_LIMIT).contains(&body.0) {
+        section.problem("body_bytes_max", "must be between \"1B\" and \"256MiB\"");
+    }
+    ApiConfig { keys, insecure, body_bytes_max: body.0 }
+}
+
+fn node(section: &mut Section<'_>) -> (String, DrainConfig) {
+    let host = std::env::var("HOSTNAME").ok().filter(|h| !h.is_empty()).unwrap_or_else(|| "tidegate".to_owned());
+    let name =
+        section.get("name", host, "Name of this node in answers, logs and the demo page; the host's name by default.");
+    let drain = section.child("drain", |section| DrainConfig {
+        rate: section.get("rate", 1_000, "Connections closed per second after SIGTERM."),
+        timeout: section.get("timeout", Duration::from_secs(30), "After this what is left is closed at once."),
+    });
+    if drain.rate == 0 {
+        section.problem("drain.rate", "must be at least 1");
+    }
+    (name, drain)
+}

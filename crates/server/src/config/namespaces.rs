@@ -1,0 +1,150 @@
+//! `[namespaces.<name>]`, and `[channel.without_namespace]` for channels without one. Closed unless opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::config::NamespaceOptions;
+
+use super::reader::Section;
+
+type Named = Vec<(String, NamespaceOptions)>;
+
+pub(super) fn read(top: &mut Section<'_>, dev: bool) -> (Option<NamespaceOptions>, Named) {
+    let default = top.child("channel", |channel| {
+        let is_on = dev || channel.mentions(WITHOUT);
+        channel.child(WITHOUT, |section| is_on.then(|| namespace(section, dev)))
+    });
+    let named = top.child("namespaces", |section| {
+        let names = section.keys();
+        names.into_iter().map(|name| named(section, name, dev)).collect()
+    });
+    (default, named)
+}
+
+const WITHOUT: &str = "without_namespace";
+
+fn named(section: &mut Section<'_>, name: String, dev: bool) -> (String, NamespaceOptions) {
+    if !is_name(&name) {
+        section.problem(&name, "a namespace's name has two or more of a-z, A-Z, 0-9, - and _");
+    }
+    let options = section.child(&name, |section| namespace(section, dev));
+    (name, options)
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() >= 2 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// What a namespace is by default: closed, or in development mode open with a short past.
+fn defaults(dev: bool) -> NamespaceOptions {
+    if !dev {
+        return NamespaceOptions::default();
+    }
+    NamespaceOptions {
+        history_size: 1_000,
+        history_ttl: Duration::from_secs(3_600),
+        allow_recovery: true,
+        force_recovery: true,
+        allow_positioning: true,
+        allow_subscribe_for_client: true,
+        allow_subscribe_for_anonymous: true,
+        allow_publish_for_client: true,
+        allow_publish_for_anonymous: true,
+        allow_history_for_client: true,
+        allow_history_for_anonymous: true,
+        ..NamespaceOptions::default()
+    }
+}
+
+pub(super) fn namespace(section: &mut Section<'_>, dev: bool) -> NamespaceOptions {
+    let d = defaults(dev);
+    let log = section
+        .optional::<String>("log", "The log that carries it, a topic on Kafka; absent = the broker's default log.");
+    let options = NamespaceOptions {
+        log: log.map(Arc::from),
+        read_only: section.get("read_only", d.read_only, "Nothing can be published through Tidegate: read permissions on the log are enough."),
+        history_size: section.get("history_size", d.history_size, "Newest publications of a channel that history and recovery may return; 0 = none."),
+        history_ttl: section.get("history_ttl", d.history_ttl, "Age up to which they may; \"0s\" = none."),
+        force_recovery: section.get("force_recovery", d.force_recovery, "Every subscription is recoverable."),
+        allow_recovery: section.get("allow_recovery", d.allow_recovery, "Clients may ask for recovery."),
+        force_positioning: section.get("force_positioning", d.force_positioning, "Every subscription has a position."),
+        allow_positioning: section.get("allow_positioning", d.allow_positioning, "Clients may ask for positions."),
+        allow_subscribe_for_client: section.get(
+            "allow_subscribe_for_client",
+            d.allow_subscribe_for_client,
+            "Clients may subscribe without a subscription token.",
+        ),
+        allow_subscribe_for_anonymous: section.get(
+            "allow_subscribe_for_anonymous",
+            d.allow_subscribe_for_anonymous,
+            "Clients without a user too.",
+        ),
+        allow_publish_for_client: section.get("allow_publish_for_client", d.allow_publish_for_client, "Clients may publish."),
+        allow_publish_for_subscriber: section.get(
+            "allow_publish_for_subscriber",
+            d.allow_publish_for_subscriber,
+            "Clients that are subscribed may publish.",
+        ),
+        allow_publish_for_anonymous: section.get(
+            "allow_publish_for_anonymous",
+            d.allow_publish_for_anonymous,
+            "Clients without a user too, where clients or subscribers may.",
+        ),
+        allow_history_for_client: section.get("allow_history_for_client", d.allow_history_for_client, "Clients may read history."),
+        allow_history_for_subscriber: section.get(
+            "allow_history_for_subscriber",
+            d.allow_history_for_subscriber,
+            "Clients that are subscribed may read history.",
+        ),
+        allow_history_for_anonymous: section.get(
+            "allow_history_for_anonymous",
+            d.allow_history_for_anonymous,
+            "Clients without a user too, where clients or subscribers may.",
+        ),
+        on_lag: section.get(
+            "on_lag",
+            d.on_lag,
+            "What happens to a reader that does not keep up: it reads on from where it is, or is disconnected with 3008.",
+        ),
+        data_format: section.get("publication_data_format", d.data_format, "Which payloads are taken."),
+    };
+    check(section, &options);
+    options
+}
+
+/// Settings that would do nothing are errors: whoever wrote them expects something.
+fn check(section: &mut Section<'_>, o: &NamespaceOptions) {
+    if o.history_size > 0 && o.history_ttl.is_zero() {
+        section.problem("history_ttl", "must be set beside history_size: without it nothing is kept");
+    }
+    if o.history_size == 0 && !o.history_ttl.is_zero() {
+        section.problem("history_size", "must be set beside history_ttl: without it nothing is kept");
+    }
+    let without_history = !o.has_history();
+    let needs_history = [
+        ("force_recovery", o.force_recovery),
+        ("allow_recovery", o.allow_recovery),
+        ("allow_history_for_client", o.allow_history_for_client),
+        ("allow_history_for_subscriber", o.allow_history_for_subscriber),
+    ];
+    for (key, _) in needs_history.iter().filter(|(_, on)| *on && without_history) {
+        section.problem(key, "needs history_size and history_ttl");
+    }
+    let needs_client = [
+        ("allow_subscribe_for_anonymous", o.allow_subscribe_for_anonymous, o.allow_subscribe_for_client),
+        (
+            "allow_publish_for_anonymous",
+            o.allow_publish_for_anonymous,
+            o.allow_publish_for_client || o.allow_publish_for_subscriber,
+        ),
+        (
+            "allow_history_for_anonymous",
+            o.allow_history_for_anonymous,
+            o.allow_history_for_client || o.allow_history_for_subscriber,
+        ),
+    ];
+    for (key, _, _) in needs_client.iter().filter(|(_, on, base)| *on && !*base) {
+        let base = key.replace("anonymous", "client");
+        section.problem(key, format!("has no effect without {base}"));
+    }
+}

@@ -1,0 +1,228 @@
+//! What a person reads when a configuration is wrong, and what comes out when it is right.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidegate_core::config::{DataFormat, OnLag};
+
+use super::{Config, Sources, reference, render};
+
+fn sources(file: &str) -> Sources {
+    Sources { file: file.parse().unwrap(), ..Sources::default() }
+}
+
+fn load(file: &str) -> Config {
+    Config::load(sources(file)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn problems(sources: Sources) -> Vec<String> {
+    Config::load(sources).unwrap_err().problems.iter().map(ToString::to_string).collect()
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+#[test]
+fn with_a_file_nothing_is_open() {
+    let config = load("");
+    assert!(!config.dev && !config.demo && !config.api.insecure && !config.core.client.allow_anonymous);
+    assert_eq!((config.core.default_namespace, config.core.namespaces.len()), (None, 0));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+    assert!(config.shards >= 1);
+    assert_eq!(config.broker.url.scheme, "embedded");
+    assert_eq!(config.core.client, tidegate_core::config::ClientOptions::default());
+    assert_eq!(config.core.window, tidegate_core::config::WindowOptions::default());
+}
+
+#[test]
+fn development_mode_is_open_on_loopback() {
+    let config = load("dev = true");
+    assert!(config.demo && config.api.insecure && config.core.client.allow_anonymous);
+    let open = config.core.default_namespace.unwrap();
+    assert_eq!((open.history_size, open.history_ttl), (1_000, Duration::from_secs(3_600)));
+    assert!(open.force_recovery && open.allow_publish_for_anonymous && open.allow_history_for_anonymous);
+    let refused = problems(sources("dev = true\nlisten = \"0.0.0.0:80\""));
+    assert_eq!(
+        refused,
+        [
+            "listen: development mode is open to everybody and serves loopback only: give a configuration file (--config), or listen \
+          on 127.0.0.1"
+        ]
+    );
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = load(
+        r#"
+        listen = ":9000"
+        shards = 3
+        [broker]
+        url = "memory:"
+        [client]
+        allow_anonymous = true
+        allowed_origins = ["https://*.example.com"]
+        ping_interval = "10s"
+        message_bytes_max = "128KiB"
+        [client.token]
+        hmac_secret_key = "s3cret"
+        leeway = "2s"
+        [client.recovery]
+        bytes_max = 1000
+        [api]
+        keys = ["one", "two"]
+        [window]
+        payload_bytes_max = "64MiB"
+        [node]
+        name = "n1"
+        [node.drain]
+        rate = 5
+        [channel.without_namespace]
+        allow_subscribe_for_client = true
+        [namespaces.progress]
+        log = "jobs"
+        read_only = true
+        history_size = 10
+        history_ttl = "5m"
+        force_recovery = true
+        on_lag = "disconnect"
+        publication_data_format = "json"
+        "#,
+    );
+    assert_eq!((config.listen.to_string().as_str(), config.shards), ("0.0.0.0:9000", 3));
+    assert_eq!(config.core.client.ping_interval, Duration::from_secs(10));
+    assert_eq!(config.core.client.message_bytes_max, 128 << 10);
+    assert_eq!(config.core.client.recovery_bytes_max, 1_000);
+    assert_eq!(config.core.token.hmac_secret.as_deref(), Some(&b"s3cret"[..]));
+    assert_eq!(config.core.window.payload_bytes_max, 64 << 20);
+    assert_eq!((config.core.node_name.as_str(), config.drain.rate), ("n1", 5));
+    assert!(config.core.default_namespace.unwrap().allow_subscribe_for_client);
+    let [(name, progress)] = <[_; 1]>::try_from(config.core.namespaces).unwrap();
+    assert_eq!((name.as_str(), progress.log.as_deref()), ("progress", Some("jobs")));
+    assert!(progress.read_only && progress.force_recovery);
+    assert_eq!((progress.on_lag, progress.data_format), (OnLag::Disconnect, DataFormat::Json));
+}
+
+#[test]
+fn all_errors_are_told_at_once_with_their_paths() {
+    let found = problems(sources(
+        r#"
+        lisen = "127.0.0.1:1"
+        shards = -1
+        [client]
+        ping_intervall = "10s"
+        pong_timeout = "60s"
+        [client.token]
+        hmac_secret_key = 5
+        [namespaces.progress]
+        history_size = 5
+        allow_history_for_anonymous = true
+        on_lag = "explode"
+        [namespaces."x!"]
+        [redis]
+        url = "a"
+        "#,
+    ));
+    let expected = [
+        "shards: -1 is out of range",
+        "client.pong_timeout: must be above zero and shorter than ping_interval",
+        "client.token.hmac_secret_key: expected a secret text, found integer",
+        "client.ping_intervall: no such setting, did you mean \"ping_interval\"?",
+        "namespaces.progress.on_lag: expected \"deliver\" or \"disconnect\", found \"explode\"",
+        "namespaces.progress.history_ttl: must be set beside history_size: without it nothing is kept",
+        "namespaces.progress.allow_history_for_anonymous: has no effect without allow_history_for_client",
+        "namespaces.x!: a namespace's name has two or more of a-z, A-Z, 0-9, - and _",
+        "lisen: no such setting, did you mean \"listen\"?",
+        "redis: no such setting",
+    ];
+    for text in expected {
+        assert!(found.iter().any(|p| p == text), "{text} is not in {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn the_environment_goes_before_the_file_and_flags_before_both() {
+    let mut sources = sources("shards = 1\n[client]\nping_interval = \"9s\"\n[namespaces.progress]\nlog = \"a\"");
+    sources.environment = map(&[
+        ("TIDEGATE_SHARDS", "2"),
+        ("TIDEGATE_CLIENT_PING_INTERVAL", "11s"),
+        ("TIDEGATE_CLIENT_ALLOWED_ORIGINS", "https://a, https://b"),
+        ("TIDEGATE_NAMESPACES_PROGRESS_LOG", "b"),
+        ("TIDEGATE_CHANNEL_WITHOUT_NAMESPACE_ALLOW_SUBSCRIBE_FOR_CLIENT", "true"),
+        ("TIDEGATE_SERVICE_HOST", "10.0.0.1"),
+        ("TIDEGATE_PORT", "tcp://10.0.0.1:80"),
+        ("HOME", "/root"),
+    ]);
+    sources.flags = map(&[("shards", "4"), ("broker.url", "memory:")]);
+    let config = Config::load(sources).unwrap();
+    assert_eq!((config.shards, config.broker.url.scheme.as_str()), (4, "memory"));
+    assert_eq!(config.core.client.ping_interval, Duration::from_secs(11));
+    assert_eq!(config.core.client.allowed_origins, ["https://a", "https://b"]);
+    assert_eq!(config.core.namespaces[0].1.log.as_deref(), Some("b"));
+    assert!(config.core.default_namespace.unwrap().allow_subscribe_for_client);
+}
+
+#[test]
+fn unknown_variables_are_errors() {
+    let environment = map(&[("TIDEGATE_CLIENT_PING_INTERVALL", "1s"), ("TIDEGATE_SHARDS", "many")]);
+    let found = problems(Sources { environment, ..Sources::default() });
+    assert_eq!(
+        found,
+        [
+            "shards: expected a whole number, found \"many\"",
+            "TIDEGATE_CLIENT_PING_INTERVALL: no such setting, did you mean \"TIDEGATE_CLIENT_PING_INTERVAL\"?",
+        ]
+    );
+}
+
+#[test]
+fn a_brokers_section_is_passed_on_flat() {
+    let mut sources = sources(
+        "[broker]\nurl = \"memory:\"\n[memory]\na = 1\n[memory.properties]\n\"sasl.username\" = \"u\"\nsasl.password = \"p\"",
+    );
+    sources.environment = map(&[("TIDEGATE_MEMORY_PROPERTIES_SSL_CA_LOCATION", "/ca"), ("TIDEGATE_MEMORY_B_C", "x")]);
+    let config = Config::load(sources).unwrap();
+    let settings: Vec<_> = config.broker.settings.iter().map(|(k, v)| format!("{k}={}", v.0)).collect();
+    assert_eq!(
+        settings,
+        ["a=1", "b_c=x", "properties.sasl.password=p", "properties.sasl.username=u", "properties.ssl.ca.location=/ca"]
+    );
+    let shown = render(&config.entries, false);
+    assert!(shown.contains("\"properties.sasl.password\" = \"***\""), "{shown}");
+    assert!(!format!("{config:?}").contains("\"p\""));
+}
+
+#[test]
+fn a_wrong_broker_lists_the_right_ones() {
+    let found = problems(sources("[broker]\nurl = \"kafak://a/b\""));
+    assert!(found[0].starts_with("broker.url: no broker \"kafak\""), "{found:?}");
+    let found = problems(sources("[broker]\nurl = \"somewhere\""));
+    assert!(found[0].starts_with("broker.url: broker \"somewhere\" is no URL"), "{found:?}");
+}
+
+#[test]
+fn what_is_shown_can_be_read_again_and_holds_no_secret() {
+    let file =
+        "listen = \"127.0.0.1:1\"\n[client.token]\nhmac_secret_key = \"hunter2\"\n[namespaces.ab]\nread_only = true";
+    let config = load(file);
+    let shown = render(&config.entries, false);
+    assert_eq!(
+        shown,
+        "listen = \"127.0.0.1:1\"\n\n[client.token]\nhmac_secret_key = \"***\"\n\n[namespaces.ab]\nread_only = true\n"
+    );
+    let all = render(&config.entries, true);
+    assert!(all.contains("ping_interval = \"25s\"  # default"), "{all}");
+    assert!(!all.contains("hunter2"));
+    load(&all);
+}
+
+#[test]
+fn the_reference_is_a_file_that_sets_nothing() {
+    let text = reference();
+    assert!(text.contains("# ping_interval = \"25s\""), "{text}");
+    assert!(text.contains("[namespaces.\"<name>\"]"), "{text}");
+    let table: toml::Table = text.parse().unwrap();
+    assert!(table["client"].as_table().unwrap().values().all(toml::Value::is_table));
+}

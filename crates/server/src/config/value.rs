@@ -1,0 +1,251 @@
+//! Values as they are written: `"30s"`, `"64KiB"`, `true`, lists, secrets.
+//!
+//! A value of a file has its TOML type; one of the environment or a flag is a text, and is read as the type asked for.
+
+use std::time::Duration;
+
+use tidegate_broker::Secret;
+use tidegate_core::config::{DataFormat, OnLag};
+use toml::Value;
+
+/// A type that a setting can have.
+pub(super) trait Setting: Sized {
+    /// What it is, for the reference.
+    const KIND: &'static str;
+
+    /// Reads it. `text` = the value came as a text from outside a file.
+    fn read(value: &Value, text: bool) -> Result<Self, String>;
+
+    /// As one would write it in the file; secrets as `***`.
+    fn show(&self) -> String;
+}
+
+fn wrong<T>(kind: &str, value: &Value) -> Result<T, String> {
+    Err(format!("expected {kind}, found {value}"))
+}
+
+impl Setting for bool {
+    const KIND: &'static str = "true or false";
+
+    fn read(value: &Value, text: bool) -> Result<Self, String> {
+        match value {
+            Value::Boolean(b) => Ok(*b),
+            Value::String(s) if text && matches!(s.as_str(), "true" | "1") => Ok(true),
+            Value::String(s) if text && matches!(s.as_str(), "false" | "0") => Ok(false),
+            _ => wrong(Self::KIND, value),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($type:ty),*) => {$(
+        impl Setting for $type {
+            const KIND: &'static str = "a whole number";
+
+            fn read(value: &Value, text: bool) -> Result<Self, String> {
+                let number = match value {
+                    Value::Integer(n) => Some(*n),
+                    Value::String(s) if text => s.replace('_', "").parse().ok(),
+                    _ => None,
+                };
+                match number.map(<$type>::try_from) {
+                    Some(Ok(number)) => Ok(number),
+                    Some(Err(_)) => Err(format!("{value} is out of range")),
+                    None => wrong(Self::KIND, value),
+                }
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+whole_numbers!(u32, u64, usize);
+
+impl Setting for String {
+    const KIND: &'static str = "a text";
+
+    fn read(value: &Value, _: bool) -> Result<Self, String> {
+        value.as_str().map(str::to_owned).map_or_else(|| wrong(Self::KIND, value), Ok)
+    }
+
+    fn show(&self) -> String {
+        Value::String(self.clone()).to_string()
+    }
+}
+
+impl Setting for Secret {
+    const KIND: &'static str = "a secret text";
+
+    fn read(value: &Value, _: bool) -> Result<Self, String> {
+        match value {
+            Value::String(s) if !s.is_empty() => Ok(Self(s.clone())),
+            Value::String(_) => Err("the secret is empty".to_owned()),
+            other => Err(format!("expected {}, found {}", Self::KIND, other.type_str())),
+        }
+    }
+
+    fn show(&self) -> String {
+        "\"***\"".to_owned()
+    }
+}
+
+/// A list; in the environment its items are separated by commas.
+impl<T: Setting> Setting for Vec<T> {
+    const KIND: &'static str = "a list";
+
+    fn read(value: &Value, text: bool) -> Result<Self, String> {
+        match value {
+            Value::Array(items) => items.iter().map(|v| T::read(v, text)).collect(),
+            Value::String(s) if text => {
+                let items = s.split(',').map(str::trim).filter(|s| !s.is_empty());
+                items.map(|item| T::read(&Value::String(item.to_owned()), true)).collect()
+            }
+            other => Err(format!("expected {}, found {}", Self::KIND, other.type_str())),
+        }
+    }
+
+    fn show(&self) -> String {
+        let items: Vec<String> = self.iter().map(Setting::show).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
+impl Setting for Duration {
+    const KIND: &'static str = "a duration like \"30s\", \"5m\" or \"1h 30m\"";
+
+    fn read(value: &Value, _: bool) -> Result<Self, String> {
+        let Value::String(text) = value else { return wrong(Self::KIND, value) };
+        if text == "0" {
+            return Ok(Self::ZERO);
+        }
+        humantime::parse_duration(text).or_else(|_| wrong(Self::KIND, value))
+    }
+
+    fn show(&self) -> String {
+        format!("\"{}\"", humantime::format_duration(*self))
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Bytes(pub(super) usize);
+
+/// Larger ones first, so that a size shows in the largest unit that divides it.
+const UNITS: &[(&str, u64)] = &[
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("B", 1),
+    ("", 1),
+];
+
+impl Setting for Bytes {
+    const KIND: &'static str = "a size like \"64KiB\", \"10MB\" or a number of bytes";
+
+    fn read(value: &Value, _: bool) -> Result<Self, String> {
+        let bytes = match value {
+            Value::Integer(n) => u64::try_from(*n).ok(),
+            Value::String(text) => size(text),
+            _ => None,
+        };
+        bytes.and_then(|b| usize::try_from(b).ok()).map(Self).map_or_else(|| wrong(Self::KIND, value), Ok)
+    }
+
+    fn show(&self) -> String {
+        let bytes = self.0 as u64;
+        let fits = |(_, size): &&(&str, u64)| bytes != 0 && size.is_power_of_two() && bytes.is_multiple_of(*size);
+        let (unit, size) = UNITS.iter().find(fits).unwrap_or(&("B", 1));
+        format!("\"{}{unit}\"", bytes / size)
+    }
+}
+
+fn size(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_').len();
+    let (number, unit) = text.split_at(digits);
+    let (_, size) = UNITS.iter().find(|(name, _)| *name == unit.trim())?;
+    number.replace('_', "").parse::<u64>().ok()?.checked_mul(*size)
+}
+
+macro_rules! choices {
+    ($type:ty, $kind:literal, $($word:literal => $value:path),*) => {
+        impl Setting for $type {
+            const KIND: &'static str = $kind;
+
+            fn read(value: &Value, _: bool) -> Result<Self, String> {
+                match value.as_str() {
+                    $(Some($word) => Ok($value),)*
+                    _ => wrong(Self::KIND, value),
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    $($value => concat!("\"", $word, "\"").to_owned(),)*
+                }
+            }
+        }
+    };
+}
+
+choices!(OnLag, "\"deliver\" or \"disconnect\"", "deliver" => Self::Deliver, "disconnect" => Self::Disconnect);
+choices!(DataFormat, "\"any\" or \"json\"", "any" => Self::Any, "json" => Self::Json);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(s: &str) -> Value {
+        Value::String(s.to_owned())
+    }
+
+    #[test]
+    fn sizes_are_read_and_shown() {
+        let read = |s: &str| Bytes::read(&text(s), false).map(|b| (b.0, b.show()));
+        assert_eq!(read("64KiB"), Ok((65_536, "\"64KiB\"".to_owned())));
+        assert_eq!(read("10 MB"), Ok((10_000_000, "\"10000000B\"".to_owned())));
+        assert_eq!(read("1_000"), Ok((1_000, "\"1000B\"".to_owned())));
+        assert_eq!(Bytes::read(&Value::Integer(7), false).map(|b| b.0), Ok(7));
+        for bad in ["", "KiB", "12 apples", "-1", "99999999999999999999", "17179869185GiB"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert!(Bytes::read(&Value::Integer(-1), false).is_err());
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        let read = |s: &str| Duration::read(&text(s), false);
+        assert_eq!(read("1h 30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(read("0"), Ok(Duration::ZERO));
+        assert_eq!(read("30").unwrap_err(), "expected a duration like \"30s\", \"5m\" or \"1h 30m\", found \"30\"");
+        assert!(Duration::read(&Value::Integer(30), false).is_err());
+        assert_eq!(Duration::from_secs(90).show(), "\"1m 30s\"");
+    }
+
+    #[test]
+    fn texts_from_outside_become_what_is_asked_for() {
+        assert_eq!(bool::read(&text("true"), true), Ok(true));
+        assert!(bool::read(&text("true"), false).is_err());
+        assert_eq!(u32::read(&text("10_000"), true), Ok(10_000));
+        assert!(u32::read(&Value::Integer(-1), true).is_err());
+        assert_eq!(Vec::<String>::read(&text("a, b,"), true), Ok(vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn secrets_never_show() {
+        let secret = Secret::read(&text("hunter2"), false).unwrap();
+        assert_eq!(secret.show(), "\"***\"");
+        let error = Secret::read(&Value::Integer(4711), false).unwrap_err();
+        assert!(!error.contains("4711"), "{error}");
+    }
+}

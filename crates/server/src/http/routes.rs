@@ -1,0 +1,176 @@
+//! From a request to an answer.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use hyper::{Method as Verb, Request, Response, StatusCode, Uri};
+use tidegate_api::{Answer, ErrorMode, Method};
+use tidegate_broker::Breaker;
+use tidegate_types::codes::ErrorCode;
+
+use super::body::{self, BodyError};
+use super::{AppState, metrics};
+
+pub(super) type Reply = Response<Full<Bytes>>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const ERROR_MODE: HeaderName = HeaderName::from_static("x-centrifugo-error-mode");
+/// The path of the shards: what comes here from it asked for no WebSocket.
+const WEBSOCKET_PATH: &str = "/connection/websocket";
+
+pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Reply {
+    // First, because it is measured.
+    if let Some(name) = request.uri().path().strip_prefix("/api/") {
+        return match Method::parse(name) {
+            Some(method) => api(state, method, request).await,
+            None => not_found(request.uri().path()),
+        };
+    }
+    let reading = matches!(*request.method(), Verb::GET | Verb::HEAD);
+    match request.uri().path() {
+        "/health" | "/ready" | "/metrics" if !reading => method_not_allowed("GET, HEAD"),
+        "/health" => json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}")),
+        "/ready" => ready(state),
+        "/metrics" => exposition(state),
+        WEBSOCKET_PATH => {
+            let mut reply =
+                refused(426, ErrorCode::BAD_REQUEST, "this is a WebSocket endpoint: connect with ws:// or wss://");
+            reply.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+            reply
+        }
+        path => not_found(path),
+    }
+}
+
+async fn api(state: &AppState, method: Method, request: Request<Incoming>) -> Reply {
+    if *request.method() != Verb::POST {
+        return method_not_allowed("POST");
+    }
+    if let Err(answer) = authorize(state, request.headers(), request.uri()) {
+        return from_answer(answer);
+    }
+    let mode = request.headers().get(ERROR_MODE).map(|v| ErrorMode::from_header(v.as_bytes())).unwrap_or_default();
+    match body::read(request.into_body(), state.body_bytes_max).await {
+        Ok(body) => from_answer(state.api.call(method, &body, mode).await),
+        Err(BodyError::TooLarge) => {
+            let text = format!("the body is larger than {} bytes (api.body_bytes_max)", state.body_bytes_max);
+            refused(413, ErrorCode::LIMIT_EXCEEDED, text)
+        }
+        Err(BodyError::TooSlow) => refused(408, ErrorCode::BAD_REQUEST, "the body did not come in time"),
+        Err(BodyError::Broken) => refused(400, ErrorCode::BAD_REQUEST, "the body ended early or is not framed rightly"),
+    }
+}
+
+/// The key is the first found of `X-API-Key`, `Authorization: apikey KEY` and `?api_key=KEY`.
+fn authorize(state: &AppState, headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
+    if let Some(key) = headers.get(X_API_KEY) {
+        return state.api.authorize(Some(key.as_bytes()));
+    }
+    if let Some(key) = headers.get(AUTHORIZATION).and_then(|v| after_scheme(v.as_bytes())) {
+        return state.api.authorize(Some(key));
+    }
+    let pairs = uri.query().into_iter().flat_map(|q| q.split('&'));
+    let key = pairs.filter_map(|pair| pair.strip_prefix("api_key=")).map(percent_decoded).next();
+    state.api.authorize(key.as_deref())
+}
+
+fn after_scheme(value: &[u8]) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"apikey ";
+    let (scheme, key) = value.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| key.trim_ascii())
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                at += 3;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+fn ready(state: &AppState) -> Reply {
+    let broker = state.hub.broker_health();
+    let breaker = match broker.breaker {
+        Breaker::Closed => "closed",
+        Breaker::HalfOpen => "half-open",
+        Breaker::Open => "open",
+    };
+    let (status, word) = match state.is_ready() {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
+    json(status, format!("{{\"status\":\"{word}\",\"broker\":\"{breaker}\"}}").into())
+}
+
+fn exposition(state: &AppState) -> Reply {
+    let mut reply = Response::new(Full::new(metrics::text(&state.metrics).into()));
+    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
+}
+
+fn not_found(path: &str) -> Reply {
+    let methods: Vec<_> = Method::ALL.iter().map(|m| m.name()).collect();
+    let text = format!(
+        "no such path {path:?}: there are {WEBSOCKET_PATH}, POST /api/{{{}}}, /health, /ready and /metrics",
+        methods.join(",")
+    );
+    refused(404, ErrorCode::METHOD_NOT_FOUND, text)
+}
+
+fn method_not_allowed(allowed: &'static str) -> Reply {
+    let mut reply = refused(405, ErrorCode::BAD_REQUEST, format!("use {allowed}"));
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    reply
+}
+
+fn refused(status: u16, code: ErrorCode, message: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
+    from_answer(Answer::refused(status, code, message))
+}
+
+fn from_answer(answer: Answer) -> Reply {
+    json(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), answer.body)
+}
+
+fn json(status: StatusCode, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    if status != StatusCode::OK {
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_after_their_scheme() {
+        assert_eq!(after_scheme(b"apikey abc"), Some(&b"abc"[..]));
+        assert_eq!(after_scheme(b"ApiKey  abc "), Some(&b"abc"[..]));
+        assert_eq!(after_scheme(b"Bearer abc"), None);
+        assert_eq!(after_scheme(b"apikey"), None);
+    }
+
+    #[test]
+    fn queries_are_decoded() {
+        assert_eq!(percent_decoded("a%2Bb%zz%4"), b"a+b%zz%4");
+        assert_eq!(percent_decoded("%"), b"%");
+    }
+}

@@ -1,0 +1,55 @@
+//! What the routes share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use prometheus_client::registry::Registry;
+use tidegate_api::{Api, Keys};
+use tidegate_core::Hub;
+
+use super::metrics;
+use crate::config::Config;
+
+/// What the routes share.
+pub struct AppState {
+    pub(super) hub: Arc<Hub>,
+    pub(super) api: Api,
+    pub(super) body_bytes_max: usize,
+    pub(super) metrics: Registry,
+    ready: AtomicBool,
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").field("api", &self.api).field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+impl AppState {
+    /// Not ready yet: see [`AppState::set_ready`].
+    pub fn new(hub: Arc<Hub>, config: &Config) -> Self {
+        let keys = if config.api.insecure {
+            Keys::insecure()
+        } else {
+            Keys::new(config.api.keys.iter().map(|key| key.0.clone().into_bytes()))
+        };
+        Self {
+            api: Api::new(hub.clone(), keys),
+            body_bytes_max: config.api.body_bytes_max,
+            metrics: metrics::registry(hub.clone()),
+            hub,
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a balancer should send new connections here: true once the logs are open, false from SIGTERM on. A
+    /// backbone that is away later does not count: cutting connections would not bring it back.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Relaxed);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Relaxed)
+    }
+}

@@ -1,0 +1,139 @@
+//! One node from start to end: broker, hub, shards, HTTP side, signals.
+//!
+//! Start: the listener is bound first (a taken port is told before anything else happens), then the broker is built,
+//! the shards accept, and the logs are opened; a backbone that is away is tried again while the node runs, unready.
+//! End, on SIGTERM or SIGINT: unready, stop accepting, close clients with 3001 at a pace, finish requests, flush the
+//! broker, exit 0. A second signal ends it at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tidegate_broker::{BrokerError, BrokerFactory, BuildContext};
+use tidegate_core::{Hub, Verifier};
+use tidegate_dialect_centrifuge::Json;
+use tidegate_framing::websocket::Origins;
+use tidegate_shard::{Framing, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, VERSION};
+use crate::http::{self, AppState, HandedOver};
+use crate::registry;
+
+/// Pause between two tries to open the logs of a backbone that is away.
+const OPEN_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs a node until it is told to end.
+///
+/// # Errors
+/// When it cannot start; the text says what to do.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    // Brokers, API and history run here; what is delivered never does.
+    let workers = config.shards.clamp(1, 4);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("tidegate-io")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let listener = listen(config.listen)?;
+    let address = listener.local_addr()?.as_socket().unwrap_or(config.listen);
+    let factory = registry::factory(&config.broker.url.scheme)?;
+    let context = BuildContext { dev: config.dev, settings: config.broker.settings.clone() };
+    let broker = factory.build(&config.broker.url, context).await?;
+
+    let builder = ShardsBuilder::new(u16::try_from(config.shards).unwrap_or(u16::MAX))?;
+    let default_log = factory.default_log(&config.broker.url);
+    let runtime = tokio::runtime::Handle::current();
+    let hub = Hub::new(config.core.clone(), broker, &default_log, builder.inboxes(), runtime);
+    let state = Arc::new(AppState::new(hub.clone(), &config, address));
+
+    let (handed_over, to_serve) = mpsc::channel(http::HANDED_OVER_MAX);
+    let (shut_down, shutdown) = watch::channel(false);
+    let http = tokio::spawn(http::serve(to_serve, state.clone(), shutdown.clone()));
+    let verifier = Arc::new(Verifier::new(&config.core.token));
+    let options = Arc::new(shard_options(&config, handed_over)?);
+    let shards = builder.start(&hub, &verifier, &options, listener, VERSION)?;
+
+    let opened = open_logs(&hub, &config, factory, &state, address);
+    let result = tokio::select! {
+        result = opened => result,
+        () = told_to_end() => Ok(()),
+    };
+    if result.is_ok() {
+        tracing::info!("draining: clients are told to connect elsewhere");
+    }
+    state.set_ready(false);
+    drain(shards, &config).await;
+    shut_down.send_replace(true);
+    let _ = http.await;
+    hub.shutdown().await;
+    result
+}
+
+/// Opens the logs, however long their backbone is away, and then waits for ever.
+async fn open_logs(
+    hub: &Arc<Hub>,
+    config: &Config,
+    factory: &dyn BrokerFactory,
+    state: &AppState,
+    address: std::net::SocketAddr,
+) -> anyhow::Result<()> {
+    loop {
+        match hub.open().await {
+            Ok(()) => break,
+            Err(error @ BrokerError::Unavailable(_)) => {
+                tracing::warn!(broker = factory.name(), "cannot reach the log yet, trying again: {error}");
+                tokio::time::sleep(OPEN_RETRY).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    state.set_ready(true);
+    tracing::info!(%address, broker = %config.broker.url_text, shards = config.shards, node = %config.core.node_name, "ready");
+    std::future::pending().await
+}
+
+async fn told_to_end() {
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals cannot be heard, only kill -9 ends this node");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Closes every client at the configured pace, and what is left when the time is over.
+async fn drain(shards: Shards, config: &Config) {
+    shards.drain();
+    let stop = shards.stopper();
+    let joined = tokio::task::spawn_blocking(move || shards.join());
+    tokio::pin!(joined);
+    tokio::select! {
+        _ = joined.as_mut() => return,
+        () = tokio::time::sleep(config.drain.timeout) => tracing::warn!("drain.timeout is over, closing what is left"),
+        () = told_to_end() => tracing::warn!("told again to end, closing what is left"),
+    }
+    stop.stop();
+    let _ = joined.await;
+}
+
+fn shard_options(config: &Config, handed_over: mpsc::Sender<HandedOver>) -> anyhow::Result<ShardOptions> {
+    let client = config.core.client.clone();
+    let origins = Origins::parse(&client.allowed_origins).context("client.allowed_origins")?;
+    Ok(ShardOptions {
+        client,
+        origins,
+        wires: vec![Wire::new(Arc::new(Json), Framing::WebSocket)],
+        routes: vec![Route { path: "/connection/websocket".to_owned(), wire: 0 }],
+        hand_over: Arc::new(move |socket| handed_over.try_send(socket).map_err(mpsc::error::TrySendError::into_inner)),
+        drain_per_second: config.drain.rate,
+    })
+}
