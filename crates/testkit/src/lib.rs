@@ -1,1 +1,10 @@
-//! Harness for tests: nodes, wire clients, real brokers as processes.
+//! Harness for tests: real brokers and proxies as processes on loopback, on free ports, ended by their process id.
+//!
+//! Not for the product: nothing here is a dependency of a crate that ships. A server counts as up when it answers in
+//! its own protocol, never after a pause.
+
+pub mod haproxy;
+pub mod install;
+pub mod kafka;
+pub mod ports;
+pub mod process;

@@ -1,0 +1,1 @@
+//! The id of a Kafka topic, which rdkafka does not give.
