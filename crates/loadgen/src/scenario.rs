@@ -1,0 +1,143 @@
+//! The workloads. Each is a set of options, which is also its command line, and a run that fills a report.
+
+mod delivery;
+mod fan_out;
+mod http_publish;
+mod idle;
+mod many_channels;
+mod ping_pong;
+mod recover;
+mod slow_readers;
+mod storm;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+pub use fan_out::FanOut;
+pub use http_publish::HttpPublish;
+pub use idle::Idle;
+pub use many_channels::ManyChannels;
+pub use ping_pong::PingPong;
+pub use recover::Recover;
+pub use slow_readers::SlowReaders;
+pub use storm::Storm;
+
+use crate::Report;
+use crate::clients::{Clients, Plan};
+use crate::clock::seconds;
+use crate::target::Checked;
+use crate::usage::Usage;
+
+/// A workload with its options.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Scenario {
+    /// One channel, many subscribers: paced or in bursts
+    FanOut(FanOut),
+    /// Many channels with a few subscribers each, published to at random
+    ManyChannels(ManyChannels),
+    /// Connections that do nothing: memory of each, CPU of pings
+    Idle(Idle),
+    /// Connect and subscribe, as many at a time as wanted
+    Storm(Storm),
+    /// Clients leave, miss publications and come back
+    Recover(Recover),
+    /// Fan-out while some subscribers never read
+    SlowReaders(SlowReaders),
+    /// Each client publishes on its own channel as soon as it got its last publication
+    PingPong(PingPong),
+    /// Publishes by HTTP on keep-alive connections, one subscriber per channel
+    HttpPublish(HttpPublish),
+}
+
+impl Scenario {
+    /// Its name, as on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::FanOut(_) => "fan-out",
+            Self::ManyChannels(_) => "many-channels",
+            Self::Idle(_) => "idle",
+            Self::Storm(_) => "storm",
+            Self::Recover(_) => "recover",
+            Self::SlowReaders(_) => "slow-readers",
+            Self::PingPong(_) => "ping-pong",
+            Self::HttpPublish(_) => "http-publish",
+        }
+    }
+
+    /// Connections that it opens.
+    pub(crate) fn clients(&self) -> usize {
+        match self {
+            Self::FanOut(o) => o.clients,
+            Self::ManyChannels(o) => o.clients,
+            Self::Idle(o) => o.clients,
+            Self::Storm(o) => o.clients,
+            Self::Recover(o) => o.clients,
+            Self::SlowReaders(o) => o.clients,
+            Self::PingPong(o) => o.clients,
+            Self::HttpPublish(o) => o.channels + o.connections,
+        }
+    }
+
+    pub(crate) fn run(&self, target: &Checked) -> Result<Report> {
+        let mut report = Report::new(self.name());
+        match self {
+            Self::FanOut(o) => o.run(target, &mut report),
+            Self::ManyChannels(o) => o.run(target, &mut report),
+            Self::Idle(o) => o.run(target, &mut report),
+            Self::Storm(o) => o.run(target, &mut report),
+            Self::Recover(o) => o.run(target, &mut report),
+            Self::SlowReaders(o) => o.run(target, &mut report),
+            Self::PingPong(o) => o.run(target, &mut report),
+            Self::HttpPublish(o) => o.run(target, &mut report),
+        }?;
+        Ok(report)
+    }
+}
+
+/// How clients come.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Opening {
+    /// Connects on the way at the same time
+    #[arg(long, default_value_t = 256)]
+    pub window: usize,
+    /// Connects per second; 0 = as fast as the window allows
+    #[arg(long, default_value_t = 0.0)]
+    pub pace: f64,
+    /// Seconds after which opening is given up
+    #[arg(long, default_value_t = 120.0)]
+    pub open_max: f64,
+}
+
+impl Opening {
+    /// Opens a client per plan; all must become ready.
+    fn open(&self, clients: &mut Clients, plans: Vec<Plan>) -> Result<Duration> {
+        let wanted = clients.ready + plans.len();
+        let took = clients.open_all(plans, self.window.max(1), self.pace, seconds(self.open_max))?;
+        let (ready, errors) = (clients.ready, clients.errors);
+        let first = clients.first_error.as_deref().unwrap_or("none");
+        ensure!(ready == wanted, "only {ready} of {wanted} clients became ready, {errors} errors, the first: {first}");
+        Ok(took)
+    }
+}
+
+/// Plans with one channel each: the same for all.
+fn one_channel(clients: usize) -> Vec<Plan> {
+    vec![Plan { channels: vec![0], ..Plan::default() }; clients]
+}
+
+/// Adds what every report ends with.
+fn finish(clients: &mut Clients, report: &mut Report) {
+    report.add("pings", clients.shared.pings as f64);
+    report.add("errors", clients.errors as f64);
+    if report.first_error.is_none() {
+        report.first_error = clients.first_error.take();
+    }
+}
+
+/// Adds the CPU of one span, per item, where the server's pid is known.
+fn add_cpu(report: &mut Report, name: &str, target: &Checked, span: (&Usage, &Usage), items: f64) {
+    if target.pid.is_some() {
+        report.add(name, span.1.cpu_us_since(span.0) / items.max(1.0));
+    }
+}

@@ -1,0 +1,214 @@
+//! Every scenario in turns with the limit probe, a fresh server for each measurement, and the page of results.
+//!
+//! Figures in microseconds mean little on a shared machine; ratios to W, taken in the same round, repeat. So a round runs
+//! the probe beside the servers for every case, and medians are taken over the ratios of the rounds. The server is on
+//! CPU 0, the load on CPU 1.
+
+mod cases;
+mod page;
+mod results;
+mod server;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+pub use cases::CASES;
+
+use crate::Report;
+use crate::limit::{self, Costs};
+use crate::scenario::Scenario;
+use crate::target::Target;
+use cases::Case;
+use results::Results;
+use server::{Server, pinned};
+
+/// The server's CPU and that of the load.
+const CPUS: (usize, usize) = (0, 1);
+
+/// The suite's command line. [`SuiteCommand::run`] is all that a caller needs.
+#[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct SuiteCommand {
+    /// The processes that the suite starts
+    #[command(subcommand)]
+    pub part: Option<Part>,
+    /// The suite
+    #[command(flatten)]
+    pub suite: Suite,
+}
+
+/// What runs in a process of its own.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Part {
+    /// The limit probe's writing side
+    #[command(hide = true)]
+    LimitWriter(limit::Writer),
+}
+
+/// Options of the suite.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Suite {
+    /// Cases to run; all when none is named
+    #[arg(long, value_delimiter = ',')]
+    pub scenarios: Vec<String>,
+    /// Rounds over all of them
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// How Tidegate is started. {port}, {broker}, {shards} and {dir} are filled in
+    #[arg(
+        long,
+        default_value = "target/release/tidegate serve --listen 127.0.0.1:{port} --broker {broker} --shards {shards} --dev"
+    )]
+    pub server: String,
+    /// One more server that speaks the same protocol: name|command with {port}
+    #[arg(long = "add", value_name = "NAME|COMMAND")]
+    pub others: Vec<String>,
+    /// Key of the servers' API
+    #[arg(long, default_value = "bench", hide_env_values = true)]
+    pub api_key: String,
+    /// First port; every server gets the next
+    #[arg(long, default_value_t = 8_300)]
+    pub port: u16,
+    /// Let server and load run on any CPU
+    #[arg(long)]
+    pub no_pin: bool,
+    /// The page of results; written when all cases ran, or when it is named
+    #[arg(long)]
+    pub page: Option<PathBuf>,
+    /// Every single report, one JSON object per line
+    #[arg(long)]
+    pub raw: Option<PathBuf>,
+}
+
+impl SuiteCommand {
+    /// Runs the suite, or the part of it that this process is. `own_args` are the arguments that lead to this command in
+    /// the calling program, such as `["bench"]`: it is started again for the probe.
+    ///
+    /// # Errors
+    /// When something could not be run at all, or a delivery was lost, doubled, out of order or changed.
+    pub fn run(&self, own_args: &[&str]) -> Result<()> {
+        match &self.part {
+            Some(Part::LimitWriter(writer)) => writer.run(),
+            None => self.suite.run(own_args),
+        }
+    }
+}
+
+/// A server that is measured: its name, and its command with places to fill.
+#[derive(Debug, Clone)]
+struct Contender {
+    name: String,
+    command: String,
+    ours: bool,
+}
+
+/// The name of our own server in the results.
+const OURS: &str = "tidegate";
+
+impl Suite {
+    fn run(&self, own_args: &[&str]) -> Result<()> {
+        ensure!(self.rounds > 0, "--rounds must be at least 1");
+        crate::bench::raise_file_limit();
+        let cases = self.cases()?;
+        let contenders = self.contenders()?;
+        if !self.no_pin {
+            server::pin(CPUS.1).context("pin the load to CPU 1")?;
+        }
+        let mut results = Results::new(self.raw.as_deref())?;
+        let mut port = self.port;
+        for round in 0..self.rounds {
+            for case in &cases {
+                self.round(case, round, &contenders, own_args, &mut port, &mut results)?;
+            }
+        }
+        print!("{}", page::text(&cases, &results));
+        let page = self.page.clone().or_else(|| self.scenarios.is_empty().then(|| "docs/benchmarks.md".into()));
+        if let Some(path) = page {
+            let text = page::markdown(&cases, &results, self.rounds);
+            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        }
+        results.verdict()
+    }
+
+    fn cases(&self) -> Result<Vec<&'static Case>> {
+        if self.scenarios.is_empty() {
+            return Ok(CASES.iter().collect());
+        }
+        let find = |name: &String| {
+            let names = || CASES.iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
+            CASES.iter().find(|c| c.name == *name).with_context(|| format!("no case {name:?}; there are {}", names()))
+        };
+        self.scenarios.iter().map(find).collect()
+    }
+
+    fn contenders(&self) -> Result<Vec<Contender>> {
+        let ours = Contender { name: OURS.into(), command: self.server.clone(), ours: true };
+        let other = |text: &String| match text.split_once('|') {
+            Some((name, command)) => Ok(Contender { name: name.into(), command: command.into(), ours: false }),
+            None => bail!("--add {text:?} is not NAME|COMMAND"),
+        };
+        std::iter::once(Ok(ours)).chain(self.others.iter().map(other)).collect()
+    }
+
+    /// One round of one case: the probe, then each server, in another order every time.
+    fn round(
+        &self,
+        case: &'static Case,
+        round: usize,
+        contenders: &[Contender],
+        own_args: &[&str],
+        port: &mut u16,
+        results: &mut Results,
+    ) -> Result<()> {
+        if let Some(options) = case.probe {
+            eprintln!("round {} {}: limit probe", round + 1, case.name);
+            results.add_probe(case.name, round, self.probe(options, own_args)?);
+        }
+        for n in 0..contenders.len() {
+            let contender = &contenders[(n + round) % contenders.len()];
+            if !contender.ours && !case.for_all {
+                continue;
+            }
+            *port = port.checked_add(1).context("no more ports")?;
+            eprintln!("round {} {}: {}", round + 1, case.name, contender.name);
+            let outcome = self.measure(case, contender, *port);
+            if let Err(error) = &outcome {
+                eprintln!("  failed: {error:#}");
+            }
+            results.add(case.name, &contender.name, round, outcome.map_err(|error| format!("{error:#}")))?;
+        }
+        Ok(())
+    }
+
+    fn probe(&self, options: &str, own_args: &[&str]) -> Result<Costs> {
+        let writer = cases::parse_writer(options)?;
+        let mut command = Command::new(std::env::current_exe().context("own executable")?);
+        command.args(own_args).arg("limit-writer");
+        let probe = limit::Probe { writer, nap: Duration::from_micros(200) };
+        let writer = self.on_server_cpu(|| probe.spawn(command))?;
+        probe.finish(writer)
+    }
+
+    fn measure(&self, case: &Case, contender: &Contender, port: u16) -> Result<Report> {
+        let scenario: Scenario = cases::parse_scenario(case.scenario)?;
+        let server = self.on_server_cpu(|| Server::start(&contender.command, case, port))?;
+        let target = Target {
+            url: format!("ws://127.0.0.1:{port}"),
+            api: "/api/publish".into(),
+            api_key: Some(self.api_key.clone()),
+            token: None,
+            pid: Some(server.pid()),
+            prefix: "bench".into(),
+        };
+        let report = crate::bench::measure(&scenario, &target);
+        report.with_context(|| server.last_words())
+    }
+
+    /// Runs what starts a process, so that the process inherits the server's CPU.
+    fn on_server_cpu<T>(&self, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.no_pin { start() } else { pinned(CPUS.0, start) }
+    }
+}

@@ -1,0 +1,261 @@
+//! What the suite measures, each case by the command line of its scenario, and the bars.
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+
+use crate::limit::Writer;
+use crate::scenario::Scenario;
+
+/// A case of the suite.
+#[derive(Debug)]
+pub struct Case {
+    /// Its short name.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub title: &'static str,
+    /// The scenario, as `tidegate bench` takes it.
+    pub scenario: &'static str,
+    /// Options of the limit probe that runs beside it.
+    pub probe: Option<&'static str>,
+    /// The broker of our server.
+    pub broker: &'static str,
+    /// The shards of our server.
+    pub shards: &'static str,
+    /// Whether other servers take part.
+    pub for_all: bool,
+    /// What our server has to reach.
+    pub bars: &'static [Bar],
+}
+
+/// A bar: a figure, what it is divided by, and where the quotient has to lie.
+#[derive(Debug)]
+pub struct Bar {
+    /// The figure of the report.
+    pub figure: &'static str,
+    /// What it is divided by, in the same round.
+    pub by: By,
+    /// Where the quotient has to lie.
+    pub wanted: Wanted,
+    /// What would be better still.
+    pub stretch: Option<f64>,
+}
+
+/// What a figure is divided by.
+#[derive(Debug, Clone, Copy)]
+pub enum By {
+    /// A plain write of the limit probe in this case.
+    Write,
+    /// The same figure of our server in another case.
+    Case(&'static str),
+    /// Nothing.
+    One,
+}
+
+/// A bound of a bar.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted {
+    /// No more than this.
+    AtMost(f64),
+    /// No less than this.
+    AtLeast(f64),
+}
+
+impl Wanted {
+    /// Whether a value is within.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
+        }
+    }
+}
+
+const fn at_most(figure: &'static str, by: By, bound: f64, stretch: Option<f64>) -> Bar {
+    Bar { figure, by, wanted: Wanted::AtMost(bound), stretch }
+}
+
+const MEMORY: &str = "memory:";
+const PACED_PROBE: Option<&str> = Some("--clients 1000 --gap-us 50000 --deliveries 40000");
+const DELIVERY: &str = "cpu_us_per_delivery";
+
+const fn case(name: &'static str, title: &'static str, scenario: &'static str, bars: &'static [Bar]) -> Case {
+    Case { name, title, scenario, probe: PACED_PROBE, broker: MEMORY, shards: "1", for_all: true, bars }
+}
+
+/// All cases.
+pub const CASES: &[Case] = &[
+    case(
+        "paced",
+        "1 channel, 1,000 subscribers, 20 publications/s",
+        "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200",
+        &[at_most(DELIVERY, By::Write, 1.15, Some(0.85))],
+    ),
+    Case {
+        probe: Some("--clients 10000 --gap-us 500000 --deliveries 80000"),
+        ..case(
+            "paced10k",
+            "1 channel, 10,000 subscribers, 2 publications/s",
+            "fan-out --clients 10000 --rate 2 --seconds 6 --settle 2 --nap-us 200",
+            &[at_most(DELIVERY, By::Write, 1.15, Some(0.85))],
+        )
+    },
+    Case {
+        shards: "2",
+        for_all: false,
+        ..case(
+            "paced-2-shards",
+            "paced, with two shards on the one CPU",
+            "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200",
+            &[at_most(DELIVERY, By::Case("paced"), 1.10, None)],
+        )
+    },
+    Case {
+        probe: Some("--clients 1000 --gap-us 100000 --deliveries 160000 --variants write,concat:8"),
+        ..case(
+            "burst8",
+            "1,000 subscribers, 10 bursts/s of 8 single publishes",
+            "fan-out --clients 1000 --rate 80 --burst 8 --seconds 4 --nap-us 200",
+            &[at_most(DELIVERY, By::Write, 0.26, Some(0.18))],
+        )
+    },
+    Case {
+        probe: Some("--clients 1000 --gap-us 100000 --deliveries 640000 --variants write,concat:32"),
+        ..case(
+            "burst32",
+            "1,000 subscribers, 10 bursts/s of 32 single publishes",
+            "fan-out --clients 1000 --rate 320 --burst 32 --seconds 4 --nap-us 200",
+            &[at_most(DELIVERY, By::Write, 0.16, Some(0.10))],
+        )
+    },
+    Case {
+        probe: None,
+        ..case(
+            "idle",
+            "10,000 connections with one recoverable subscription each",
+            "idle --clients 10000 --seconds 3 --window 64",
+            &[at_most("rss_bytes_per_connection", By::One, 1_024.0, Some(512.0))],
+        )
+    },
+    case(
+        "storm",
+        "5,000 clients connect and subscribe at once, 256 on the way",
+        "storm --clients 5000",
+        &[at_most("cpu_us_per_connect", By::Write, 8.0, Some(6.0)), at_most("syn_retransmits", By::One, 0.0, None)],
+    ),
+    case(
+        "recover",
+        "1,000 clients come back, 100 publications missed each",
+        "recover --clients 1000 --publications 100",
+        &[at_most("cpu_us_per_recovery", By::Write, 14.0, None)],
+    ),
+    case(
+        "many",
+        "2,000 clients with 10 of 5,000 channels each, 1,000 publications/s",
+        "many-channels --clients 2000 --each 10 --channels 5000 --rate 1000 --seconds 4",
+        &[at_most(DELIVERY, By::Write, 3.8, Some(3.3))],
+    ),
+    case(
+        "http-publish",
+        "64 keep-alive HTTP connections publish as fast as they are answered, 1 subscriber per channel",
+        "http-publish --connections 64 --channels 64 --seconds 4",
+        &[at_most("cpu_us_per_publish", By::Write, 6.0, None)],
+    ),
+    Case {
+        broker: "embedded:{dir}/data",
+        for_all: false,
+        ..case(
+            "http-publish-embedded",
+            "the same on the embedded log with fsync",
+            "http-publish --connections 64 --channels 64 --seconds 4",
+            &[Bar {
+                figure: "publishes_per_s",
+                by: By::Case("http-publish"),
+                wanted: Wanted::AtLeast(0.7),
+                stretch: None,
+            }],
+        )
+    },
+    Case {
+        probe: None,
+        ..case(
+            "readers",
+            "1,000 readers, 4 KiB at 50/s for 60 s, nobody stalled",
+            "slow-readers --clients 1000 --stalled-percent 0 --seconds 60",
+            &[],
+        )
+    },
+    Case {
+        probe: None,
+        ..case(
+            "slow-readers",
+            "the same, 10 % of them never read (SO_RCVBUF 4 KiB)",
+            "slow-readers --clients 1000 --stalled-percent 10 --seconds 60",
+            &[
+                at_most(DELIVERY, By::Case("readers"), 1.1, None),
+                at_most("latency_p50_us", By::Case("readers"), 1.2, None),
+                at_most("latency_p99_us", By::Case("readers"), 1.5, None),
+            ],
+        )
+    },
+    Case {
+        probe: None,
+        ..case(
+            "ping-pong",
+            "one client, publish and delivery on its own channel in turns",
+            "ping-pong --clients 1 --seconds 3",
+            &[],
+        )
+    },
+];
+
+/// Reads a scenario's command line.
+pub(super) fn parse_scenario(text: &str) -> Result<Scenario> {
+    #[derive(clap::Parser)]
+    #[command(no_binary_name = true)]
+    struct Line {
+        #[command(subcommand)]
+        scenario: Scenario,
+    }
+    let line = Line::try_parse_from(text.split_whitespace()).with_context(|| format!("scenario {text:?}"))?;
+    Ok(line.scenario)
+}
+
+/// Reads the options of the limit probe.
+pub(super) fn parse_writer(text: &str) -> Result<Writer> {
+    #[derive(clap::Parser)]
+    #[command(no_binary_name = true)]
+    struct Line {
+        #[command(flatten)]
+        writer: Writer,
+    }
+    let line = Line::try_parse_from(text.split_whitespace()).with_context(|| format!("limit probe {text:?}"))?;
+    Ok(line.writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_is_a_command_line() {
+        for case in CASES {
+            parse_scenario(case.scenario).unwrap();
+            if let Some(options) = case.probe {
+                parse_writer(options).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn bars_name_what_is_measured_in_the_same_round() {
+        for case in CASES {
+            for bar in case.bars {
+                match bar.by {
+                    By::Write => assert!(case.probe.is_some(), "{}", case.name),
+                    By::Case(other) => assert!(CASES.iter().any(|c| c.name == other), "{other}"),
+                    By::One => {}
+                }
+            }
+        }
+    }
+}

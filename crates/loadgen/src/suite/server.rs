@@ -1,0 +1,125 @@
+//! A server process under test: started fresh on a port of loopback, ended by its pid.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::cases::Case;
+use crate::clock::Deadline;
+
+/// A server answers connects within this time.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// A server ends within this time after SIGTERM, or is killed.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+const POLL_EVERY: Duration = Duration::from_millis(20);
+
+/// Bytes of a server's output that a failure is reported with.
+const LAST_WORDS_MAX: i64 = 600;
+
+/// A running server. Dropping it ends the process and removes its directory.
+pub(super) struct Server {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Server {
+    /// Starts `command`, a line of words without quoting, with its places filled in, and waits until its port answers.
+    pub(super) fn start(command: &str, case: &Case, port: u16) -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!("tidegate-bench-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let fill = |word: &str| {
+            word.replace("{broker}", case.broker)
+                .replace("{shards}", case.shards)
+                .replace("{port}", &port.to_string())
+                .replace("{dir}", &dir.to_string_lossy())
+        };
+        let mut words = command.split_whitespace().map(fill);
+        let program = words.next().context("the server's command is empty")?;
+        // The server runs in its own directory, so that it finds no configuration but what the command names.
+        let program = std::fs::canonicalize(&program).unwrap_or_else(|_| program.into());
+        let log = std::fs::File::create(dir.join("log")).context("server log")?;
+        let errors = log.try_clone().context("server log")?;
+        let child = Command::new(&program)
+            .args(words)
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let mut server = Self { child, dir };
+        server.wait_for(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+        Ok(server)
+    }
+
+    fn wait_for(&mut self, address: SocketAddrV4) -> Result<()> {
+        let deadline = Deadline::after(START_MAX);
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = self.child.try_wait().context("server")? {
+                bail!("the server ended with {status}: {}", self.last_words());
+            }
+            if deadline.is_past() {
+                bail!("the server does not listen on {address}: {}", self.last_words());
+            }
+            std::thread::sleep(POLL_EVERY);
+        }
+        // What a server does after it listens (warming up, first allocations) is not the load's cost.
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(())
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The end of its output.
+    pub(super) fn last_words(&self) -> String {
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = std::fs::File::open(self.dir.join("log"))?;
+            let len = file.metadata()?.len() as i64;
+            file.seek(SeekFrom::Start((len - LAST_WORDS_MAX).max(0) as u64))?;
+            let mut bytes = Vec::new();
+            file.take(LAST_WORDS_MAX as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().unwrap_or_default();
+        format!("server output: {:?}", String::from_utf8_lossy(&bytes).trim())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let asked = Pid::from_raw(self.child.id() as i32).map(|pid| kill_process(pid, Signal::TERM));
+        let deadline = Deadline::after(if asked.is_some() { STOP_MAX } else { Duration::ZERO });
+        while matches!(self.child.try_wait(), Ok(None)) && !deadline.is_past() {
+            std::thread::sleep(POLL_EVERY);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Restricts this thread, and what it starts, to one CPU.
+pub(super) fn pin(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).with_context(|| format!("run on CPU {cpu} (--no-pin does without)"))
+}
+
+/// Runs `start` on one CPU: a process that it starts stays there.
+pub(super) fn pinned<T>(cpu: usize, start: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = sched_getaffinity(None).context("CPUs of this process")?;
+    pin(cpu)?;
+    let result = start();
+    sched_setaffinity(None, &before).context("CPUs of this process")?;
+    result
+}
