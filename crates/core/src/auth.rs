@@ -138,7 +138,8 @@ impl Verifier {
     }
 
     fn claims(&self, token: &str, now: i64) -> Result<Claims, TokenError> {
-        let verified = self.keys.iter().find_map(|key| jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok());
+        let verified =
+            self.keys.iter().find_map(|key| jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok());
         let claims = verified.ok_or(TokenError::Invalid)?.claims;
         if claims.nbf.is_some_and(|nbf| nbf.saturating_sub(self.leeway_seconds) > now) {
             return Err(TokenError::Invalid);
@@ -179,7 +180,11 @@ mod tests {
     }
 
     fn verifier(change: impl FnOnce(&mut TokenOptions)) -> Verifier {
-        let mut options = TokenOptions { hmac_secret: Some(b"new".to_vec()), previous_hmac_secret: Some(b"old".to_vec()), ..Default::default() };
+        let mut options = TokenOptions {
+            hmac_secret: Some(b"new".to_vec()),
+            previous_hmac_secret: Some(b"old".to_vec()),
+            ..Default::default()
+        };
         change(&mut options);
         Verifier::new(&options)
     }
@@ -189,7 +194,10 @@ mod tests {
         let v = verifier(|_| {});
         for secret in ["new", "old"] {
             let claims = v.connection(&sign(secret, &json!({"sub": "u1", "exp": 100, "info": {"a": 1}})), 99).unwrap();
-            assert_eq!((claims.user.as_str(), claims.expire_at, &claims.info[..]), ("u1", Some(100), &b"{\"a\":1}"[..]));
+            assert_eq!(
+                (claims.user.as_str(), claims.expire_at, &claims.info[..]),
+                ("u1", Some(100), &b"{\"a\":1}"[..])
+            );
         }
         assert_eq!(v.connection(&sign("other", &json!({"sub": "u1"})), 0), Err(TokenError::Invalid));
     }

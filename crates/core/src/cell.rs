@@ -97,7 +97,13 @@ impl Cell {
         context: Arc<CellContext>,
         formats: Option<Arc<Namespaces>>,
     ) -> Self {
-        let state = CellState { window, tail: Tail::Cold, waiters: BTreeMap::new(), recent: VecDeque::new(), idle_since_us: None };
+        let state = CellState {
+            window,
+            tail: Tail::Cold,
+            waiters: BTreeMap::new(),
+            recent: VecDeque::new(),
+            idle_since_us: None,
+        };
         let (state, progressed) = (Mutex::new(state), Notify::new());
         Self { id, log, name, context, state, known_end: AtomicU64::new(0), progressed, formats }
     }
@@ -140,9 +146,8 @@ impl Cell {
     /// Whether the record's namespace takes JSON only and this is none.
     fn refuses(&self, record: &Tailed) -> bool {
         let Some(namespaces) = &self.formats else { return false };
-        let json_only = || {
-            namespaces.of_key(self.log, &record.key).is_some_and(|n| n.options.data_format == DataFormat::Json)
-        };
+        let json_only =
+            || namespaces.of_key(self.log, &record.key).is_some_and(|n| n.options.data_format == DataFormat::Json);
         record.payload.as_ref().is_some_and(|p| json_only() && !payload::is_json(p))
     }
 

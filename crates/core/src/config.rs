@@ -10,7 +10,8 @@ pub enum OnLag {
     /// It reads on from its cursor, however late; what the log no longer has is told as error 2500.
     #[default]
     Deliver,
-    /// The connection is closed with 3008 (slow), and recovers elsewhere.
+    /// The connection is closed with 3008 (slow), and recovers elsewhere: when its socket takes nothing for a second, or
+    /// when it has fallen back further than the window.
     Disconnect,
 }
 

@@ -35,18 +35,17 @@ impl Hub {
             return Err(HubError::Unrecoverable("since.epoch is not the stream's epoch".into()));
         }
         if query.reverse && since.offset == 0 {
-            return Err(HubError::BadRequest("reverse needs a since.offset above 0: nothing comes before the beginning".into()));
+            return Err(HubError::BadRequest(
+                "reverse needs a since.offset above 0: nothing comes before the beginning".into(),
+            ));
         }
         Ok(())
     }
 
     async fn history_of(&self, channel: &Channel, query: &History) -> Result<HistoryResult, HubError> {
         self.warm_idle(channel).await;
-        let (top, mut publications) = if query.limit == 0 {
-            (self.top_of(channel), Vec::new())
-        } else {
-            self.visible(channel).await?
-        };
+        let (top, mut publications) =
+            if query.limit == 0 { (self.top_of(channel), Vec::new()) } else { self.visible(channel).await? };
         if let Some(since) = &query.since {
             let keep = |p: &Arc<Publication>| {
                 if query.reverse { p.offset.0 < since.offset } else { p.offset.0 > since.offset }

@@ -5,8 +5,8 @@
 //! answered from the window is answered at once, on the caller's thread; everything else runs on the tokio side and
 //! comes back through the shard's [`Inbox`].
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -150,7 +150,6 @@ const LOG_READS_MAX: usize = 8;
 /// Between two looks of the hub's housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
-
 impl Hub {
     /// A hub over `broker`, whose shards are told through `shards`. Starts the housekeeping on `runtime`; it ends when
     /// the hub is dropped. Call [`Hub::open`] before serving.
@@ -249,14 +248,16 @@ impl Hub {
     /// [`HubError::UnknownChannel`]; a retryable error while its log was never reached.
     pub fn channel(&self, name: &ChannelName) -> Result<Channel, HubError> {
         let namespace = self.namespaces.resolve(name).ok_or_else(|| HubError::UnknownChannel(name.clone()))?;
-        let log = self.logs[namespace.log].load_full().ok_or_else(|| {
-            BrokerError::Unavailable("the log was not reached since this node started, retry".into())
-        })?;
+        let log = self.logs[namespace.log]
+            .load_full()
+            .ok_or_else(|| BrokerError::Unavailable("the log was not reached since this node started, retry".into()))?;
         let key = namespace.key(name);
         let Partition(partition) = log.log.partition_of(&key);
-        let cell = log.cells.get(partition as usize).cloned().ok_or_else(|| {
-            BrokerError::Unavailable("the log is being re-partitioned, retry".into())
-        })?;
+        let cell = log
+            .cells
+            .get(partition as usize)
+            .cloned()
+            .ok_or_else(|| BrokerError::Unavailable("the log is being re-partitioned, retry".into()))?;
         Ok(Channel { namespace: namespace.clone(), key, log, cell })
     }
 
@@ -362,7 +363,12 @@ impl Hub {
                 cold
             };
             if start {
-                self.runtime.spawn(start_tail(log.clone(), cell.clone(), self.numbering, self.options.window.dedup_offsets));
+                self.runtime.spawn(start_tail(
+                    log.clone(),
+                    cell.clone(),
+                    self.numbering,
+                    self.options.window.dedup_offsets,
+                ));
             }
             progressed.await;
         }
@@ -398,7 +404,12 @@ async fn start_tail(log: Arc<OpenLog>, cell: Arc<Cell>, numbering: Numbering, de
     cell.progressed.notify_waiters();
 }
 
-async fn try_start_tail(log: &Arc<OpenLog>, cell: &Arc<Cell>, numbering: Numbering, dedup_offsets: u64) -> Result<(), BrokerError> {
+async fn try_start_tail(
+    log: &Arc<OpenLog>,
+    cell: &Arc<Cell>,
+    numbering: Numbering,
+    dedup_offsets: u64,
+) -> Result<(), BrokerError> {
     let partition = log.cells.iter().position(|c| c.id == cell.id).unwrap_or_default();
     let partition = Partition(u32::try_from(partition).unwrap_or(u32::MAX));
     let bounds = log.log.bounds(partition).await?;

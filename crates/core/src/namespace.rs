@@ -84,7 +84,8 @@ impl Namespaces {
             let dedicated = users[at] == 1 && name.is_some() && o.log.is_some();
             Arc::new(Namespace { name: name.map(Into::into), options: o.clone(), log: at, dedicated })
         };
-        let by_name = options.namespaces.iter().map(|(name, o)| (Arc::from(name.as_str()), bind(Some(name), o))).collect();
+        let by_name =
+            options.namespaces.iter().map(|(name, o)| (Arc::from(name.as_str()), bind(Some(name), o))).collect();
         let default = options.default_namespace.as_ref().map(|o| bind(None, o));
         Self { by_name, default, logs }
     }
@@ -135,7 +136,10 @@ mod tests {
 
     #[test]
     fn a_log_of_its_own_is_keyed_by_the_part_after_the_namespace() {
-        let n = Namespaces::new(&options(&[("progress", Some("jobs")), ("a", Some("x")), ("b", Some("x"))]), &"main".into());
+        let n = Namespaces::new(
+            &options(&[("progress", Some("jobs")), ("a", Some("x")), ("b", Some("x"))]),
+            &"main".into(),
+        );
         assert_eq!(key(&n, "progress:job:42"), "job:42");
         assert_eq!(key(&n, "$progress:job42"), "$job42");
         assert_eq!(key(&n, "a:1"), "a:1");

@@ -31,7 +31,12 @@ impl Hub {
     ///
     /// # Errors
     /// A bad request, or what the log says. [`HubError::is_retryable`] tells whether to try again.
-    pub async fn publish(&self, channel: &ChannelName, data: Bytes, options: PublishOptions) -> Result<StreamPosition, HubError> {
+    pub async fn publish(
+        &self,
+        channel: &ChannelName,
+        data: Bytes,
+        options: PublishOptions,
+    ) -> Result<StreamPosition, HubError> {
         let begun_us = self.clock().monotonic_us();
         let result = self.publish_inner(channel, data, options).await;
         let metrics = self.metrics();
@@ -43,7 +48,12 @@ impl Hub {
         result
     }
 
-    async fn publish_inner(&self, name: &ChannelName, data: Bytes, options: PublishOptions) -> Result<StreamPosition, HubError> {
+    async fn publish_inner(
+        &self,
+        name: &ChannelName,
+        data: Bytes,
+        options: PublishOptions,
+    ) -> Result<StreamPosition, HubError> {
         let channel = self.channel(name)?;
         check(&channel, name, &data, &options)?;
         let settings = &channel.namespace.options;
@@ -61,7 +71,8 @@ impl Hub {
             self.warm_for_verdict(&channel).await?;
         }
         let appended = channel.log.log.append(record).await?;
-        let offset = if wait_for_verdict { self.judged_offset(&channel, appended).await? } else { client_offset(appended) };
+        let offset =
+            if wait_for_verdict { self.judged_offset(&channel, appended).await? } else { client_offset(appended) };
         Ok(StreamPosition { offset, epoch: channel.log.epoch.clone() })
     }
 
@@ -111,7 +122,9 @@ fn check(channel: &Channel, name: &ChannelName, data: &Bytes, options: &PublishO
         return Err(HubError::BadRequest("data is empty".into()));
     }
     if settings.data_format == DataFormat::Json && !payload::is_json(data) {
-        return Err(HubError::BadRequest("data is not JSON, which the namespace's publication_data_format asks for".into()));
+        return Err(HubError::BadRequest(
+            "data is not JSON, which the namespace's publication_data_format asks for".into(),
+        ));
     }
     if options.idempotency_key.as_ref().is_some_and(|k| k.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
         let text = format!("idempotency_key is longer than {IDEMPOTENCY_KEY_BYTES_MAX} bytes");

@@ -99,7 +99,14 @@ impl Hub {
         self.scan_from(channel, partition, from, span, Judge::new(depth)).await
     }
 
-    async fn scan_from(&self, channel: &Channel, partition: Partition, from: u64, span: Span, mut judge: Judge) -> Result<LogRead, BrokerError> {
+    async fn scan_from(
+        &self,
+        channel: &Channel,
+        partition: Partition,
+        from: u64,
+        span: Span,
+        mut judge: Judge,
+    ) -> Result<LogRead, BrokerError> {
         let mut gathered = Gathered::new(span.limits);
         let mut at = from;
         while at < span.until.0 {

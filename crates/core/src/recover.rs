@@ -195,7 +195,12 @@ impl Hub {
     }
 
     /// Reads what the window no longer has. `false`: it cannot be recovered.
-    async fn gather(&self, channel: &Channel, recovery: Option<&mut Recovery<'_>>, until: Offset) -> Result<bool, HubError> {
+    async fn gather(
+        &self,
+        channel: &Channel,
+        recovery: Option<&mut Recovery<'_>>,
+        until: Offset,
+    ) -> Result<bool, HubError> {
         let Some(recovery) = recovery else { return Ok(false) };
         let client = &self.options.client;
         let limits = ReadLimits { count_max: client.recovery_publications_max, bytes_max: client.recovery_bytes_max };

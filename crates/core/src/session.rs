@@ -192,7 +192,13 @@ impl Session {
     /// # Errors
     /// 103 where nothing allows it or the token is wrong, 109 for an expired token, 3500 for a token that was made for
     /// another channel, user or client.
-    pub fn may_subscribe(&self, policy: &Policy<'_>, settings: &NamespaceOptions, channel: &ChannelName, request: &Subscribe) -> Result<Grant, Refusal> {
+    pub fn may_subscribe(
+        &self,
+        policy: &Policy<'_>,
+        settings: &NamespaceOptions,
+        channel: &ChannelName,
+        request: &Subscribe,
+    ) -> Result<Grant, Refusal> {
         let mut grant = if request.token.is_empty() {
             let open = settings.allow_subscribe_for_client && self.passes(settings.allow_subscribe_for_anonymous);
             if channel.is_private() || !open {

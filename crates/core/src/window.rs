@@ -292,7 +292,13 @@ impl Window {
     }
 
     /// What the window has after `after`, oldest first.
-    pub(crate) fn read_after(&self, key: &Key, after: Offset, broker_top: Option<ChannelTop>, limits: ReadLimits) -> ReadAfter {
+    pub(crate) fn read_after(
+        &self,
+        key: &Key,
+        after: Offset,
+        broker_top: Option<ChannelTop>,
+        limits: ReadLimits,
+    ) -> ReadAfter {
         if after < self.floor(key, broker_top) && !self.nothing_after(key, after) {
             return ReadAfter::NeedsLog;
         }

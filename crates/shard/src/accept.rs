@@ -84,7 +84,9 @@ impl Shard {
     /// whole and the connection is a client's; what follows are frames.
     pub(crate) fn read_head(&mut self, place: Place, bytes: &[u8]) -> Option<usize> {
         let connection = self.connections.get_mut(place.index)?;
-        let Some(mut head) = connection.head.take() else { return self.try_head(place, bytes).map(|used| used.min(bytes.len())) };
+        let Some(mut head) = connection.head.take() else {
+            return self.try_head(place, bytes).map(|used| used.min(bytes.len()));
+        };
         let before = head.len();
         head.extend_from_slice(bytes);
         let used = self.try_head(place, &head)?;

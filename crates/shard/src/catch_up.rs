@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use tidegate_core::{ReadAfter, ReplyTo, Ticket};
-use tidegate_types::codes::Unsubscribe;
+use tidegate_types::codes::{Disconnect, Unsubscribe};
 use tidegate_types::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN_MAX};
 use tidegate_types::{Offset, Publication};
 
@@ -38,6 +38,7 @@ impl Shard {
         match self.hub.read_after(&channel.hub, Offset(cursor), CATCH_UP_BYTES) {
             ReadAfter::Publications(publications) if publications.is_empty() => self.live_again(place, slot, entry),
             ReadAfter::Publications(publications) => self.send_page(place, slot, &publications),
+            ReadAfter::NeedsLog if self.is_strict(slot) => self.doomed.push((place, Some(Disconnect::SLOW))),
             ReadAfter::NeedsLog => self.ask_log(place, slot, cursor),
             ReadAfter::Lost => self.lose(place, slot),
         }
@@ -55,7 +56,9 @@ impl Shard {
     }
 
     fn ask_log(&mut self, place: Place, slot: u32, cursor: u64) {
-        let Some(subscription) = self.connections.get_mut(place.index).and_then(|c| c.subscription(slot)) else { return };
+        let Some(subscription) = self.connections.get_mut(place.index).and_then(|c| c.subscription(slot)) else {
+            return;
+        };
         subscription.reading = true;
         let Some(channel) = self.channels.get(slot) else { return };
         let ticket = Ticket { connection: place.index, generation: place.generation, command: slot };

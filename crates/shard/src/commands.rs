@@ -120,12 +120,16 @@ impl Shard {
         session.may_publish(&settings.options, subscribed)?;
         let options = PublishOptions { info: Some(session.info()), ..Default::default() };
         let hub = self.hub.clone();
-        self.answer_later(place, id, Box::pin(async move {
-            match hub.publish(&name, data, options).await {
-                Ok(_) => Reply::Publish,
-                Err(error) => failed(&error),
-            }
-        }))
+        self.answer_later(
+            place,
+            id,
+            Box::pin(async move {
+                match hub.publish(&name, data, options).await {
+                    Ok(_) => Reply::Publish,
+                    Err(error) => failed(&error),
+                }
+            }),
+        )
     }
 
     fn history(&mut self, place: Place, id: u32, query: History) -> Result<(), Refusal> {
@@ -133,12 +137,16 @@ impl Shard {
         let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
         self.session(place)?.may_read_history(&settings.options, subscribed)?;
         let hub = self.hub.clone();
-        self.answer_later(place, id, Box::pin(async move {
-            match hub.history(&query).await {
-                Ok(result) => Reply::History(Box::new(result)),
-                Err(error) => failed(&error),
-            }
-        }))
+        self.answer_later(
+            place,
+            id,
+            Box::pin(async move {
+                match hub.history(&query).await {
+                    Ok(result) => Reply::History(Box::new(result)),
+                    Err(error) => failed(&error),
+                }
+            }),
+        )
     }
 
     /// A channel's name, checked, and whether the client is subscribed to it.

@@ -55,6 +55,8 @@ pub(crate) struct Blocked {
     pub(crate) control_bytes: usize,
     /// When it last took something, ms of the shard's clock.
     pub(crate) since_ms: u64,
+    /// A subscription of a namespace that disconnects slow readers is behind.
+    pub(crate) strict: bool,
 }
 
 /// See the module docs.
@@ -77,8 +79,10 @@ pub(crate) struct Connection {
     pub(crate) decoder: Decoder,
     pub(crate) session: Session,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    #[expect(clippy::box_collection, reason = "8 bytes in every connection instead of 24, for what few have")]
     pub(crate) waiting: Option<Box<Vec<Waiting>>>,
     /// The request head so far.
+    #[expect(clippy::box_collection, reason = "as above")]
     pub(crate) head: Option<Box<Vec<u8>>>,
 }
 

@@ -124,7 +124,9 @@ impl Shard {
 
     /// Sends one entry everything after its cursor.
     fn serve(&mut self, slot: u32, at: usize, fan_out: &mut FanOut) -> Served {
-        let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(at)) else { return Served::Nothing };
+        let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(at)) else {
+            return Served::Nothing;
+        };
         if entry.behind {
             return Served::Nothing;
         }

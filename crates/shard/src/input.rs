@@ -105,10 +105,16 @@ impl Shard {
             Asked::Commands(commands, error) => self.on_commands(place, commands, error),
             Asked::Pong(payload) => {
                 let mut frame = Vec::new();
-                tidegate_framing::websocket::write_frame(&mut frame, tidegate_framing::websocket::Opcode::Pong, &payload);
+                tidegate_framing::websocket::write_frame(
+                    &mut frame,
+                    tidegate_framing::websocket::Opcode::Pong,
+                    &payload,
+                );
                 self.send_control(place.index, frame.into());
             }
-            Asked::WrongKind => self.end(place, Some(Disconnect { code: close_code::UNSUPPORTED, reason: "wrong kind of message" })),
+            Asked::WrongKind => {
+                self.end(place, Some(Disconnect { code: close_code::UNSUPPORTED, reason: "wrong kind of message" }))
+            }
         }
     }
 

@@ -48,6 +48,9 @@ pub struct ShardOptions {
 
 impl std::fmt::Debug for ShardOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ShardOptions").field("client", &self.client).field("routes", &self.routes).finish_non_exhaustive()
+        f.debug_struct("ShardOptions")
+            .field("client", &self.client)
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
     }
 }

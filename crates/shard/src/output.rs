@@ -7,7 +7,6 @@
 use bytes::Bytes;
 use tidegate_core::config::OnLag;
 use tidegate_protocol::{Push, Reply};
-use tidegate_types::codes::Disconnect;
 use tidegate_types::limits::CONTROL_BYTES_MAX;
 
 use crate::connection::{Blocked, Connection, Phase};
@@ -110,11 +109,18 @@ impl Shard {
         }
     }
 
-    /// The policy of a channel's namespace for a connection that lags.
+    /// Whether a channel's namespace disconnects slow readers.
+    pub(crate) fn is_strict(&self, slot: u32) -> bool {
+        self.channels.get(slot).is_some_and(|c| c.hub.namespace().options.on_lag == OnLag::Disconnect)
+    }
+
+    /// Applies the policy of a channel's namespace to a connection whose socket has just blocked.
     pub(crate) fn lag(&mut self, slot: u32, index: u32) {
-        let Some(channel) = self.channels.get(slot) else { return };
-        if channel.hub.namespace().options.on_lag == OnLag::Disconnect {
-            self.doomed.push((self.connections.place(index), Some(Disconnect::SLOW)));
+        if self.is_strict(slot)
+            && let Some(Connection { blocked: Some(blocked), .. }) = self.connections.get_mut(index)
+        {
+            blocked.strict = true;
+            self.set_alarm(index);
         }
     }
 

@@ -101,7 +101,12 @@ impl Shard {
         self.hub.clock().wall_ms()
     }
 
-    pub(crate) fn policy<'a>(options: &'a ShardOptions, verifier: &'a Verifier, version: &'static str, now_ms: i64) -> Policy<'a> {
+    pub(crate) fn policy<'a>(
+        options: &'a ShardOptions,
+        verifier: &'a Verifier,
+        version: &'static str,
+        now_ms: i64,
+    ) -> Policy<'a> {
         Policy { options: &options.client, verifier, version, now_ms }
     }
 

@@ -45,7 +45,8 @@ pub enum ListenError {
 /// [`ListenError`].
 pub fn listen(address: SocketAddr) -> Result<Socket, ListenError> {
     let bound = || -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
@@ -103,7 +104,14 @@ impl ShardsBuilder {
     ///
     /// # Errors
     /// When the system gives no descriptor or thread.
-    pub fn start(self, hub: &Arc<Hub>, verifier: &Arc<Verifier>, options: &Arc<ShardOptions>, listener: Socket, version: &'static str) -> io::Result<Shards> {
+    pub fn start(
+        self,
+        hub: &Arc<Hub>,
+        verifier: &Arc<Verifier>,
+        options: &Arc<ShardOptions>,
+        listener: Socket,
+        version: &'static str,
+    ) -> io::Result<Shards> {
         let listener = Arc::new(OwnedFd::from(listener));
         let peers: Arc<[Peer]> = self.seeds.iter().map(|s| s.peer.clone()).collect();
         let mut threads = Vec::new();

@@ -4,13 +4,19 @@
 //! can happen. When it rings, everything is looked at and the next alarm is set.
 
 use tidegate_types::codes::{Disconnect, Unsubscribe};
+use tidegate_types::limits::SLOW_AFTER;
 
-use crate::connection::Phase;
+use crate::connection::{Blocked, Phase};
 use crate::shard::Shard;
 use crate::slab::Place;
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long a blocked socket may take nothing.
+fn patience(blocked: &Blocked, stall_max_ms: u64) -> u64 {
+    if blocked.strict { millis(SLOW_AFTER).min(stall_max_ms) } else { stall_max_ms }
 }
 
 impl Shard {
@@ -42,7 +48,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let mut at = connection.deadline_ms;
         if let Some(blocked) = &connection.blocked {
-            at = at.min(blocked.since_ms + millis(client.write_stall_max));
+            at = at.min(blocked.since_ms + patience(blocked, millis(client.write_stall_max)));
         }
         let grace = i64::try_from(client.expired_close_delay.as_millis()).unwrap_or(i64::MAX);
         let subscriptions = connection.subscriptions.iter().filter(|s| s.expire_at > 0);
@@ -97,7 +103,10 @@ impl Shard {
         let (now_ms, wall_ms) = (self.now_ms(), self.wall_ms());
         let stall_max = millis(self.options.client.write_stall_max);
         let Some(connection) = self.connections.get(place.index) else { return };
-        if connection.blocked.as_ref().is_some_and(|b| b.since_ms + stall_max <= now_ms) {
+        if let Some(blocked) = connection.blocked.as_ref().filter(|b| b.since_ms + patience(b, stall_max) <= now_ms) {
+            if blocked.strict {
+                return self.close(place.index, Disconnect::SLOW);
+            }
             self.metrics.closed_slow.add(1);
             return self.drop_connection(place.index);
         }

@@ -34,7 +34,11 @@ impl Wire {
         Self { dialect, framing }
     }
 
-    pub(crate) fn decode(&self, message: &[u8], each: &mut dyn FnMut(Command) -> std::ops::ControlFlow<()>) -> Result<(), DecodeError> {
+    pub(crate) fn decode(
+        &self,
+        message: &[u8],
+        each: &mut dyn FnMut(Command) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), DecodeError> {
         self.dialect.decode(message, each)
     }
 
@@ -71,7 +75,13 @@ impl Wire {
     }
 
     /// The frame of a publication; `scratch` is cleared and used.
-    pub(crate) fn publication(&self, channel: &str, publication: &Publication, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+    pub(crate) fn publication(
+        &self,
+        channel: &str,
+        publication: &Publication,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) {
         scratch.clear();
         self.dialect.encode_publication(channel, publication, scratch);
         self.frame(scratch, out);

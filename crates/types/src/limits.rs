@@ -38,3 +38,5 @@ pub const CONTROL_BYTES_MAX: usize = 2 << 20;
 pub const UNSENT_BYTES_MAX: u32 = 64 << 10;
 /// Connections that catch up in one turn of a shard's loop.
 pub const CATCH_UPS_PER_TURN_MAX: usize = 32;
+/// A socket that takes nothing for this long is slow, where the namespace disconnects slow readers.
+pub const SLOW_AFTER: Duration = Duration::from_secs(1);

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_broker::{
-    Appended, Bounds, BoxFuture, Broker, BrokerError, Capabilities, ChannelPage, ChannelTop, Health, Key, Log, LogInfo, LogSpec, Page,
-    PageLimits, Partition as Number, Record, TailHandle, TailSink,
+    Appended, Bounds, BoxFuture, Broker, BrokerError, Capabilities, ChannelPage, ChannelTop, Health, Key, Log, LogInfo,
+    LogSpec, Page, PageLimits, Partition as Number, Record, TailHandle, TailSink,
 };
 use tidegate_types::Epoch;
 
@@ -85,9 +85,10 @@ impl MemoryLog {
     }
 
     fn lock(&self, Number(number): Number) -> Result<MutexGuard<'_, Partition>, BrokerError> {
-        let partition = self.partitions.get(number as usize).ok_or_else(|| {
-            BrokerError::Refused(format!("there is no partition {number}").into())
-        })?;
+        let partition = self
+            .partitions
+            .get(number as usize)
+            .ok_or_else(|| BrokerError::Refused(format!("there is no partition {number}").into()))?;
         Ok(partition.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -128,7 +129,12 @@ impl Log for MemoryLog {
         ready(Ok(partition.append(number, record, now_ms(), self.partition_bytes_max)))
     }
 
-    fn tail(&self, partition: Number, from: u64, sink: Arc<dyn TailSink>) -> BoxFuture<'_, Result<TailHandle, BrokerError>> {
+    fn tail(
+        &self,
+        partition: Number,
+        from: u64,
+        sink: Arc<dyn TailSink>,
+    ) -> BoxFuture<'_, Result<TailHandle, BrokerError>> {
         let id = match self.lock(partition) {
             Ok(mut guarded) => guarded.tail(from, sink),
             Err(error) => return ready(Err(error)),
@@ -141,7 +147,13 @@ impl Log for MemoryLog {
         ready(self.lock(partition).map(|p| p.bounds()))
     }
 
-    fn read(&self, partition: Number, from: u64, to: u64, limits: PageLimits) -> BoxFuture<'_, Result<Page, BrokerError>> {
+    fn read(
+        &self,
+        partition: Number,
+        from: u64,
+        to: u64,
+        limits: PageLimits,
+    ) -> BoxFuture<'_, Result<Page, BrokerError>> {
         ready(self.lock(partition).and_then(|p| p.read(from, to, limits)))
     }
 
@@ -149,7 +161,12 @@ impl Log for MemoryLog {
         Some(self.of_key(key).1.channel_top(key))
     }
 
-    fn read_channel<'a>(&'a self, key: &'a Key, after: u64, limits: PageLimits) -> BoxFuture<'a, Result<ChannelPage, BrokerError>> {
+    fn read_channel<'a>(
+        &'a self,
+        key: &'a Key,
+        after: u64,
+        limits: PageLimits,
+    ) -> BoxFuture<'a, Result<ChannelPage, BrokerError>> {
         ready(Ok(self.of_key(key).1.read_channel(key, after, limits)))
     }
 }

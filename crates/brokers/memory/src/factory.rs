@@ -33,7 +33,11 @@ impl BrokerFactory for Factory {
         "tidegate".into()
     }
 
-    fn build<'a>(&'a self, _url: &'a BrokerUrl, context: BuildContext) -> BoxFuture<'a, Result<Arc<dyn Broker>, BrokerError>> {
+    fn build<'a>(
+        &'a self,
+        _url: &'a BrokerUrl,
+        context: BuildContext,
+    ) -> BoxFuture<'a, Result<Arc<dyn Broker>, BrokerError>> {
         Box::pin(async move {
             let settings = Settings::parse(&context)?;
             Ok(Arc::new(Memory::new(settings)) as Arc<dyn Broker>)

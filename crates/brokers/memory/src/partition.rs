@@ -4,7 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tidegate_broker::{Appended, Bounds, BrokerError, ChannelPage, ChannelTop, Key, Page, PageLimits, Partition as Number, Record, TailLoss, TailSink, Tailed};
+use tidegate_broker::{
+    Appended, Bounds, BrokerError, ChannelPage, ChannelTop, Key, Page, PageLimits, Partition as Number, Record,
+    TailLoss, TailSink, Tailed,
+};
 
 use crate::judge::{Judge, Suppressed};
 
@@ -55,8 +58,11 @@ impl Partition {
     pub(crate) fn append(&mut self, number: Number, record: Record, time_ms: i64, bytes_max: usize) -> Appended {
         let log_offset = self.end();
         let last = self.channels.get(&record.key).map_or(0, |c| c.last);
-        let appended = |log_offset, channel, suppressed| {
-            Appended { partition: number, log_offset, channel_offset: Some(channel), suppressed }
+        let appended = |log_offset, channel, suppressed| Appended {
+            partition: number,
+            log_offset,
+            channel_offset: Some(channel),
+            suppressed,
         };
         if let Some(meta) = &record.meta {
             match self.judge.suppressed(&record.key, meta, log_offset) {
@@ -68,7 +74,11 @@ impl Partition {
         let Record { key, payload, meta, keep } = record;
         let tailed = Tailed { log_offset, channel_offset: Some(last + 1), time_ms, key, payload: Some(payload), meta };
         self.deliver(&tailed);
-        self.keep(tailed, keep.count_max as usize, time_ms.saturating_sub_unsigned(keep.age_max.as_millis().try_into().unwrap_or(u64::MAX)));
+        self.keep(
+            tailed,
+            keep.count_max as usize,
+            time_ms.saturating_sub_unsigned(keep.age_max.as_millis().try_into().unwrap_or(u64::MAX)),
+        );
         while self.bytes > bytes_max && self.records.len() > 1 {
             self.drop_first();
         }

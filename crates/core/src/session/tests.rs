@@ -46,7 +46,10 @@ fn open_namespace() -> NamespaceOptions {
 
 fn subscribe(channel: &str, token: Option<Value>) -> (ChannelName, Subscribe) {
     let token = token.map(|c| sign(&c)).unwrap_or_default();
-    (ChannelName::parse(channel).unwrap(), Subscribe { channel: channel.into(), token, recoverable: true, ..Default::default() })
+    (
+        ChannelName::parse(channel).unwrap(),
+        Subscribe { channel: channel.into(), token, recoverable: true, ..Default::default() },
+    )
 }
 
 #[test]
@@ -66,7 +69,9 @@ fn connect_names_the_user_once() {
 fn bad_credentials_close_and_expired_ones_can_be_renewed() {
     let mut rig = Rig::new();
     rig.options.allow_anonymous = false;
-    let connect = |token: String| Session::default().connect(&rig.policy(), ClientId(1), &Connect { token, ..Default::default() });
+    let connect = |token: String| {
+        Session::default().connect(&rig.policy(), ClientId(1), &Connect { token, ..Default::default() })
+    };
     assert_eq!(connect(String::new()), Err(Disconnect::BAD_REQUEST.into()));
     assert_eq!(connect("nonsense".into()), Err(Disconnect::INVALID_TOKEN.into()));
     assert_eq!(connect(sign(&json!({"sub": "u", "exp": 999}))), Err(ErrorCode::TOKEN_EXPIRED.into()));

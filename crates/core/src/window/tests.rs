@@ -88,7 +88,8 @@ fn a_page_holds_at_least_one_publication_and_respects_its_bounds() {
     for at in 0..10 {
         w.apply(record(at, "a", None));
     }
-    let read = |count_max, bytes_max| offsets(w.read_after(&"a".into(), Offset(0), None, ReadLimits { count_max, bytes_max }));
+    let read =
+        |count_max, bytes_max| offsets(w.read_after(&"a".into(), Offset(0), None, ReadLimits { count_max, bytes_max }));
     assert_eq!(read(3, usize::MAX), [1, 2, 3]);
     assert_eq!(read(10, 1), [1]);
     assert_eq!(read(10, 21), [1, 2, 3]);

@@ -1,0 +1,13 @@
+//! Shards over a hub and a memory log, seen from real sockets.
+
+#[path = "live/rig.rs"]
+mod rig;
+
+#[path = "live/bad_input.rs"]
+mod bad_input;
+#[path = "live/lag.rs"]
+mod lag;
+#[path = "live/life.rs"]
+mod life;
+#[path = "live/stream.rs"]
+mod stream;

@@ -1,0 +1,72 @@
+//! Input that breaks a rule: the one who sent it is told, everybody else goes on.
+
+use std::io::Write;
+
+use crate::rig::{Client, Node, options};
+use tidegate_framing::websocket::Opcode;
+
+fn check(name: &str, code: u16, act: impl FnOnce(&mut Client)) {
+    let node = Node::start(1, options());
+    let mut witness = node.connect();
+    witness.subscribe(2, "news", None);
+    let mut client = node.connect();
+    act(&mut client);
+    assert_eq!(client.close_code(), code, "{name}");
+    node.publish("news", "1");
+    assert_eq!(witness.publication(), 1, "{name}: others go on");
+}
+
+#[test]
+fn broken_frames_close_with_the_code_of_rfc_6455() {
+    check("unmasked", 1002, |c| c.socket.write_all(&[0x81, 2, b'{', b'}']).unwrap());
+    check("reserved bits", 1002, |c| c.socket.write_all(&[0xf1, 0x80, 0, 0, 0, 0]).unwrap());
+    check("unknown opcode", 1002, |c| c.socket.write_all(&[0x83, 0x80, 0, 0, 0, 0]).unwrap());
+    check("invalid utf-8", 1007, |c| c.frame(Opcode::Text, b"\xff\xfe"));
+    check("too long", 1009, |c| c.frame(Opcode::Text, &vec![b' '; 65_537]));
+    check("a binary message in a text dialect", 1003, |c| c.frame(Opcode::Binary, b"{}"));
+}
+
+#[test]
+fn broken_commands_close_with_3501() {
+    check("invalid json", 3501, |c| c.say("{\"id\":"));
+    check("an empty message", 3501, |c| c.say(""));
+    check("unknown command", 3501, |c| c.say(r#"{"id":2,"frobnicate":{}}"#));
+    check("a pong that nobody asked for", 3501, |c| c.say("{}"));
+    check("a second connect", 3501, |c| c.say(r#"{"id":2,"connect":{}}"#));
+    check("no channel", 3501, |c| c.say(r#"{"id":2,"subscribe":{"channel":""}}"#));
+    check("10,000 commands in a frame", 3501, |c| c.say(&r#"{"id":2,"ping":{}}"#.to_owned().repeat_lines(3_000)));
+    check("a wrong token", 3500, |c| c.say(r#"{"id":2,"refresh":{"token":"nonsense"}}"#));
+}
+
+trait RepeatLines {
+    fn repeat_lines(&self, n: usize) -> String;
+}
+
+impl RepeatLines for String {
+    fn repeat_lines(&self, n: usize) -> String {
+        vec![self.as_str(); n].join("\n")
+    }
+}
+
+#[test]
+fn errors_that_keep_the_connection() {
+    let node = Node::start(1, options());
+    let mut client = node.connect();
+    let mut error = |id: u64, command: &str| {
+        client.say(&format!(r#"{{"id":{id},{command}}}"#));
+        client.reply(id)["error"]["code"].as_u64().unwrap()
+    };
+    assert_eq!(error(2, &format!(r#""subscribe":{{"channel":"{}"}}"#, "x".repeat(256))), 107);
+    assert_eq!(error(3, r#""rpc":{"method":"m","data":{}}"#), 108);
+    assert_eq!(error(4, r#""sub_refresh":{"channel":"a","token":"t"}"#), 103);
+    assert_eq!(error(5, r#""subscribe":{"channel":"a","token":"nonsense"}"#), 103);
+    assert_eq!(error(6, r#""subscribe":{"channel":"$private"}"#), 103);
+}
+
+#[test]
+fn commands_before_connect_are_refused() {
+    let node = Node::start(1, options());
+    let mut client = Client::open(node.address);
+    client.say(r#"{"id":1,"subscribe":{"channel":"a"}}"#);
+    assert_eq!(client.close_code(), 3501);
+}

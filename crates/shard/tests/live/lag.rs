@@ -1,0 +1,107 @@
+//! Readers that do not keep up: bounded, in order, and nobody else's problem.
+
+use crate::rig::{Client, Node, open_namespace, options};
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+use tidegate_core::config::OnLag;
+
+/// A client whose kernel takes next to nothing, so that it lags soon.
+fn lazy(node: &Node) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&node.address.into()).unwrap();
+    let mut client = Client::over(socket.into());
+    client.say(r#"{"id":1,"connect":{}}"#);
+    client.reply(1);
+    client
+}
+
+fn payload(n: usize) -> String {
+    format!(r#"{{"n":{n},"pad":"{}"}}"#, "x".repeat(2_000))
+}
+
+fn check_all(client: &mut Client, count: usize) {
+    for n in 0..count {
+        assert_eq!(client.publication()["n"], json!(n));
+    }
+}
+
+#[test]
+fn a_reader_that_pauses_gets_everything_in_order_afterwards() {
+    let node = Node::start(1, options());
+    let (mut slow, mut fast) = (lazy(&node), node.connect());
+    slow.subscribe(2, "big", None);
+    fast.subscribe(2, "big", None);
+    for n in 0..2_000 {
+        node.publish("big", &payload(n));
+    }
+    check_all(&mut fast, 2_000);
+    node.until("the slow one is behind", |hub| hub.shard_metrics()[0].behind.get() == 1);
+    check_all(&mut slow, 2_000);
+    node.until("nobody is behind", |hub| hub.shard_metrics()[0].behind.get() == 0);
+    node.publish("big", &payload(7));
+    assert_eq!(slow.publication()["n"], 7);
+}
+
+#[test]
+fn what_the_window_no_longer_holds_comes_from_the_log() {
+    let mut options = options();
+    options.window.payload_bytes_max = 100_000;
+    let node = Node::start(1, options);
+    let mut slow = lazy(&node);
+    slow.subscribe(2, "big", None);
+    for n in 0..2_000 {
+        node.publish("big", &payload(n));
+    }
+    check_all(&mut slow, 2_000);
+    assert!(node.hub.metrics().log_reads.get() > 0);
+}
+
+#[test]
+fn what_nobody_holds_any_more_is_told_as_insufficient_state() {
+    let mut options = options();
+    options.window.payload_bytes_max = 50_000;
+    options.default_namespace.as_mut().unwrap().history_size = 20;
+    let node = Node::start(1, options);
+    let mut slow = lazy(&node);
+    slow.subscribe(2, "big", None);
+    for n in 0..3_000 {
+        node.publish("big", &payload(n));
+    }
+    let mut expected = 0;
+    loop {
+        let message = slow.message();
+        match message["push"]["pub"]["data"]["n"].as_u64() {
+            Some(n) => {
+                assert_eq!(n, expected, "no hole before it is told");
+                expected += 1;
+            }
+            None => {
+                assert_eq!(message["push"]["unsubscribe"]["code"], 2500, "{message}");
+                break;
+            }
+        }
+    }
+    assert!(expected < 3_000);
+}
+
+#[test]
+fn a_namespace_may_disconnect_slow_readers() {
+    let mut options = options();
+    options.namespaces = vec![(
+        "strict".into(),
+        tidegate_core::config::NamespaceOptions { on_lag: OnLag::Disconnect, ..open_namespace() },
+    )];
+    let node = Node::start(1, options);
+    let (mut slow, mut fast) = (lazy(&node), node.connect());
+    slow.subscribe(2, "strict:a", None);
+    fast.subscribe(2, "strict:a", None);
+    for n in 0..2_000 {
+        node.publish("strict:a", &payload(n));
+        if n % 100 == 99 {
+            (n - 99..=n).for_each(|n| assert_eq!(fast.publication()["n"], json!(n)));
+        }
+    }
+    node.until("the slow one is closed", |hub| hub.shard_metrics()[0].closed_slow.get() == 1);
+    assert_eq!(slow.close_code(), 3008);
+}

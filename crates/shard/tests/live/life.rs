@@ -1,0 +1,117 @@
+//! Handshakes, pings, deadlines, draining.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::rig::{Client, Heard, Node, options};
+use tidegate_framing::websocket::Opcode;
+
+fn answer_to(node: &Node, request: &str) -> String {
+    let mut socket = TcpStream::connect(node.address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+const UPGRADE: &str = "GET /connection/websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+#[test]
+fn a_refused_handshake_says_why() {
+    let node = Node::start(1, options());
+    let check = |request: &str, status: &str, text: &str| {
+        let answer = answer_to(&node, request);
+        assert!(answer.starts_with(status), "{answer}");
+        assert!(answer.contains(text), "{answer}");
+    };
+    check("GET /connection/websocket HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 426", "WebSocket");
+    check(&format!("{UPGRADE}Sec-WebSocket-Version: 8\r\n\r\n"), "HTTP/1.1 426", "13");
+    check(
+        &format!("{UPGRADE}Sec-WebSocket-Version: 13\r\nOrigin: https://evil.example\r\n\r\n"),
+        "HTTP/1.1 403",
+        "client.allowed_origins",
+    );
+    check("NONSENSE\r\n\r\n", "HTTP/1.1 400", "malformed");
+    check(&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000)), "HTTP/1.1 431", "16384");
+}
+
+#[test]
+fn other_requests_are_handed_over_with_their_bytes() {
+    let node = Node::start(1, options());
+    let mut socket = TcpStream::connect(node.address).unwrap();
+    let request = "POST /api/publish HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
+    let (head, rest) = request.split_at(20);
+    socket.write_all(head.as_bytes()).unwrap();
+    node.until("accepted", |hub| hub.shard_metrics()[0].connections.get() == 1);
+    socket.write_all(rest.as_bytes()).unwrap();
+    node.until("handed over", |_| !node.handed_over.lock().unwrap().is_empty());
+    let handed = node.handed_over.lock().unwrap().pop().unwrap();
+    assert_eq!(String::from_utf8_lossy(&handed.head), request);
+    node.until("forgotten", |hub| hub.shard_metrics()[0].connections.get() == 0);
+}
+
+#[test]
+fn slow_handshakes_and_silent_clients_are_dropped_by_deadline() {
+    let mut options = options();
+    options.client.stale_close_delay = Duration::from_millis(400);
+    let node = Node::start(1, options);
+    let mut loris = TcpStream::connect(node.address).unwrap();
+    loris.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    loris.write_all(b"GET /conn").unwrap();
+    let mut silent = Client::open(node.address);
+    let mut good = node.connect();
+    assert_eq!(silent.close_code(), 3502);
+    assert_eq!(loris.read(&mut [0; 10]).unwrap_or(0), 0);
+    assert!(good.subscribe(2, "a", None).is_object(), "who has connected stays");
+}
+
+#[test]
+fn pings_must_be_answered() {
+    let mut options = options();
+    options.client.ping_interval = Duration::from_millis(800);
+    options.client.pong_timeout = Duration::from_millis(500);
+    let node = Node::start(1, options);
+    let (mut polite, mut deaf) = (node.connect(), node.connect());
+    for _ in 0..3 {
+        assert_eq!(polite.message(), serde_json::json!({}));
+        polite.say("{}");
+    }
+    assert_eq!(deaf.close_code(), 3012);
+    node.until("counted", |hub| hub.shard_metrics()[0].closed_no_pong.get() == 1);
+}
+
+#[test]
+fn close_and_ping_frames_are_answered() {
+    let node = Node::start(1, options());
+    let mut client = node.connect();
+    client.frame(Opcode::Ping, b"are you there");
+    assert_eq!(client.hear(), Heard::Pong(b"are you there".to_vec()));
+    client.frame(Opcode::Close, &[0x0f, 0xa0]);
+    assert_eq!(client.hear(), Heard::Close(4000, String::new()));
+    assert_eq!(client.hear(), Heard::End);
+    node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
+}
+
+#[test]
+fn draining_closes_everybody_with_3001_and_ends() {
+    let mut node = Node::start(2, options());
+    let mut clients: Vec<_> = (0..20).map(|_| node.connect()).collect();
+    clients[0].subscribe(2, "a", None);
+    let shards = node.shards.take().unwrap();
+    shards.drain();
+    for client in &mut clients {
+        assert_eq!(client.close_code(), 3001);
+        client.frame(Opcode::Close, &3001u16.to_be_bytes());
+    }
+    shards.join();
+    let info = node.hub.info();
+    assert_eq!((info.num_clients, info.num_subs, info.num_channels), (0, 0, 0));
+    assert!(TcpStream::connect(node.address).is_err() || answer_is_empty(&node));
+}
+
+/// The listener is closed with its last shard; until the kernel has done so a connect may still get through.
+fn answer_is_empty(node: &Node) -> bool {
+    TcpStream::connect(node.address).map(|mut s| s.read(&mut [0; 1]).unwrap_or(0) == 0).unwrap_or(true)
+}

@@ -1,0 +1,228 @@
+//! A node without its HTTP side, and a client that speaks frames.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidegate_broker::{BrokerFactory, BrokerUrl, BuildContext};
+use tidegate_core::config::{CoreOptions, NamespaceOptions};
+use tidegate_core::{Hub, PublishOptions, Verifier};
+use tidegate_dialect_centrifuge::Json;
+use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Origins, Role, handshake, write_masked_frame};
+use tidegate_shard::{Framing, HandedOver, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
+use tidegate_types::{ChannelName, StreamPosition};
+
+pub(crate) struct Node {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) address: SocketAddr,
+    pub(crate) handed_over: Arc<Mutex<Vec<HandedOver>>>,
+    pub(crate) shards: Option<Shards>,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// Everything open, with history.
+pub(crate) fn open_namespace() -> NamespaceOptions {
+    NamespaceOptions {
+        history_size: 100_000,
+        history_ttl: Duration::from_secs(600),
+        force_recovery: true,
+        allow_subscribe_for_client: true,
+        allow_subscribe_for_anonymous: true,
+        allow_publish_for_client: true,
+        allow_publish_for_anonymous: true,
+        allow_history_for_client: true,
+        allow_history_for_anonymous: true,
+        ..Default::default()
+    }
+}
+
+pub(crate) fn options() -> CoreOptions {
+    let mut options = CoreOptions { version: "test", default_namespace: Some(open_namespace()), ..Default::default() };
+    options.client.allow_anonymous = true;
+    options
+}
+
+impl Node {
+    pub(crate) fn start(shards: u16, options: CoreOptions) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let url = BrokerUrl::parse("memory:").unwrap();
+        let factory = &tidegate_broker_memory::FACTORY;
+        let broker = runtime.block_on(factory.build(&url, BuildContext::default())).unwrap();
+        let builder = ShardsBuilder::new(shards).unwrap();
+        let hub =
+            Hub::new(options.clone(), broker, &factory.default_log(&url), builder.inboxes(), runtime.handle().clone());
+        runtime.block_on(hub.open()).unwrap();
+        let handed_over = Arc::new(Mutex::new(Vec::new()));
+        let taker = handed_over.clone();
+        let shard_options = ShardOptions {
+            client: options.client.clone(),
+            origins: Origins::parse(&options.client.allowed_origins).unwrap(),
+            wires: vec![Wire::new(Arc::new(Json), Framing::WebSocket)],
+            routes: vec![Route { path: "/connection/websocket".into(), wire: 0 }],
+            hand_over: Arc::new(move |socket| {
+                taker.lock().unwrap().push(socket);
+                Ok(())
+            }),
+            drain_per_second: 1_000,
+        };
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let verifier = Arc::new(Verifier::new(&options.token));
+        let shards = builder.start(&hub, &verifier, &Arc::new(shard_options), listener, "test").unwrap();
+        Self { hub, address, handed_over, shards: Some(shards), runtime }
+    }
+
+    pub(crate) fn publish(&self, channel: &str, data: &str) -> StreamPosition {
+        let channel = ChannelName::parse(channel).unwrap();
+        let data = data.to_owned().into();
+        self.runtime.block_on(self.hub.publish(&channel, data, PublishOptions::default())).unwrap()
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        let mut client = Client::open(self.address);
+        client.say(r#"{"id":1,"connect":{}}"#);
+        assert!(client.reply(1)["connect"]["client"].is_string());
+        client
+    }
+
+    /// Waits until something holds, with a deadline.
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Hub) -> bool) {
+        let begun = Instant::now();
+        while !holds(&self.hub) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{what} within 10 s");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(shards) = self.shards.take() {
+            shards.stopper().stop();
+            shards.join();
+        }
+    }
+}
+
+/// What a client hears.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Heard {
+    Message(Value),
+    Close(u16, String),
+    Pong(Vec<u8>),
+    End,
+}
+
+pub(crate) struct Client {
+    pub(crate) socket: TcpStream,
+    decoder: Decoder,
+    heard: std::collections::VecDeque<Heard>,
+}
+
+const NONCE: [u8; 16] = [7; 16];
+
+impl Client {
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    pub(crate) fn over(mut socket: TcpStream) -> Self {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let request = handshake::request("127.0.0.1", "/connection/websocket", NONCE, None);
+        socket.write_all(&request).unwrap();
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n\r\n") {
+            socket.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+        Self { socket, decoder: Decoder::new(Role::Client), heard: Default::default() }
+    }
+
+    pub(crate) fn say(&mut self, text: &str) {
+        self.frame(Opcode::Text, text.as_bytes());
+    }
+
+    pub(crate) fn frame(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mut frame = Vec::new();
+        write_masked_frame(&mut frame, opcode, payload, [1, 2, 3, 4]);
+        self.socket.write_all(&frame).unwrap();
+    }
+
+    pub(crate) fn hear(&mut self) -> Heard {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                return heard;
+            }
+            let mut buffer = vec![0; 256 << 10];
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return Heard::End,
+                Ok(n) => self.take(&mut buffer[..n]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Heard::End,
+                Err(error) => panic!("nothing to hear: {error}"),
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &mut [u8]) {
+        let limits = Limits { message_bytes_max: 64 << 20 };
+        let heard = &mut self.heard;
+        let mut on_event = |event: Event<'_>| {
+            match event {
+                Event::Text(text) => {
+                    heard
+                        .extend(text.lines().map(|l| Heard::Message(serde_json::from_str(l).expect("one JSON value"))));
+                }
+                Event::Close(frame) => {
+                    let (code, reason) = frame.map_or((0, ""), |f| (f.code, f.reason));
+                    heard.push_back(Heard::Close(code, reason.to_owned()));
+                }
+                Event::Pong(payload) => heard.push_back(Heard::Pong(payload.to_vec())),
+                other => panic!("{other:?}"),
+            }
+            std::ops::ControlFlow::Continue(())
+        };
+        self.decoder.decode(bytes, &limits, &mut on_event).unwrap();
+    }
+
+    pub(crate) fn message(&mut self) -> Value {
+        match self.hear() {
+            Heard::Message(value) => value,
+            other => panic!("a message was expected, not {other:?}"),
+        }
+    }
+
+    /// The reply to a command; anything else before it is a mistake.
+    pub(crate) fn reply(&mut self, id: u64) -> Value {
+        let value = self.message();
+        assert_eq!(value["id"], id, "{value}");
+        value
+    }
+
+    pub(crate) fn subscribe(&mut self, id: u64, channel: &str, since: Option<(u64, &str)>) -> Value {
+        let recover = since
+            .map_or(String::new(), |(offset, epoch)| format!(r#","recover":true,"offset":{offset},"epoch":"{epoch}""#));
+        self.say(&format!(r#"{{"id":{id},"subscribe":{{"channel":"{channel}"{recover}}}}}"#));
+        self.reply(id)["subscribe"].clone()
+    }
+
+    /// The next publication: its data.
+    pub(crate) fn publication(&mut self) -> Value {
+        let value = self.message();
+        assert!(value["push"]["pub"].is_object(), "{value}");
+        value["push"]["pub"]["data"].clone()
+    }
+
+    pub(crate) fn close_code(&mut self) -> u16 {
+        loop {
+            match self.hear() {
+                Heard::Close(code, _) => return code,
+                Heard::Message(_) | Heard::Pong(_) => {}
+                Heard::End => panic!("ended without a close"),
+            }
+        }
+    }
+}

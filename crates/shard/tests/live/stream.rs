@@ -1,0 +1,128 @@
+//! Order, recovery, commands.
+
+use crate::rig::{Node, options};
+use serde_json::json;
+
+#[test]
+fn publications_arrive_in_order_on_every_shard() {
+    let node = Node::start(2, options());
+    let mut clients: Vec<_> = (0..40).map(|_| node.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.subscribe(2, "news", None)["recoverable"], true);
+    }
+    for n in 0..300 {
+        assert_eq!(node.publish("news", &n.to_string()).offset.0, n + 1);
+    }
+    for client in &mut clients {
+        for n in 0..300 {
+            assert_eq!(client.publication(), n);
+        }
+    }
+    node.until("all counted", |hub| hub.info().num_subs == 40);
+}
+
+#[test]
+fn a_client_recovers_what_it_missed_and_goes_on() {
+    let node = Node::start(1, options());
+    let mut client = node.connect();
+    let result = client.subscribe(2, "job", None);
+    let epoch = result["epoch"].as_str().unwrap().to_owned();
+    node.publish("job", "1");
+    assert_eq!(client.publication(), 1);
+    drop(client);
+    for n in 2..=50 {
+        node.publish("job", &n.to_string());
+    }
+    let mut client = node.connect();
+    let result = client.subscribe(2, "job", Some((1, &epoch)));
+    assert_eq!(
+        (&result["recovered"], &result["was_recovering"], &result["offset"]),
+        (&json!(true), &json!(true), &json!(1))
+    );
+    let recovered: Vec<_> =
+        result["publications"].as_array().unwrap().iter().map(|p| p["data"].as_u64().unwrap()).collect();
+    assert_eq!(recovered, (2..=50).collect::<Vec<_>>());
+    node.publish("job", "51");
+    assert_eq!(client.publication(), 51);
+}
+
+#[test]
+fn from_the_beginning_is_a_position() {
+    let node = Node::start(1, options());
+    node.publish("job", "1");
+    node.publish("job", "2");
+    let mut client = node.connect();
+    let result = client.subscribe(2, "job", Some((0, "")));
+    assert_eq!((result["publications"].as_array().unwrap().len(), &result["recovered"]), (2, &json!(true)));
+    let result = client.subscribe(3, "empty", Some((0, "")));
+    assert_eq!((&result["recovered"], &result["publications"]), (&json!(true), &json!(null)));
+}
+
+#[test]
+fn another_epoch_or_a_position_beyond_the_end_is_not_recovered() {
+    let node = Node::start(1, options());
+    let epoch = node.publish("job", "1").epoch.to_string();
+    let mut client = node.connect();
+    let result = client.subscribe(2, "job", Some((1, "other")));
+    assert_eq!(
+        (&result["recovered"], &result["was_recovering"], &result["offset"]),
+        (&json!(null), &json!(true), &json!(1))
+    );
+    client.say(r#"{"id":3,"unsubscribe":{"channel":"job"}}"#);
+    assert!(client.reply(3)["unsubscribe"].is_object());
+    let result = client.subscribe(4, "job", Some((77, &epoch)));
+    assert_eq!(result["recovered"], json!(null));
+    client.say(r#"{"id":5,"unsubscribe":{"channel":"job"}}"#);
+    client.reply(5);
+    client.say(&format!(
+        r#"{{"id":6,"subscribe":{{"channel":"job","recover":true,"offset":77,"epoch":"{epoch}","flag":2}}}}"#
+    ));
+    assert_eq!(client.reply(6)["error"]["code"], 112);
+}
+
+#[test]
+fn more_than_may_be_recovered_is_told() {
+    let mut options = options();
+    options.client.recovery_publications_max = 10;
+    let node = Node::start(1, options);
+    for n in 0..11 {
+        node.publish("job", &n.to_string());
+    }
+    let mut client = node.connect();
+    let result = client.subscribe(2, "job", Some((0, "")));
+    assert_eq!((&result["recovered"], &result["offset"]), (&json!(null), &json!(11)));
+    let result = node.connect().subscribe(2, "job", Some((1, "")));
+    assert_eq!(result["publications"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn clients_publish_and_read_history() {
+    let node = Node::start(1, options());
+    let mut client = node.connect();
+    client.subscribe(2, "chat", None);
+    client.say(r#"{"id":3,"publish":{"channel":"chat","data":{"text":"hi"}}}"#);
+    let (first, second) = (client.message(), client.message());
+    let (reply, push) = if first["id"] == 3 { (first, second) } else { (second, first) };
+    assert!(reply["publish"].is_object());
+    assert_eq!(push["push"]["pub"]["data"], json!({"text": "hi"}));
+    assert!(push["push"]["pub"]["info"]["client"].is_string());
+    client.say(r#"{"id":4,"history":{"channel":"chat","limit":10}}"#);
+    let history = client.reply(4)["history"].clone();
+    assert_eq!((history["publications"].as_array().unwrap().len(), &history["offset"]), (1, &json!(1)));
+    client.say(r#"{"id":5,"presence":{"channel":"chat"}}"#);
+    assert_eq!(client.reply(5)["error"]["code"], 108);
+    client.say(r#"{"id":6,"subscribe":{"channel":"chat"}}"#);
+    assert_eq!(client.reply(6)["error"]["code"], 105);
+    client.say(r#"{"id":7,"subscribe":{"channel":"none:chat"}}"#);
+    assert_eq!(client.reply(7)["error"]["code"], 102);
+}
+
+#[test]
+fn several_commands_share_a_frame() {
+    let node = Node::start(1, options());
+    let mut client = node.connect();
+    client.say("{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\n{\"id\":3,\"subscribe\":{\"channel\":\"b\"}}\n");
+    let mut ids = [client.message()["id"].as_u64().unwrap(), client.message()["id"].as_u64().unwrap()];
+    ids.sort_unstable();
+    assert_eq!(ids, [2, 3]);
+}
