@@ -14,7 +14,6 @@ mod routes;
 mod state;
 
 use std::convert::Infallible;
-use std::net::TcpStream as StdStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use state::AppState;
+pub use tidegate_shard::HandedOver;
 
 /// HTTP connections of a node. Those of clients are not among them.
 pub const CONNECTIONS_MAX: usize = 4_096;
@@ -36,15 +36,6 @@ pub const HANDED_OVER_MAX: usize = 256;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// For what is still answered when the node shuts down.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-
-/// A connection that a shard has no use for.
-#[derive(Debug)]
-pub struct HandedOver {
-    /// The socket, non-blocking.
-    pub stream: StdStream,
-    /// What was read from it already.
-    pub head: Vec<u8>,
-}
 
 /// Serves what is handed over until `shutdown` becomes true, then finishes the requests that are under way.
 pub async fn serve(

@@ -44,12 +44,12 @@ fn node(config: &str) -> Node {
     let broker = runtime.block_on(factory.build(&url, BuildContext::default())).unwrap();
     let hub = Hub::new(config.core.clone(), broker, &factory.default_log(&url), Vec::new(), runtime.handle().clone());
     runtime.block_on(hub.open()).unwrap();
-    let state = Arc::new(AppState::new(hub, &config));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = Arc::new(AppState::new(hub, &config, address));
     let (handed, receiver) = mpsc::channel(http::HANDED_OVER_MAX);
     let (shutdown, down) = watch::channel(false);
     runtime.spawn(http::serve(receiver, state.clone(), down));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tidegate_broker::Secret;
 use tidegate_core::config::{ClientOptions, TokenOptions};
 
+use tidegate_framing::websocket::Origins;
+
 use super::reader::Section;
 use super::value::Bytes;
 
@@ -91,6 +93,9 @@ const PING_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_LIMIT: usize = 64 << 20;
 
 fn check(section: &mut Section<'_>, client: &ClientOptions) {
+    if let Err(error) = Origins::parse(&client.allowed_origins) {
+        section.problem("allowed_origins", error.to_string());
+    }
     if client.ping_interval < PING_INTERVAL_MIN || client.ping_interval.subsec_nanos() != 0 {
         section.problem("ping_interval", "must be a whole number of seconds, at least \"1s\"");
     }

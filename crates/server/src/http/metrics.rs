@@ -124,7 +124,7 @@ fn durations<'a>(
     }
     if let Some(last) = buckets.last_mut() {
         // It has no upper bound.
-        last.0 = f64::MAX;
+        last.0 = f64::INFINITY;
     }
     let count = buckets.iter().map(|(_, n)| n).sum();
     let mut metric = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;

@@ -1,6 +1,7 @@
 //! What the routes share.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -17,6 +18,7 @@ pub struct AppState {
     pub(super) api: Api,
     pub(super) body_bytes_max: usize,
     pub(super) metrics: Registry,
+    address: SocketAddr,
     ready: AtomicBool,
 }
 
@@ -27,8 +29,8 @@ impl fmt::Debug for AppState {
 }
 
 impl AppState {
-    /// Not ready yet: see [`AppState::set_ready`].
-    pub fn new(hub: Arc<Hub>, config: &Config) -> Self {
+    /// Not ready yet: see [`AppState::set_ready`]. `address` is where the listener really listens.
+    pub fn new(hub: Arc<Hub>, config: &Config, address: SocketAddr) -> Self {
         let keys = if config.api.insecure {
             Keys::insecure()
         } else {
@@ -39,6 +41,7 @@ impl AppState {
             body_bytes_max: config.api.body_bytes_max,
             metrics: metrics::registry(hub.clone()),
             hub,
+            address,
             ready: AtomicBool::new(false),
         }
     }
@@ -47,6 +50,11 @@ impl AppState {
     /// backbone that is away later does not count: cutting connections would not bring it back.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Relaxed);
+    }
+
+    /// Where the listener listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(super) fn is_ready(&self) -> bool {
