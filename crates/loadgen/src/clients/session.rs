@@ -178,3 +178,6 @@ impl Session {
         write_masked_frame(&mut self.out, Opcode::Text, text, MASK);
     }
 }
+
+#[cfg(test)]
+mod tests;

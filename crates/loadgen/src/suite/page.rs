@@ -39,7 +39,8 @@ W is the CPU time of one plain `write` of a ready frame to one socket by a proce
 the same round (`limit-writer`; `concat:N` = N frames joined beforehand, per frame). The server runs on CPU 0, the load on
 CPU 1, with a fresh server for every measurement. All servers and the probe take turns within a round; figures are medians over the
 rounds, with the least and the most in parentheses, and ratios are taken within each round. Every delivery is checked for
-order, number and content.
+order, number and content. Where the load polls (`--nap-us`) so that the server is not charged for waking it, latencies are
+not those of an ordinary client.
 ";
 
 /// The page of results.
