@@ -1,0 +1,178 @@
+//! The smallest HTTP/1.1 client that posts JSON over one kept connection.
+//!
+//! For the worker alone, which stands for any backend: it shows that publishing needs no library. Plain text, answers
+//! with a `Content-Length` only, all bounded.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_BYTES_MAX: u64 = 16 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A client of one server.
+pub(crate) struct Client {
+    /// `HOST:PORT`.
+    authority: String,
+    headers: String,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+/// What the server said.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    /// A client of `http://HOST:PORT` that sends these headers with each request. Nothing is connected yet.
+    pub(crate) fn new(url: &str, headers: &[(&str, &str)]) -> io::Result<Self> {
+        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        let authority = authority.filter(|rest| !rest.is_empty() && !rest.contains('/'));
+        let authority = authority.ok_or_else(|| invalid("the url must be http://HOST:PORT"))?;
+        let mut lines = String::new();
+        for (name, value) in headers {
+            if value.contains(['\r', '\n']) {
+                return Err(invalid("a header value has a line break"));
+            }
+            let _ = write!(lines, "{name}: {value}\r\n");
+        }
+        Ok(Self { authority: authority.to_owned(), headers: lines, connection: None })
+    }
+
+    /// Posts a JSON body. After an error the next call connects anew.
+    pub(crate) fn post(&mut self, path: &str, body: &str) -> io::Result<Response> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.authority)?,
+        };
+        let (authority, headers, length) = (&self.authority, &self.headers, body.len());
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n{headers}\r\n{body}"
+        );
+        connection.get_mut().write_all(request.as_bytes())?;
+        let (response, keep) = read_response(&mut connection)?;
+        self.connection = keep.then_some(connection);
+        Ok(response)
+    }
+}
+
+fn connect(authority: &str) -> io::Result<BufReader<TcpStream>> {
+    let mut last = invalid("the host has no address");
+    for address in authority.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, TIMEOUT) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                return Ok(BufReader::new(stream));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The response, and whether the connection can be used again.
+fn read_response<R: io::Read>(from: &mut BufReader<R>) -> io::Result<(Response, bool)> {
+    let mut head = from.take(HEAD_BYTES_MAX);
+    let mut line = String::new();
+    head.read_line(&mut line)?;
+    let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+    let status: u16 = status.ok_or_else(|| invalid("the answer is not HTTP/1.1"))?;
+    let (mut length, mut keep) = (0, true);
+    loop {
+        line.clear();
+        if head.read_line(&mut line)? == 0 {
+            return Err(invalid("the answer ends within its head"));
+        }
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.parse().map_err(|_| invalid("the content length is no number"))?;
+        } else if name.eq_ignore_ascii_case("connection") {
+            keep = !value.eq_ignore_ascii_case("close");
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            return Err(invalid("the answer has no content length"));
+        }
+    }
+    if length > BODY_BYTES_MAX {
+        return Err(invalid("the answer is too long"));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok((Response { status, body }, keep))
+}
+
+fn invalid(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::{Client, Response, read_response};
+
+    fn read(text: &str) -> std::io::Result<(Response, bool)> {
+        read_response(&mut BufReader::new(text.as_bytes()))
+    }
+
+    #[test]
+    fn reads_a_response_and_whether_it_was_the_last() {
+        let (response, keep) = read("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}rest").expect("valid");
+        assert_eq!((response.status, response.body.as_slice(), keep), (200, b"{}".as_slice(), true));
+        let (response, keep) = read("HTTP/1.1 503 Away\r\nConnection: close\r\n\r\n").expect("valid");
+        assert_eq!((response.status, response.body.len(), keep), (503, 0, false));
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_understand() {
+        for bad in [
+            "",
+            "HTTP/2 200\r\n\r\n",
+            "HTTP/1.1 2\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ] {
+            read(bad).expect_err(bad);
+        }
+        for url in ["", "https://h:1", "http://", "http://h:1/path"] {
+            assert!(Client::new(url, &[]).is_err(), "{url}");
+        }
+        assert!(Client::new("http://h:1", &[("X-API-Key", "a\r\nb: c")]).is_err());
+    }
+
+    #[test]
+    fn keeps_its_connection_and_connects_again_when_it_is_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let server = std::thread::spawn(move || {
+            // Two answers on the first connection, which is then closed; one on the second.
+            for answers in [2, 1] {
+                let (mut socket, _) = listener.accept().expect("a client");
+                for _ in 0..answers {
+                    let mut buffer = [0; 4096];
+                    let read = socket.read(&mut buffer).expect("a request");
+                    assert!(buffer[..read].ends_with(b"\r\nX-API-Key: k\r\n\r\n{}"));
+                    socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("an answer");
+                }
+            }
+        });
+        let mut client = Client::new(&url, &[("X-API-Key", "k")]).expect("a url");
+        let ok = Response { status: 200, body: b"ok".to_vec() };
+        assert_eq!(client.post("/a", "{}").expect("first"), ok);
+        assert_eq!(client.post("/a", "{}").expect("second"), ok);
+        client.post("/a", "{}").expect_err("closed by the server");
+        assert_eq!(client.post("/a", "{}").expect("third"), ok);
+        server.join().expect("the server saw what it expected");
+    }
+}
