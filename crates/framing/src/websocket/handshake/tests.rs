@@ -126,3 +126,22 @@ fn section_4_1_both_ends_understand_each_other() {
     assert_eq!(answer(&HandshakeError::Origin.response(), nonce), Answer::Refused(403));
     assert_eq!(answer(b"SSH-2.0\r\n", nonce), Answer::Refused(0));
 }
+
+proptest::proptest! {
+    #[test]
+    fn noise_in_headers_never_panics(
+        values in proptest::collection::vec("[ -~]{0,40}", 6),
+        cut in 0usize..400,
+    ) {
+        let names = ["Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Origin", "Host"];
+        let changes: Vec<_> = names.iter().copied().zip(values.iter().map(String::as_str)).collect();
+        let request = with(&changes);
+        if let Ok(Some(head)) = Head::parse(&request.as_bytes()[..cut.min(request.len())]) {
+            let origins = crate::websocket::Origins::parse(["https://*.a*b:*"]).unwrap();
+            match check(&head) {
+                Ok(upgrade) => drop(origins.allows(upgrade.origin(), upgrade.host())),
+                Err(error) => assert!(error.response().starts_with(b"HTTP/1.1 4") || error.status().0 == 505),
+            }
+        }
+    }
+}
