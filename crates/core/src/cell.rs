@@ -154,6 +154,10 @@ impl Cell {
     fn take(&self, state: &mut CellState, record: Tailed, entered_us: u64) {
         let metrics = &self.context.metrics;
         let log_offset = record.log_offset;
+        // A tail that was ended may still be in a call while its successor runs.
+        if log_offset < state.window.next() {
+            return;
+        }
         if self.refuses(&record) {
             metrics.undecodable.add(1);
             state.window.set_next(log_offset + 1);

@@ -237,7 +237,9 @@ impl Hub {
         }
         self.logs[index].store(Some(Arc::new(self.open_log(index, old.log.0.clone()))));
         for cell in &old.cells {
-            cell.lock().tail = Tail::Cold;
+            // The handle is dropped after the lock: ending a tail may take a lock of the broker's.
+            let ended = std::mem::replace(&mut cell.lock().tail, Tail::Cold);
+            drop(ended);
             cell.invalidate();
         }
     }
