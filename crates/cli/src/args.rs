@@ -1,0 +1,62 @@
+//! The command line as it is typed.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{config, publish, serve, subscribe, token};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate                                      try it: open, on loopback, ./tidegate-data
+  tidegate serve --config tidegate.toml         run it
+  tidegate serve --dev --broker kafka://127.0.0.1:9092/progress
+  tidegate publish news '{\"hello\":\"world\"}'     publish from a shell
+  tidegate subscribe news                       watch a channel
+  tidegate config reference > tidegate.toml     every setting with its meaning
+
+Every setting is also a variable: client.ping_interval is TIDEGATE_CLIENT_PING_INTERVAL.";
+
+/// A realtime gateway: publish from any backend, deliver to every browser, through any node.
+#[derive(Parser, Debug)]
+#[command(name = "tidegate", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) serve: serve::ServeArgs,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run the server (also without any subcommand)
+    Serve(serve::ServeArgs),
+    /// Check or show the configuration
+    Config(config::Args),
+    /// Make a token for a client
+    Token(token::Args),
+    /// Publish to a channel
+    Publish(publish::Args),
+    /// Watch a channel in the terminal
+    Subscribe(subscribe::Args),
+    /// Put load on a server and check every delivery
+    Bench(tidegate_loadgen::Bench),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_subcommand_is_serve() {
+        let cli = Cli::try_parse_from(["tidegate", "--broker", "memory:"]).unwrap();
+        assert!(cli.command.is_none());
+        assert!(Cli::try_parse_from(["tidegate", "--broker", "memory:", "subscribe", "a"]).is_err());
+    }
+}
