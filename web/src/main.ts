@@ -1,1 +1,55 @@
-export {};
+// The demo page: starts jobs, watches them, and says whether anything was missed.
+
+import "./style.css";
+import { Live } from "./live";
+import { probe } from "./probe";
+import { Page } from "./view/page";
+
+const CUT_MS = 2500;
+const JOB_NAME = /^[A-Za-z0-9._-]{1,64}$/;
+
+function socketUrl(): string {
+  const url = new URL("/connection/websocket", location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.search = "";
+  return url.href;
+}
+
+async function startJob(): Promise<void> {
+  const response = await fetch("/demo/jobs", { method: "POST" });
+  const text = await response.text();
+  if (!response.ok) {
+    throw new Error(text.trim() || `the server answered ${response.status}`);
+  }
+  const { job, channel } = JSON.parse(text) as { job: string; channel: string };
+  live.watch(job, channel);
+}
+
+const root = document.getElementById("app");
+if (root === null) {
+  throw new Error("the page has no #app");
+}
+const page = new Page(root, { start: startJob, cut: () => live.cut(CUT_MS) });
+
+// However many publications one frame brings, the page is drawn once. A hidden tab draws nothing but still counts.
+let scheduled = false;
+function changed(): void {
+  if (!scheduled) {
+    scheduled = true;
+    requestAnimationFrame(() => {
+      scheduled = false;
+      page.update(live);
+    });
+  }
+}
+
+const live: Live = new Live(socketUrl(), changed);
+Object.defineProperty(window, "__tidegate", { get: () => probe(live) });
+for (const name of new URLSearchParams(location.search).getAll("job")) {
+  if (JOB_NAME.test(name)) {
+    live.watch(name, `progress:${name}`);
+  } else {
+    page.fail(`"${name}" is no name of a job`);
+  }
+}
+changed();
