@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{config, publish, serve, subscribe, token};
+use crate::commands::{config, demo_worker, publish, serve, subscribe, token};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Subscribe(subscribe::Args),
     /// Put load on a server and check every delivery
     Bench(tidegate_loadgen::Bench),
+    /// A job of the demo
+    #[command(hide = true)]
+    DemoWorker(demo_worker::Args),
 }
 
 #[cfg(test)]

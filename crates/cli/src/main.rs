@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Some(Command::Publish(publish)) => commands::publish::run(&publish),
         Some(Command::Subscribe(subscribe)) => commands::subscribe::run(&subscribe),
         Some(Command::Bench(bench)) => bench.run(),
+        Some(Command::DemoWorker(worker)) => commands::demo_worker::run(worker),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

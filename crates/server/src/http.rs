@@ -8,6 +8,7 @@
 //! and the configured size of a body.
 
 mod body;
+mod demo;
 mod metrics;
 mod rewind;
 mod routes;

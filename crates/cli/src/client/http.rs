@@ -29,15 +29,15 @@ pub(crate) fn post(url: &Url, path: &str, api_key: Option<&str>, body: &[u8]) ->
     stream.write_all(&[head.as_bytes(), body].concat()).context("cannot send the request")?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).context("no answer came")?;
-    split(answer)
+    split(&answer)
 }
 
-fn split(mut answer: Vec<u8>) -> anyhow::Result<(u16, Vec<u8>)> {
+fn split(answer: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
     let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { bail!("what answers is no HTTP server") };
     let status = answer.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
     let status = status.and_then(|s| std::str::from_utf8(s).ok()).and_then(|s| s.parse().ok());
     let status = status.context("what answers is no HTTP server")?;
-    Ok((status, answer.split_off(end + 4)))
+    Ok((status, answer[end + 4..].to_vec()))
 }
 
 #[cfg(test)]
@@ -46,10 +46,10 @@ mod tests {
 
     #[test]
     fn answers_are_split() {
-        let answer = split(b"HTTP/1.0 200 OK\r\nA: b\r\n\r\n{}".to_vec()).unwrap();
+        let answer = split(b"HTTP/1.0 200 OK\r\nA: b\r\n\r\n{}").unwrap();
         assert_eq!(answer, (200, b"{}".to_vec()));
         for bad in [&b""[..], b"HTTP/1.1 200", b"SSH-2.0\r\n\r\n", b"HTTP/1.\r\n\r\n"] {
-            assert!(split(bad.to_vec()).is_err());
+            assert!(split(bad).is_err());
         }
     }
 }

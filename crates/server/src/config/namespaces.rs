@@ -15,12 +15,17 @@ pub(super) fn read(top: &mut Section<'_>, dev: bool) -> (Option<NamespaceOptions
         channel.child(WITHOUT, |section| is_on.then(|| namespace(section, dev)))
     });
     let named = top.child("namespaces", |section| {
-        let names = section.keys();
+        let mut names = section.keys();
+        if dev && !names.iter().any(|name| name == DEMO) {
+            names.push(DEMO.to_owned());
+        }
         names.into_iter().map(|name| named(section, name, dev)).collect()
     });
     (default, named)
 }
 
+/// The namespace of the demo's jobs, which development mode has without being told.
+const DEMO: &str = "progress";
 const WITHOUT: &str = "without_namespace";
 
 fn named(section: &mut Section<'_>, name: String, dev: bool) -> (String, NamespaceOptions) {

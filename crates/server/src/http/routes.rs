@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE,
+};
 use hyper::{Method as Verb, Request, Response, StatusCode, Uri};
 use tidegate_api::{Answer, ErrorMode, Method};
 use tidegate_broker::Breaker;
 use tidegate_types::codes::ErrorCode;
 
 use super::body::{self, BodyError};
-use super::{AppState, metrics};
+use super::{AppState, demo, metrics};
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
@@ -25,7 +27,7 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Repl
     if let Some(name) = request.uri().path().strip_prefix("/api/") {
         return match Method::parse(name) {
             Some(method) => api(state, method, request).await,
-            None => not_found(request.uri().path()),
+            None => not_found(state, request.uri().path()),
         };
     }
     let reading = matches!(*request.method(), Verb::GET | Verb::HEAD);
@@ -40,8 +42,33 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Repl
             reply.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
             reply
         }
-        path => not_found(path),
+        path => page(state, path, &request).await,
     }
+}
+
+/// The demo, where it is on.
+async fn page(state: &AppState, path: &str, request: &Request<Incoming>) -> Reply {
+    let Some(jobs) = &state.demo else { return not_found(state, path) };
+    match *request.method() {
+        Verb::POST if path == JOBS_PATH => match is_foreign_page(request.headers()) {
+            true => refused(403, ErrorCode::PERMISSION_DENIED, FOREIGN_PAGE),
+            false => demo::start(jobs).await,
+        },
+        _ if path == JOBS_PATH => method_not_allowed("POST"),
+        Verb::GET | Verb::HEAD => demo::asset(path, request.headers()).unwrap_or_else(|| not_found(state, path)),
+        _ => method_not_allowed("GET, HEAD"),
+    }
+}
+
+const JOBS_PATH: &str = "/demo/jobs";
+const FOREIGN_PAGE: &str = "a page of another origin may not call this without a key";
+
+/// Whether a browser says that a page of another origin asks. Without a key nothing else would keep such a page out.
+fn is_foreign_page(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let host = headers.get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let authority = origin.as_bytes().splitn(3, |b| *b == b'/').nth(2);
+    authority.is_none_or(|authority| !authority.eq_ignore_ascii_case(host))
 }
 
 async fn api(state: &AppState, method: Method, request: Request<Incoming>) -> Reply {
@@ -50,6 +77,9 @@ async fn api(state: &AppState, method: Method, request: Request<Incoming>) -> Re
     }
     if let Err(answer) = authorize(state, request.headers(), request.uri()) {
         return from_answer(answer);
+    }
+    if state.is_open && is_foreign_page(request.headers()) {
+        return refused(403, ErrorCode::PERMISSION_DENIED, FOREIGN_PAGE);
     }
     let mode = request.headers().get(ERROR_MODE).map(|v| ErrorMode::from_header(v.as_bytes())).unwrap_or_default();
     match body::read(request.into_body(), state.body_bytes_max).await {
@@ -123,11 +153,12 @@ fn exposition(state: &AppState) -> Reply {
     reply
 }
 
-fn not_found(path: &str) -> Reply {
+fn not_found(state: &AppState, path: &str) -> Reply {
     let methods: Vec<_> = Method::ALL.iter().map(|m| m.name()).collect();
     let text = format!(
-        "no such path {path:?}: there are {WEBSOCKET_PATH}, POST /api/{{{}}}, /health, /ready and /metrics",
-        methods.join(",")
+        "no such path {path:?}: there are {WEBSOCKET_PATH}, POST /api/{{{}}}, {}/health, /ready and /metrics",
+        methods.join(","),
+        if state.demo.is_some() { "the demo at /, " } else { "" }
     );
     refused(404, ErrorCode::METHOD_NOT_FOUND, text)
 }
@@ -138,7 +169,7 @@ fn method_not_allowed(allowed: &'static str) -> Reply {
     reply
 }
 
-fn refused(status: u16, code: ErrorCode, message: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
+pub(super) fn refused(status: u16, code: ErrorCode, message: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
     from_answer(Answer::refused(status, code, message))
 }
 
@@ -146,7 +177,7 @@ fn from_answer(answer: Answer) -> Reply {
     json(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), answer.body)
 }
 
-fn json(status: StatusCode, body: Bytes) -> Reply {
+pub(super) fn json(status: StatusCode, body: Bytes) -> Reply {
     let mut reply = Response::new(Full::new(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -166,6 +197,23 @@ mod tests {
         assert_eq!(after_scheme(b"ApiKey  abc "), Some(&b"abc"[..]));
         assert_eq!(after_scheme(b"Bearer abc"), None);
         assert_eq!(after_scheme(b"apikey"), None);
+    }
+
+    #[test]
+    fn pages_of_another_origin_are_told_apart() {
+        let check = |host: &str, origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, origin.parse().unwrap());
+            }
+            is_foreign_page(&headers)
+        };
+        assert!(!check("127.0.0.1:8000", None));
+        assert!(!check("127.0.0.1:8000", Some("http://127.0.0.1:8000")));
+        assert!(check("127.0.0.1:8000", Some("http://127.0.0.1:3000")));
+        assert!(check("127.0.0.1:8000", Some("https://evil.example")));
+        assert!(check("127.0.0.1:8000", Some("null")));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What the routes share.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use prometheus_client::registry::Registry;
 use tidegate_api::{Api, Keys};
 use tidegate_core::Hub;
+use tidegate_demo::Jobs;
 
 use super::metrics;
 use crate::config::Config;
@@ -17,6 +18,10 @@ pub struct AppState {
     pub(super) hub: Arc<Hub>,
     pub(super) api: Api,
     pub(super) body_bytes_max: usize,
+    /// Anybody may call the API: then pages of other origins are kept out.
+    pub(super) is_open: bool,
+    /// With the demo page, its jobs.
+    pub(super) demo: Option<Arc<Jobs>>,
     pub(super) metrics: Registry,
     address: SocketAddr,
     ready: AtomicBool,
@@ -38,6 +43,8 @@ impl AppState {
         };
         Self {
             api: Api::new(hub.clone(), keys),
+            is_open: config.api.insecure,
+            demo: config.demo.then(|| Arc::new(jobs(config, address))),
             body_bytes_max: config.api.body_bytes_max,
             metrics: metrics::registry(hub.clone()),
             hub,
@@ -60,4 +67,12 @@ impl AppState {
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Relaxed)
     }
+}
+
+/// Jobs that publish to this node.
+fn jobs(config: &Config, mut address: SocketAddr) -> Jobs {
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    Jobs::new(format!("http://{address}"), config.api.keys.first().map(|key| key.0.clone()))
 }
