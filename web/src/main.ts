@@ -19,10 +19,20 @@ async function startJob(): Promise<void> {
   const response = await fetch("/demo/jobs", { method: "POST" });
   const text = await response.text();
   if (!response.ok) {
-    throw new Error(text.trim() || `the server answered ${response.status}`);
+    throw new Error(reasonIn(text) || `the server answered ${response.status}`);
   }
   const { job, channel } = JSON.parse(text) as { job: string; channel: string };
   live.watch(job, channel);
+}
+
+/** The message of an error answer, or what there is instead. */
+function reasonIn(text: string): string {
+  try {
+    const { message, error } = JSON.parse(text) as { message?: string; error?: { message?: string } };
+    return error?.message ?? message ?? "";
+  } catch {
+    return text.trim().slice(0, 200);
+  }
 }
 
 const root = document.getElementById("app");

@@ -6,5 +6,6 @@
 pub mod haproxy;
 pub mod install;
 pub mod kafka;
+pub mod node;
 pub mod ports;
 pub mod process;
