@@ -9,7 +9,7 @@ mod page;
 mod results;
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -117,6 +117,7 @@ impl Suite {
         if !self.no_pin {
             server::pin(CPUS.1).context("pin the load to CPU 1")?;
         }
+        let page = self.page()?;
         let mut results = Results::new(self.raw.as_deref())?;
         let mut port = self.port;
         for round in 0..self.rounds {
@@ -125,12 +126,21 @@ impl Suite {
             }
         }
         print!("{}", page::text(&cases, &results));
-        let page = self.page.clone().or_else(|| self.scenarios.is_empty().then(|| "docs/benchmarks.md".into()));
         if let Some(path) = page {
             let text = page::markdown(&cases, &results, self.rounds);
             std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
         results.verdict()
+    }
+
+    /// Where the page goes. Looked at before the suite has run for half an hour.
+    fn page(&self) -> Result<Option<PathBuf>> {
+        let page = self.page.clone().or_else(|| self.scenarios.is_empty().then(|| "docs/benchmarks.md".into()));
+        if let Some(folder) = page.as_deref().and_then(Path::parent) {
+            let there = folder.as_os_str().is_empty() || folder.is_dir();
+            ensure!(there, "the page's folder {} is not there: run this at the root of the workspace", folder.display());
+        }
+        Ok(page)
     }
 
     fn cases(&self) -> Result<Vec<&'static Case>> {
