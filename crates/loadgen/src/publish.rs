@@ -196,6 +196,11 @@ impl<'a> Publishing<'a> {
                 lane.connection = Connection::open(self.target.api_address, &self.poll, id)?;
             }
             lane.connection.send(request);
+            if lane.connection.is_closed() {
+                // No event will tell: the socket left the set.
+                lane.waiting = None;
+                self.progress.error("publish: the server closed".into());
+            }
         }
         Ok(())
     }

@@ -138,7 +138,11 @@ impl Suite {
         let page = self.page.clone().or_else(|| self.scenarios.is_empty().then(|| "docs/benchmarks.md".into()));
         if let Some(folder) = page.as_deref().and_then(Path::parent) {
             let there = folder.as_os_str().is_empty() || folder.is_dir();
-            ensure!(there, "the page's folder {} is not there: run this at the root of the workspace", folder.display());
+            ensure!(
+                there,
+                "the page's folder {} is not there: run this at the root of the workspace",
+                folder.display()
+            );
         }
         Ok(page)
     }
