@@ -1,0 +1,207 @@
+//! The binary as a person uses it: what it prints, and its exit codes.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn tidegate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let inherited: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+    for name in inherited.iter().filter(|n| n.to_string_lossy().starts_with("TIDEGATE_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    tidegate().args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A process that dies with the test.
+struct Running {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stderr }
+    }
+
+    /// The next line of standard error with `word` in it.
+    fn wait_for(&mut self, word: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "it ended without {word:?}: {seen}");
+            if line.contains(word) {
+                return line;
+            }
+            seen.push_str(&line);
+        }
+    }
+
+    fn terminate(&mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.wait()
+    }
+
+    fn wait(&mut self) -> i32 {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(begun.elapsed() < DEADLINE, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stdout(&mut self) -> String {
+        let mut out = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        out
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A node in development mode on the memory broker, and its URL.
+fn node(listen: &str) -> (Running, String) {
+    let mut node = Running::start(tidegate().args(["--broker", "memory:", "--shards", "1", "--listen", listen]));
+    let line = node.wait_for("address=");
+    let address = line.split_once("address=").unwrap().1.split_whitespace().next().unwrap().to_owned();
+    (node, format!("http://{address}"))
+}
+
+fn publish(url: &str, channel: &str, data: &str) -> String {
+    let output = run(&["publish", "--url", url, channel, data]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn what_is_published_is_printed_from_any_position() {
+    let (mut node, url) = node("127.0.0.1:0");
+    let first = publish(&url, "news", "{\"step\": 1}");
+    assert!(first.starts_with("1@"), "{first}");
+    publish(&url, "news", "two");
+    let all = run(&["subscribe", "--url", &url, "news", "--since", "0", "--count", "2"]);
+    assert_eq!(text(&all.stdout), "{\"step\": 1}\n\"two\"\n", "{}", text(&all.stderr));
+    let rest = run(&["subscribe", "--url", &url, "news", "--since", &first, "--count", "1", "--json"]);
+    assert_eq!(text(&rest.stdout), "{\"data\":\"two\",\"offset\":2}\n");
+    assert!(text(&rest.stderr).contains("recovered 1"), "{}", text(&rest.stderr));
+    assert_eq!(node.terminate(), 0);
+}
+
+#[test]
+fn a_watcher_gets_live_publications_and_comes_back_after_the_server() {
+    let (mut first, url) = node("127.0.0.1:0");
+    let mut watcher = Running::start(tidegate().args(["subscribe", "--url", &url, "news", "--count", "2"]));
+    watcher.wait_for("subscribed at 0@");
+    publish(&url, "news", "1");
+    first.child.kill().unwrap();
+    first.wait();
+    watcher.wait_for("connecting again");
+    let (_second, _) = node(url.strip_prefix("http://").unwrap());
+    // Another life of the memory broker: its positions are others, and that is said.
+    watcher.wait_for("could NOT be recovered");
+    publish(&url, "news", "2");
+    assert_eq!(watcher.wait(), 0);
+    assert_eq!(watcher.stdout(), "1\n2\n");
+}
+
+#[test]
+fn refusals_end_with_a_sentence() {
+    let (_node, url) = node("127.0.0.1:0");
+    let check = |args: &[&str], expected: &str| {
+        let output = run(args);
+        let error = text(&output.stderr);
+        assert!(error.contains(expected) && error.lines().count() == 1, "{error}");
+        assert_eq!(output.status.code(), Some(1));
+    };
+    check(&["subscribe", "--url", &url, "none:1"], "subscribe refused: unknown channel (error 102)");
+    check(&["publish", "--url", &url, "none:1", "1"], "its namespace is not configured");
+    check(
+        &["publish", "--url", "http://127.0.0.1:1", "a", "1"],
+        "cannot connect to 127.0.0.1:1; is the server running?",
+    );
+    check(&["subscribe", "--url", &url, "--token", "x.y.z", "news"], "disconnected: invalid token (3500)");
+    let address = url.strip_prefix("http://").unwrap();
+    let output = run(&["--broker", "memory:", "--listen", address]);
+    let error = text(&output.stderr);
+    assert!(error.contains(address) && error.contains("in use"), "{error}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_configuration_is_checked_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tidegate.toml");
+    let write = |content: &str| std::fs::write(&path, content).unwrap();
+    let config = |args: &[&str]| tidegate().arg("config").args(args).arg("--config").arg(&path).output().unwrap();
+    write("[broker]\nurl = \"memory:\"\n[client.token]\nhmac_secret_key = \"hunter2\"\n");
+    assert_eq!(text(&config(&["check"]).stdout), "the configuration is fine\n");
+    let shown = text(&config(&["show"]).stdout);
+    assert!(shown.contains("url = \"memory:\"") && shown.contains("\"***\"") && !shown.contains("hunter2"), "{shown}");
+    write("[broker]\nurl = \"memory:\"\n[client]\nping_intervall = \"1s\"\npong_timeout = 3\n");
+    let wrong = config(&["check"]);
+    let error = text(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(error.contains("client.ping_intervall: no such setting, did you mean \"ping_interval\"?"), "{error}");
+    assert!(error.contains("client.pong_timeout: expected a duration"), "{error}");
+    write("listen = [\n");
+    let error = text(&config(&["check"]).stderr);
+    assert!(error.contains("is no TOML") && error.contains("line"), "{error}");
+    let output = run(&["config", "check", "--config", "/nothing/here.toml"]);
+    assert!(text(&output.stderr).contains("cannot read /nothing/here.toml"), "{}", text(&output.stderr));
+    let reference = text(&run(&["config", "reference"]).stdout);
+    assert!(reference.contains("# ping_interval = \"25s\""), "{reference}");
+}
+
+#[test]
+fn a_token_lets_a_client_in_where_nobody_else_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tidegate.toml");
+    let content = "listen = \"127.0.0.1:0\"\n[broker]\nurl = \"memory:\"\n[client.token]\nhmac_secret_key = \"hunter2\"\n\
+                   [api]\nkeys = [\"k\"]\n[namespaces.jobs]\nhistory_size = 10\nhistory_ttl = \"1m\"\nallow_recovery = true\n";
+    std::fs::write(&path, content).unwrap();
+    let mut node = Running::start(tidegate().arg("--config").arg(&path));
+    let line = node.wait_for("address=");
+    let url = format!("http://{}", line.split_once("address=").unwrap().1.split_whitespace().next().unwrap());
+    let token = |args: &[&str]| {
+        let output = tidegate().arg("token").arg("--config").arg(Path::new(&path)).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    let refused = run(&["publish", "--url", &url, "jobs:1", "1"]);
+    assert!(text(&refused.stderr).contains("no API key"), "{}", text(&refused.stderr));
+    assert!(run(&["publish", "--url", &url, "--api-key", "k", "jobs:1", "1"]).status.success());
+    let connection = token(&["--user", "u1"]);
+    let subscribe = |args: &[&str]| {
+        let common = ["subscribe", "--url", url.as_str(), "jobs:1", "--since", "0", "--count", "1"];
+        run(&[&common[..], args].concat())
+    };
+    assert_eq!(subscribe(&[]).status.code(), Some(1));
+    let without = subscribe(&["--token", &connection]);
+    assert!(text(&without.stderr).contains("permission denied (error 103)"), "{}", text(&without.stderr));
+    let subscription = token(&["--user", "u1", "--channel", "jobs:1"]);
+    let with = subscribe(&["--token", &connection, "--channel-token", &subscription]);
+    assert_eq!(text(&with.stdout), "1\n", "{}", text(&with.stderr));
+}
