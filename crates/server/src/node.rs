@@ -29,15 +29,23 @@ const OPEN_RETRY: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot start; the text says what to do.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    // Brokers, API and history run here; what is delivered never does.
-    let workers = config.shards.clamp(1, 4);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .thread_name("tidegate-io")
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = runtime(config.shards).context("cannot start the runtime")?;
     runtime.block_on(serve(config))
+}
+
+/// Where brokers, API and history run; what is delivered never does. One thread beside one shard: waking a pool of one
+/// costs more than the work of a publish.
+fn runtime(shards: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    use tokio::runtime::Builder;
+    let mut builder = match shards {
+        0 | 1 => Builder::new_current_thread(),
+        many => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(many.min(4));
+            builder
+        }
+    };
+    builder.thread_name("tidegate-io").enable_all().build()
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -57,11 +57,7 @@ impl Shard {
         use epoll::EventFlags;
         match data {
             LISTENER => self.accept(),
-            WAKE => {
-                let mut count = [0; 8];
-                // Nothing to read means that somebody else's wake-up was read already.
-                let _ = rustix::io::read(&self.wake, &mut count);
-            }
+            WAKE => {}
             _ => {
                 let place = Place::from_u64(data);
                 if !self.connections.is_at(place) {

@@ -51,7 +51,8 @@ pub(crate) struct Shard {
     pub(crate) listener: Option<Arc<OwnedFd>>,
     /// The listener is not watched until then, because descriptors ran out.
     pub(crate) accept_again_ms: Option<u64>,
-    pub(crate) wake: Arc<OwnedFd>,
+    /// Held so that it stays watched.
+    pub(crate) _wake: Arc<OwnedFd>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) control: Arc<Control>,
     pub(crate) peers: Arc<[Peer]>,

@@ -18,8 +18,9 @@ pub(crate) fn watch_listener(epoll: &OwnedFd, listener: impl AsFd, data: u64) ->
     Ok(epoll::add(epoll, listener, EventData::new_u64(data), EventFlags::IN | EventFlags::EXCLUSIVE)?)
 }
 
-pub(crate) fn watch_level(epoll: &OwnedFd, fd: impl AsFd, data: u64) -> io::Result<()> {
-    Ok(epoll::add(epoll, fd, EventData::new_u64(data), EventFlags::IN)?)
+/// Watches an eventfd by its writes, so that nobody has to read it.
+pub(crate) fn watch_wake(epoll: &OwnedFd, fd: impl AsFd, data: u64) -> io::Result<()> {
+    Ok(epoll::add(epoll, fd, EventData::new_u64(data), EventFlags::IN | EventFlags::ET)?)
 }
 
 pub(crate) fn unwatch(epoll: &OwnedFd, fd: impl AsFd) {

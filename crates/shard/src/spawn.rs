@@ -86,7 +86,7 @@ impl ShardsBuilder {
             let wake = Arc::new(eventfd()?);
             let waker = wake.clone();
             let inbox = Inbox::new(SHARD_INBOX_MAX, move || {
-                // It fails only when the counter is full, and then the shard is awake.
+                // It fails only when the counter is full, which takes longer than anything lives.
                 let _ = rustix::io::write(&*waker, &1u64.to_ne_bytes());
             });
             let peer = Peer { inbox: Arc::new(inbox), control: Arc::default(), metrics: Arc::default() };
@@ -138,13 +138,13 @@ fn make(
 ) -> io::Result<Shard> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     socket::watch_listener(&epoll, &*listener, LISTENER)?;
-    socket::watch_level(&epoll, &*seed.wake, WAKE)?;
+    socket::watch_wake(&epoll, &*seed.wake, WAKE)?;
     Ok(Shard {
         id,
         epoll,
         listener: Some(listener),
         accept_again_ms: None,
-        wake: seed.wake,
+        _wake: seed.wake,
         inbox: seed.peer.inbox,
         control: seed.peer.control,
         metrics: seed.peer.metrics,
