@@ -7,8 +7,13 @@ use tidegate_core::config::{DataFormat, OnLag};
 
 use super::{Config, Sources, reference, render};
 
+/// On the memory broker, unless the file names another.
 fn sources(file: &str) -> Sources {
-    Sources { file: file.parse().unwrap(), ..Sources::default() }
+    let mut sources = Sources { file: file.parse().unwrap(), ..Sources::default() };
+    if !file.contains("[broker]") {
+        sources.flags = map(&[("broker.url", "memory:")]);
+    }
+    sources
 }
 
 fn load(file: &str) -> Config {
@@ -30,7 +35,7 @@ fn with_a_file_nothing_is_open() {
     assert_eq!((config.core.default_namespace, config.core.namespaces.len()), (None, 0));
     assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
     assert!(config.shards >= 1);
-    assert_eq!(config.broker.url.scheme, "embedded");
+    assert!(config.broker.settings.is_empty());
     assert_eq!(config.core.client, tidegate_core::config::ClientOptions::default());
     assert_eq!(config.core.window, tidegate_core::config::WindowOptions::default());
 }
@@ -39,6 +44,7 @@ fn with_a_file_nothing_is_open() {
 fn development_mode_is_open_on_loopback() {
     let config = load("dev = true");
     assert!(config.demo && config.api.insecure && config.core.client.allow_anonymous);
+    assert_eq!(config.core.namespaces, [("progress".to_owned(), config.core.default_namespace.clone().unwrap())]);
     let open = config.core.default_namespace.unwrap();
     assert_eq!((open.history_size, open.history_ttl), (1_000, Duration::from_secs(3_600)));
     assert!(open.force_recovery && open.allow_publish_for_anonymous && open.allow_history_for_anonymous);
@@ -167,7 +173,7 @@ fn the_environment_goes_before_the_file_and_flags_before_both() {
 #[test]
 fn unknown_variables_are_errors() {
     let environment = map(&[("TIDEGATE_CLIENT_PING_INTERVALL", "1s"), ("TIDEGATE_SHARDS", "many")]);
-    let found = problems(Sources { environment, ..Sources::default() });
+    let found = problems(Sources { environment, ..sources("") });
     assert_eq!(
         found,
         [
@@ -210,7 +216,7 @@ fn what_is_shown_can_be_read_again_and_holds_no_secret() {
     let shown = render(&config.entries, false);
     assert_eq!(
         shown,
-        "listen = \"127.0.0.1:1\"\n\n[client.token]\nhmac_secret_key = \"***\"\n\n[namespaces.ab]\nread_only = true\n"
+        "listen = \"127.0.0.1:1\"\n\n[broker]\nurl = \"memory:\"\n\n[client.token]\nhmac_secret_key = \"***\"\n\n[namespaces.ab]\nread_only = true\n"
     );
     let all = render(&config.entries, true);
     assert!(all.contains("ping_interval = \"25s\"  # default"), "{all}");
@@ -222,6 +228,7 @@ fn what_is_shown_can_be_read_again_and_holds_no_secret() {
 fn the_reference_is_a_file_that_sets_nothing() {
     let text = reference();
     assert!(text.contains("# ping_interval = \"25s\""), "{text}");
+    assert!(text.contains("# url = \"embedded:./tidegate-data\""), "{text}");
     assert!(text.contains("[namespaces.\"<name>\"]"), "{text}");
     let table: toml::Table = text.parse().unwrap();
     assert!(table["client"].as_table().unwrap().values().all(toml::Value::is_table));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body;
 
 /// For a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -18,14 +18,14 @@ pub(super) enum BodyError {
 }
 
 /// The body in one piece. One that came in one piece, as most do, is not copied.
-pub(super) async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyError> {
+pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(body: B, bytes_max: usize) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(BodyError::TooLarge);
     }
     tokio::time::timeout(BODY_TIMEOUT, collect(body, bytes_max)).await.unwrap_or(Err(BodyError::TooSlow))
 }
 
-async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, BodyError> {
+async fn collect<B: Body<Data = Bytes> + Unpin>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyError> {
     let mut first = Bytes::new();
     let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -43,4 +43,51 @@ async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, BodyErro
         }
     }
     Ok(if all.is_empty() { first } else { all.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// Parts that come at once, and whether it ends after them.
+    struct Parts {
+        parts: VecDeque<Result<&'static str, ()>>,
+        ends: bool,
+    }
+
+    impl Body for Parts {
+        type Data = Bytes;
+        type Error = ();
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+            match self.parts.pop_front() {
+                Some(part) => Poll::Ready(Some(part.map(|text| Frame::data(Bytes::from_static(text.as_bytes()))))),
+                None if self.ends => Poll::Ready(None),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    async fn read_parts(parts: &[Result<&'static str, ()>], ends: bool) -> Result<Bytes, BodyError> {
+        read(Parts { parts: parts.iter().copied().collect(), ends }, 4).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_bounded_in_size_and_time() {
+        assert_eq!(read_parts(&[], true).await, Ok(Bytes::new()));
+        assert_eq!(read_parts(&[Ok("abcd")], true).await, Ok("abcd".into()));
+        assert_eq!(read_parts(&[Ok("a"), Ok(""), Ok("bc"), Ok("d")], true).await, Ok("abcd".into()));
+        assert_eq!(read_parts(&[Ok("abcde")], true).await, Err(BodyError::TooLarge));
+        assert_eq!(read_parts(&[Ok("abc"), Ok("de")], false).await, Err(BodyError::TooLarge));
+        assert_eq!(read_parts(&[Ok("abc"), Err(())], false).await, Err(BodyError::Broken));
+        let begun = tokio::time::Instant::now();
+        assert_eq!(read_parts(&[Ok("abc")], false).await, Err(BodyError::TooSlow));
+        assert_eq!(begun.elapsed(), BODY_TIMEOUT);
+    }
 }
