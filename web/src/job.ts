@@ -43,7 +43,7 @@ export class Job {
   /** Known to be gone: the server said that it cannot recover. */
   unrecovered = 0;
   position: Position | null = null;
-  private top = 0;
+  private recovering = false;
 
   constructor(
     readonly name: string,
@@ -67,11 +67,11 @@ export class Job {
     return Math.min(100, (this.arrivals.size / this.total) * 100);
   }
 
-  /** The subscription is on; publications up to `top` come by recovery. */
+  /** The subscription is on. What was missed follows, until `recoveryEnds`. */
   subscribed(position: Position | null, returning: boolean, recovered: boolean): void {
+    this.recovering = true;
     if (position !== null) {
-      this.top = position.offset;
-      this.position ??= { epoch: position.epoch, offset: 0 };
+      this.position = { epoch: position.epoch, offset: Math.max(position.offset, this.position?.offset ?? 0) };
     }
     if (returning) {
       this.recovered.push(0);
@@ -82,6 +82,11 @@ export class Job {
     }
   }
 
+  /** What comes from now on comes live. */
+  recoveryEnds(): void {
+    this.recovering = false;
+  }
+
   /** A publication of the channel. */
   publication(data: unknown, offset: number | undefined): void {
     const step = parseStep(data);
@@ -89,7 +94,7 @@ export class Job {
       this.note("a publication that is no step", "warning");
       return;
     }
-    const arrival: Arrival = offset !== undefined && offset <= this.top ? "recovered" : "live";
+    const arrival: Arrival = this.recovering ? "recovered" : "live";
     if (arrival === "recovered" && this.recovered.length > 0) {
       this.recovered.push((this.recovered.pop() ?? 0) + 1);
     }

@@ -1,12 +1,12 @@
 // The connection: the official client, one subscription per job, each from the beginning of its stream.
 
-import { Centrifuge, type PublicationContext, type SubscribedContext, type Subscription } from "centrifuge";
+import { Centrifuge, disconnectedCodes, type PublicationContext, type SubscribedContext, type Subscription } from "centrifuge";
 import { Job } from "./job";
 
 /** Something that happened to the connection, for the timeline. */
 export interface Moment {
   readonly at: Date;
-  readonly text: string;
+  text: string;
   readonly kind: "up" | "down" | "recovered";
 }
 
@@ -34,8 +34,8 @@ export class Live {
   ) {
     this.client = new Centrifuge(endpoint, { minReconnectDelay: 150, maxReconnectDelay: 3000, name: "demo" });
     this.client.on("connecting", ({ code, reason }) => this.down(code === 0 ? "" : reason));
-    this.client.on("disconnected", ({ reason }) => {
-      this.down(reason);
+    this.client.on("disconnected", ({ code, reason }) => {
+      this.down(code === disconnectedCodes.disconnectCalled ? "cut by you" : reason);
       this.status = "offline";
     });
     this.client.on("connected", ({ transport, data }) => this.up(transport, data));
@@ -84,10 +84,9 @@ export class Live {
     subscription.on("subscribed", (context: SubscribedContext) => {
       const { streamPosition, wasRecovering, recovered } = context;
       job.subscribed(streamPosition ?? null, returning, recovered || !wasRecovering);
-      if (returning) {
-        // The recovered publications come after this event, in the same task.
-        setTimeout(() => this.returned(job), 0);
-      }
+      const isReturn = returning;
+      // The client hands out what was recovered after this event, before any microtask.
+      queueMicrotask(() => this.caughtUp(job, isReturn));
       returning = true;
       this.changed();
     });
@@ -107,10 +106,13 @@ export class Live {
     });
   }
 
-  private returned(job: Job): void {
-    const count = job.recovered.at(-1) ?? 0;
-    job.note(`back, recovered ${count}`);
-    this.moment(`${job.name}: recovered ${count}`, "recovered");
+  private caughtUp(job: Job, isReturn: boolean): void {
+    job.recoveryEnds();
+    if (isReturn) {
+      const count = job.recovered.at(-1) ?? 0;
+      job.note(`back, recovered ${count}`);
+      this.moment(`${job.name}: recovered ${count}`, "recovered");
+    }
     this.changed();
   }
 
@@ -132,14 +134,14 @@ export class Live {
     this.status = "connected";
     this.transport = transport;
     this.node = "";
+    const moment = this.moment(this.connects === 1 ? "connected" : "reconnected", "up");
     const connect = this.connects;
     void nodeOf(data).then((node) => {
-      if (connect !== this.connects) {
-        return;
+      if (connect === this.connects && node !== "") {
+        this.node = node;
+        moment.text += ` to ${node}`;
+        this.changed();
       }
-      this.node = node;
-      this.moment(`${connect === 1 ? "connected" : "reconnected"}${node === "" ? "" : ` to ${node}`}`, "up");
-      this.changed();
     });
     this.changed();
   }
@@ -152,9 +154,11 @@ export class Live {
     this.changed();
   }
 
-  private moment(text: string, kind: Moment["kind"]): void {
-    this.moments.unshift({ at: new Date(), text, kind });
+  private moment(text: string, kind: Moment["kind"]): Moment {
+    const moment = { at: new Date(), text, kind };
+    this.moments.unshift(moment);
     this.moments.length = Math.min(this.moments.length, MOMENTS_MAX);
+    return moment;
   }
 }
 

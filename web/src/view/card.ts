@@ -23,7 +23,7 @@ export class Card {
     link.href = `?job=${encodeURIComponent(job.name)}`;
     link.target = "_blank";
     link.rel = "noopener";
-    this.facts = { lost: el("dd"), duplicated: el("dd"), reordered: el("dd"), recovered: el("dd", "neutral") };
+    this.facts = { lost: el("dd"), duplicated: el("dd"), reordered: el("dd"), recovered: el("dd") };
     const counts = el("dl", "counts");
     for (const [name, value] of Object.entries(this.facts)) {
       counts.append(el("div", "", el("dt", "", name), value));
@@ -51,6 +51,7 @@ export class Card {
     write(this.facts.duplicated, String(job.duplicated));
     write(this.facts.reordered, String(job.reordered));
     write(this.facts.recovered, job.recovered.length === 0 ? "none needed" : job.recovered.join(" + "));
+    this.facts.recovered.className = job.recovered.length === 0 ? "none" : "recovered";
     for (const name of ["lost", "duplicated", "reordered"] as const) {
       this.facts[name].classList.toggle("bad", this.facts[name].textContent !== "0");
     }

@@ -3,6 +3,7 @@
 import { clock, el, write } from "../dom";
 import type { Live } from "../live";
 
+const SHOWN = 12;
 const NAMES: Record<string, string> = { websocket: "WebSocket", sse: "Server-sent events", http_stream: "HTTP stream" };
 
 export class Panel {
@@ -43,12 +44,12 @@ export class Panel {
   }
 
   private list(live: Live): void {
-    const key = `${live.moments.length} ${live.moments[0]?.at.getTime() ?? 0} ${live.moments[0]?.text ?? ""}`;
+    const key = live.moments.slice(0, SHOWN).map((moment) => `${moment.at.getTime()} ${moment.text}`).join();
     if (key === this.shown) {
       return;
     }
     this.shown = key;
-    const items = live.moments.slice(0, 12).map(({ at, text, kind }) => {
+    const items = live.moments.slice(0, SHOWN).map(({ at, text, kind }) => {
       return el("li", kind, el("span", "", text), el("time", "", clock(at)));
     });
     this.moments.replaceChildren(...items);
