@@ -88,10 +88,15 @@ impl From<Failure> for Stop {
 }
 
 fn decode<'a, T: Deserialize<'a>>(method: Method, body: &'a [u8]) -> Result<T, Stop> {
-    serde_json::from_slice(body).map_err(|error| {
-        let message = format!("the body is no {} request: {error}", method.name());
+    let undecodable = |why: &dyn fmt::Display| {
+        let message = format!("the body is no {} request: {why}", method.name());
         Stop::Undecodable(Answer::refused(400, ErrorCode::BAD_REQUEST, message))
-    })
+    };
+    // A list would be read as an object's fields in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(undecodable(&"expected an object, found a list"));
+    }
+    serde_json::from_slice(body).map_err(|error| undecodable(&error))
 }
 
 fn result(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -141,7 +141,19 @@ fn what_is_no_command_says_why() {
     assert_eq!(error(r#"{"id":5}"#), "command with id 5 asks for nothing known");
     assert_eq!(error(r#"{"id":1,"subscribe":{"channel":"c","delta":"zip"}}"#), "unknown delta type \"zip\"");
     assert!(error("{}\n[").starts_with("command 2: "), "{}", error("{}\n["));
-    for message in ["nonsense", "{\"id\":", "[1]", "\"\"", r#"{"id":-1}"#, r#"{"id":1.5}"#, r#"{"id":"1"}"#, "{}x"] {
+    for message in [
+        "nonsense",
+        "{\"id\":",
+        "[1]",
+        "[]",
+        "{}[]",
+        "null",
+        "\"\"",
+        r#"{"id":-1}"#,
+        r#"{"id":1.5}"#,
+        r#"{"id":"1"}"#,
+        "{}x",
+    ] {
         error(message);
     }
     error(r#"{"id":1,"subscribe":{"channel":7}}"#);

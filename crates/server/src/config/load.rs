@@ -71,6 +71,12 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
     let api = top.child("api", |section| api(section, dev));
     let (node_name, drain) = top.child("node", node);
     let (default_namespace, namespaces) = namespaces::read(top, dev);
+    if demo && api.keys.is_empty() && !api.insecure {
+        top.problem("demo", "its jobs publish by the server API: set api.keys");
+    }
+    if demo && !namespaces.iter().any(|(name, _)| name == namespaces::DEMO) {
+        top.problem("demo", format!("its jobs publish to {0}:NAME: configure [namespaces.{0}]", namespaces::DEMO));
+    }
     let core = CoreOptions { node_name, version: VERSION, client, token, window, default_namespace, namespaces };
     Config { listen, shards: shards_or_cpus(top, shards), dev, demo, broker, core, api, drain, entries: Vec::new() }
 }

@@ -25,7 +25,7 @@ pub(super) fn read(top: &mut Section<'_>, dev: bool) -> (Option<NamespaceOptions
 }
 
 /// The namespace of the demo's jobs, which development mode has without being told.
-const DEMO: &str = "progress";
+pub(super) const DEMO: &str = "progress";
 const WITHOUT: &str = "without_namespace";
 
 fn named(section: &mut Section<'_>, name: String, dev: bool) -> (String, NamespaceOptions) {

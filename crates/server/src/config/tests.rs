@@ -59,6 +59,18 @@ fn development_mode_is_open_on_loopback() {
 }
 
 #[test]
+fn the_demo_outside_of_development_mode_needs_a_key_and_its_namespace() {
+    assert_eq!(
+        problems(sources("demo = true")),
+        [
+            "demo: its jobs publish by the server API: set api.keys",
+            "demo: its jobs publish to progress:NAME: configure [namespaces.progress]",
+        ]
+    );
+    assert!(load("demo = true\n[api]\nkeys = [\"k\"]\n[namespaces.progress]").demo);
+}
+
+#[test]
 fn a_whole_file_is_read() {
     let config = load(
         r#"

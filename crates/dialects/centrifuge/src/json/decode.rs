@@ -13,9 +13,15 @@ use super::wire;
 const FLAG_REJECT_UNRECOVERED: i64 = 2;
 
 pub(super) fn message(message: &[u8], each: &mut dyn FnMut(Command) -> ControlFlow<()>) -> Result<(), DecodeError> {
-    let commands = serde_json::Deserializer::from_slice(message).into_iter::<wire::Command<'_>>();
+    let mut commands = serde_json::Deserializer::from_slice(message).into_iter::<wire::Command<'_>>();
     let mut count = 0;
-    for decoded in commands {
+    loop {
+        // A list would be read as an object's fields in their order.
+        let next = message.get(commands.byte_offset()..).unwrap_or_default().trim_ascii_start().first();
+        if next.is_some_and(|byte| *byte != b'{') {
+            return Err(DecodeError(format!("command {}: not an object", count + 1)));
+        }
+        let Some(decoded) = commands.next() else { break };
         if count == COMMANDS_PER_FRAME_MAX {
             return Err(DecodeError(format!("more than {COMMANDS_PER_FRAME_MAX} commands in one message")));
         }
