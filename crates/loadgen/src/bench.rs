@@ -17,7 +17,7 @@ pub struct Bench {
     #[command(flatten)]
     pub target: Target,
     /// Print the report as one line of JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 
@@ -60,5 +60,27 @@ pub(crate) fn raise_file_limit() -> u64 {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum.unwrap_or(u64::MAX),
         Err(_) => limit.current.unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: super::Bench,
+    }
+
+    #[test]
+    fn the_target_may_come_before_or_after_the_scenario() {
+        let target = ["--url", "ws://127.0.0.1:9", "--pid", "7", "--json"];
+        let before = ["bench"].iter().chain(&target).chain(&["idle", "--clients", "3"]);
+        let after = ["bench", "idle", "--clients", "3"].iter().chain(&target);
+        for line in [Line::try_parse_from(before).unwrap(), Line::try_parse_from(after).unwrap()] {
+            assert_eq!((line.bench.target.url.as_str(), line.bench.target.pid), ("ws://127.0.0.1:9", Some(7)));
+            assert!(line.bench.json && line.bench.scenario.clients() == 3);
+        }
     }
 }

@@ -8,22 +8,22 @@ use anyhow::{Context as _, Result, bail, ensure};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
     /// Where clients connect: ws://127.0.0.1:PORT, with a path where it is not /connection/websocket
-    #[arg(long, default_value = "ws://127.0.0.1:8000")]
+    #[arg(long, global = true, default_value = "ws://127.0.0.1:8000")]
     pub url: String,
     /// Where publishes are posted: a path, or http://127.0.0.1:PORT/PATH
-    #[arg(long, default_value = "/api/publish")]
+    #[arg(long, global = true, default_value = "/api/publish")]
     pub api: String,
     /// Key of the server API
-    #[arg(long, env = "TIDEGATE_API_KEY", hide_env_values = true)]
+    #[arg(long, global = true, env = "TIDEGATE_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
     /// Connection token of every client; without it they are anonymous
-    #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "TIDEGATE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Process whose CPU and memory are read
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub pid: Option<u32>,
     /// What channel names start with; a number follows
-    #[arg(long, default_value = "bench")]
+    #[arg(long, global = true, default_value = "bench")]
     pub prefix: String,
 }
 

@@ -64,7 +64,7 @@ pub(super) fn markdown(cases: &[&Case], results: &Results, rounds: usize) -> Str
         "One case: `cargo xtask bench --scenarios NAME`. Against a running server, `tidegate bench` with:\n\n```\n",
     );
     for case in cases {
-        let _ = writeln!(out, "tidegate bench --url ws://127.0.0.1:8000 --pid PID {}", case.scenario);
+        let _ = writeln!(out, "tidegate bench {} --url ws://127.0.0.1:8000 --pid PID", case.scenario);
     }
     out.push_str("```\n");
     out
