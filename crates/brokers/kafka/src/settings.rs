@@ -1,0 +1,176 @@
+//! The broker's URL and its section of the configuration, checked: all errors at once, no secret in any of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_broker::{BrokerError, BrokerUrl, BuildContext, Secret};
+
+use crate::partitioner::Partitioner;
+use crate::properties;
+
+/// Keys of the section; `partitioners.TOPIC` and `properties.NAME` come on top.
+const KEYS: [&str; 6] =
+    ["brokers", "partitioner", "allow_unsafe_topics", "in_flight_max", "append_timeout_ms", "check_interval_ms"];
+
+/// `[kafka]`, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// `HOST:PORT,...` to start from. Default: from the URL.
+    pub(crate) brokers: String,
+    /// The topic that the URL names.
+    pub(crate) topic: Option<Arc<str>>,
+    /// How keys find their partition; `None` = `auto`: find out by sampling. Default `auto`.
+    pub(crate) partitioner: Option<Partitioner>,
+    /// The same for single topics.
+    pub(crate) partitioners: BTreeMap<String, Option<Partitioner>>,
+    /// Accept topics of which one broker's loss loses acknowledged records. Default false; `--dev` accepts and warns.
+    pub(crate) allow_unsafe_topics: bool,
+    /// Records on their way to Kafka; past it publishes are refused as overload. Default 10,000; costs memory.
+    pub(crate) in_flight_max: u32,
+    /// How long a publish may take until its outcome counts as unknown. Default 5,000.
+    pub(crate) append_timeout: Duration,
+    /// How often topic id and partition count are looked at. Default 2,000.
+    pub(crate) check_interval: Duration,
+    /// Passed to librdkafka as they are.
+    pub(crate) properties: BTreeMap<String, Secret>,
+    /// Missing topics are created, unsafe ones accepted.
+    pub(crate) dev: bool,
+}
+
+impl Settings {
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// One text with all mistakes.
+    pub(crate) fn parse(url: &BrokerUrl, context: BuildContext) -> Result<Self, BrokerError> {
+        let (brokers, topic) = url.rest.split_once('/').unwrap_or((&url.rest, ""));
+        let mut settings = Self {
+            brokers: brokers.to_owned(),
+            topic: (!topic.is_empty()).then(|| topic.into()),
+            partitioner: None,
+            partitioners: BTreeMap::new(),
+            allow_unsafe_topics: false,
+            in_flight_max: 10_000,
+            append_timeout: Duration::from_secs(5),
+            check_interval: Duration::from_secs(2),
+            properties: BTreeMap::new(),
+            dev: context.dev,
+        };
+        let mut mistakes = Vec::new();
+        for (key, value) in context.settings {
+            if let Err(mistake) = settings.set(&key, value) {
+                mistakes.push(mistake);
+            }
+        }
+        if settings.brokers.is_empty() {
+            mistakes.push("no broker is named: write kafka://HOST:PORT,HOST:PORT/TOPIC".to_owned());
+        }
+        if let Some(topic) = settings.topic.as_deref().filter(|topic| !is_topic_name(topic)) {
+            mistakes.push(format!("{topic:?} is no topic name: letters, digits, '.', '_' and '-', at most 249"));
+        }
+        if mistakes.is_empty() { Ok(settings) } else { Err(BrokerError::Refused(mistakes.join("; ").into())) }
+    }
+
+    fn set(&mut self, key: &str, value: Secret) -> Result<(), String> {
+        if let Some(name) = key.strip_prefix("properties.") {
+            properties::check(name)?;
+            self.properties.insert(name.to_owned(), value);
+            return Ok(());
+        }
+        let value = value.0;
+        if let Some(topic) = key.strip_prefix("partitioners.") {
+            self.partitioners.insert(topic.to_owned(), partitioner(key, &value)?);
+            return Ok(());
+        }
+        match key {
+            "brokers" => self.brokers = value,
+            "partitioner" => self.partitioner = partitioner(key, &value)?,
+            "allow_unsafe_topics" => {
+                self.allow_unsafe_topics = value.parse().map_err(|_| format!("kafka.{key}: write true or false"))?;
+            }
+            "in_flight_max" => self.in_flight_max = number(key, &value, 1, 1_000_000)?,
+            "append_timeout_ms" => self.append_timeout = millis(key, &value, 100, 120_000)?,
+            "check_interval_ms" => self.check_interval = millis(key, &value, 100, 60_000)?,
+            _ => return Err(unknown(key)),
+        }
+        Ok(())
+    }
+
+    /// The partitioner that is set for a topic; `None` = find out.
+    pub(crate) fn partitioner_of(&self, topic: &str) -> Option<Partitioner> {
+        self.partitioners.get(topic).copied().unwrap_or(self.partitioner)
+    }
+}
+
+/// Whether Kafka accepts it as the name of a topic.
+pub(crate) fn is_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
+}
+
+fn partitioner(key: &str, value: &str) -> Result<Option<Partitioner>, String> {
+    if value == "auto" {
+        return Ok(None);
+    }
+    value.parse().map(Some).map_err(|()| format!("kafka.{key}: write auto, murmur2, crc32 or fnv1a, not {value:?}"))
+}
+
+fn number(key: &str, value: &str, min: u32, max: u32) -> Result<u32, String> {
+    let number = value.parse().ok().filter(|number| (min..=max).contains(number));
+    number.ok_or_else(|| format!("kafka.{key}: write a number from {min} to {max}"))
+}
+
+fn millis(key: &str, value: &str, min: u32, max: u32) -> Result<Duration, String> {
+    number(key, value, min, max).map(|ms| Duration::from_millis(ms.into()))
+}
+
+fn unknown(key: &str) -> String {
+    let near = KEYS.iter().map(|known| (strsim::jaro_winkler(key, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match near {
+        Some((closeness, known)) if closeness > 0.8 => {
+            format!("kafka.{key} is no setting, did you mean kafka.{known}?")
+        }
+        _ => format!(
+            "kafka.{key} is no setting: there are {}, partitioners.TOPIC and properties.NAME (librdkafka's)",
+            KEYS.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str, settings: &[(&str, &str)]) -> Result<Settings, String> {
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), Secret((*v).to_owned()))).collect();
+        let url = BrokerUrl::parse(url).unwrap();
+        Settings::parse(&url, BuildContext { dev: false, settings }).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn url_and_settings_are_read() {
+        let settings = parse(
+            "kafka://a:1,b:2/progress",
+            &[("partitioner", "crc32"), ("partitioners.old", "auto"), ("properties.sasl.username", "u")],
+        )
+        .unwrap();
+        assert_eq!(settings.brokers, "a:1,b:2");
+        assert_eq!(settings.topic.as_deref(), Some("progress"));
+        assert_eq!(settings.partitioner_of("progress"), Some(Partitioner::Crc32));
+        assert_eq!(settings.partitioner_of("old"), None);
+        assert!(!format!("{settings:?}").contains("Secret(\"u\")"));
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let text = parse(
+            "kafka:///a b",
+            &[("partitoner", "crc32"), ("in_flight_max", "0"), ("properties.acks", "1"), ("partitioner", "md5")],
+        )
+        .unwrap_err();
+        for part in ["did you mean kafka.partitioner?", "in_flight_max", "acks", "md5", "no broker", "no topic name"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
