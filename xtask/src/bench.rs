@@ -7,7 +7,7 @@ use tidegate_loadgen::suite::SuiteCommand;
 
 /// Options of `cargo xtask bench`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Bench {
+pub(crate) struct Bench {
     /// Measure what `target/release` holds, without building it first
     #[arg(long)]
     no_build: bool,
@@ -17,7 +17,7 @@ pub struct Bench {
 
 impl Bench {
     /// Builds and measures.
-    pub fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self) -> Result<()> {
         if self.suite.part.is_none() && !self.no_build {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let status = Command::new(cargo)

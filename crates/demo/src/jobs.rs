@@ -27,7 +27,11 @@ pub struct Job {
 }
 
 impl Job {
-    fn new() -> Result<Self, StartError> {
+    /// A job that nobody has started, with a random name.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn random() -> Result<Self, StartError> {
         const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|_| StartError::Random)?;
@@ -86,7 +90,7 @@ impl Jobs {
     /// # Errors
     /// When too many run or the system refuses.
     pub fn start(&self) -> Result<Job, StartError> {
-        let job = Job::new()?;
+        let job = Job::random()?;
         let place = Place::take(&self.running).ok_or(StartError::TooMany)?;
         let program = self.program.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
         let child = self.command(program, &job).spawn()?;
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn names_differ_and_the_channel_carries_the_name() {
-        let (one, two) = (Job::new().expect("random"), Job::new().expect("random"));
+        let (one, two) = (Job::random().expect("random"), Job::random().expect("random"));
         assert_ne!(one, two);
         assert_eq!(one.channel, format!("progress:{}", one.name));
         assert_eq!(one.to_json(), format!(r#"{{"channel":"{}","job":"{}"}}"#, one.channel, one.name));

@@ -36,10 +36,18 @@ impl Haproxy {
     /// # Errors
     /// As [`Haproxy::start`].
     pub fn start_at(port: u16, backends: &[u16], health_path: &str) -> Result<Self> {
+        Self::start_routed(port, backends, health_path, None)
+    }
+
+    /// The same, with one path that goes to a port of its own.
+    ///
+    /// # Errors
+    /// As [`Haproxy::start`].
+    pub fn start_routed(port: u16, backends: &[u16], health_path: &str, route: Option<(&str, u16)>) -> Result<Self> {
         let program = ensure_program("haproxy", "haproxy")?;
         let dir = tempfile::Builder::new().prefix("tidegate-haproxy-").tempdir()?;
         let file = dir.path().join("haproxy.cfg");
-        std::fs::write(&file, config(port, backends, health_path))?;
+        std::fs::write(&file, config(port, backends, health_path, route))?;
         run(Command::new(&program).args(["-c", "-f"]).arg(&file)).context("haproxy configuration")?;
         let mut command = Command::new(&program);
         command.arg("-db").arg("-f").arg(&file);
@@ -66,16 +74,20 @@ fn log(dir: &Path) -> std::path::PathBuf {
     dir.join("log")
 }
 
-fn config(port: u16, backends: &[u16], health_path: &str) -> String {
+fn config(port: u16, backends: &[u16], health_path: &str, route: Option<(&str, u16)>) -> String {
+    let rule = route.map(|(path, _)| format!("  use_backend route if {{ path {path} }}\n")).unwrap_or_default();
     let mut text = format!(
         "global\n  maxconn 18000\ndefaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  \
          timeout tunnel 1h\n  retries 3\n  option redispatch\n\
-         frontend front\n  bind 127.0.0.1:{port}\n  default_backend nodes\n\
+         frontend front\n  bind 127.0.0.1:{port}\n{rule}  default_backend nodes\n\
          backend nodes\n  balance roundrobin\n  option httpchk GET {health_path}\n  \
          default-server inter 500 fall 2 rise 1\n",
     );
     for (index, backend) in backends.iter().enumerate() {
         let _ = writeln!(text, "  server node{} 127.0.0.1:{backend} check", index + 1);
+    }
+    if let Some((_, port)) = route {
+        let _ = writeln!(text, "backend route\n  server route 127.0.0.1:{port}");
     }
     text
 }

@@ -9,3 +9,4 @@ pub mod kafka;
 pub mod node;
 pub mod ports;
 pub mod process;
+pub mod producer;

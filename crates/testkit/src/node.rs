@@ -30,13 +30,15 @@ pub struct Options {
     pub arguments: Vec<OsString>,
     /// Where its log file lies.
     pub dir: PathBuf,
+    /// The server, if not the one that [`binary`] finds.
+    pub binary: Option<PathBuf>,
 }
 
 impl Options {
     /// A node in development mode.
     pub fn dev(name: &str, broker: &str, dir: &Path) -> Self {
         let (name, broker) = (name.to_owned(), broker.to_owned());
-        Self { name, broker, dev: true, arguments: Vec::new(), dir: dir.to_owned() }
+        Self { name, broker, dev: true, arguments: Vec::new(), dir: dir.to_owned(), binary: None }
     }
 }
 
@@ -138,7 +140,8 @@ impl Node {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(binary()?);
+        let program = self.options.binary.clone().map_or_else(binary, Ok)?;
+        let mut command = Command::new(program);
         command.arg("serve").arg("--listen").arg(format!("127.0.0.1:{}", self.port));
         command.args(["--broker", &self.options.broker]).args(&self.options.arguments);
         if self.options.dev {

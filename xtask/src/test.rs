@@ -1,0 +1,146 @@
+//! `cargo xtask test`: installs what the tests need, then runs all of them.
+//!
+//! The suites that need real programs are behind cargo features; one that cannot have its programs is named as skipped,
+//! and where `CI=true` that is a failure.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tidegate_testkit::install::{ensure_program, find_program};
+use tidegate_testkit::kafka::Jars;
+
+use crate::steps::{cargo, root, step, timed};
+
+/// Options of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Test {
+    /// Install what is missing and stop there
+    #[arg(long)]
+    install_only: bool,
+    /// Passed to `cargo test`, after `--`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// Suites behind one feature, and what they need.
+struct Suite {
+    feature: &'static str,
+    needs: &'static [Need],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Need {
+    Kafka,
+    Haproxy,
+    Kcat,
+    Browser,
+}
+
+const ALL: [Need; 4] = [Need::Kafka, Need::Haproxy, Need::Kcat, Need::Browser];
+
+const SUITES: &[Suite] = &[
+    Suite { feature: "tidegate-broker-kafka/real-kafka", needs: &[Need::Kafka, Need::Kcat] },
+    Suite { feature: "tidegate-tests/browser", needs: &[Need::Browser] },
+    Suite { feature: "tidegate-tests/rig", needs: &ALL },
+];
+
+impl Need {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Haproxy => "haproxy",
+            Self::Kcat => "kcat",
+            Self::Browser => "chromium",
+        }
+    }
+
+    fn install(self) -> Result<()> {
+        match self {
+            Self::Kafka => Jars::ensure().map(drop),
+            Self::Haproxy => ensure_program("haproxy", "haproxy").map(drop),
+            Self::Kcat => ensure_program("kcat", "kcat").map(drop),
+            Self::Browser => install_browser(),
+        }
+    }
+}
+
+impl Test {
+    /// Installs, then tests; fails when a test fails, or in CI when a suite cannot run.
+    pub(crate) fn run(&self) -> Result<()> {
+        let missing = install();
+        if !missing.is_empty() && std::env::var("CI").is_ok_and(|ci| ci == "true") {
+            bail!("CI runs every suite, but there is no {}", names(&missing));
+        }
+        if self.install_only {
+            ensure!(missing.is_empty(), "there is no {}", names(&missing));
+            return Ok(());
+        }
+        step("build the server", &mut cargo(&["build", "--workspace", "--bin", "tidegate"]))?;
+        let result = step("tests", &mut self.command(&missing));
+        for suite in SUITES.iter().filter(|suite| !can_run(suite, &missing)) {
+            eprintln!("==> skipped: {} (there is no {})", suite.feature, names(&missing));
+        }
+        result
+    }
+
+    fn command(&self, missing: &[Need]) -> Command {
+        let features: Vec<&str> =
+            SUITES.iter().filter(|suite| can_run(suite, missing)).map(|suite| suite.feature).collect();
+        let mut command = cargo(&["test", "--workspace", "--no-fail-fast", "--features", &features.join(",")]);
+        command.args(&self.arguments);
+        command.env("TIDEGATE_BIN", target_dir().join("debug/tidegate"));
+        if !missing.contains(&Need::Kafka) {
+            command.env("TIDEGATE_TEST_PROCESSES", "1");
+        }
+        command
+    }
+}
+
+/// What could not be had, each with its reason on the terminal.
+fn install() -> Vec<Need> {
+    let install = |need: &Need| match timed(&format!("install {}", need.name()), || need.install()) {
+        Ok(()) => false,
+        Err(error) => {
+            eprintln!("    {error:#}");
+            true
+        }
+    };
+    ALL.into_iter().filter(install).collect()
+}
+
+fn install_browser() -> Result<()> {
+    ensure_program("chromium", "chromium")?;
+    ensure!(find_program("npm").is_some(), "npm is missing: install Node.js 20.19 or newer");
+    let dir = root().join("tests/browser");
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&dir);
+    let status = npm.status().context("start npm")?;
+    ensure!(status.success(), "npm ci in {} failed ({status})", dir.display());
+    Ok(())
+}
+
+fn can_run(suite: &Suite, missing: &[Need]) -> bool {
+    !suite.needs.iter().any(|need| missing.contains(need))
+}
+
+fn names(needs: &[Need]) -> String {
+    needs.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ")
+}
+
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL, Need, SUITES, can_run};
+
+    #[test]
+    fn a_suite_runs_only_with_all_that_it_needs() {
+        assert!(SUITES.iter().all(|suite| can_run(suite, &[])));
+        assert!(!SUITES.iter().any(|suite| can_run(suite, &ALL)));
+        let without_haproxy: Vec<_> = SUITES.iter().filter(|suite| can_run(suite, &[Need::Haproxy])).collect();
+        assert_eq!(without_haproxy.len(), SUITES.len() - 1);
+    }
+}
