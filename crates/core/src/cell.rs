@@ -214,7 +214,7 @@ impl TailSink for Cell {
             TailLoss::Truncated { start } => {
                 tracing::warn!(partition = %self.name, start, "records vanished before they were read: retention is shorter than the outage");
                 let mut state = self.lock();
-                state.window.restart(start, self.context.dedup_offsets);
+                state.window.restart(start, start, self.context.dedup_offsets);
                 drop(state);
                 self.invalidate();
             }

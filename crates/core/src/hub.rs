@@ -415,12 +415,16 @@ async fn try_start_tail(
     let partition = log.cells.iter().position(|c| c.id == cell.id).unwrap_or_default();
     let partition = Partition(u32::try_from(partition).unwrap_or(u32::MAX));
     let bounds = log.log.bounds(partition).await?;
-    // Where the broker decides duplicates itself, the past is read by channel and need not be warmed up.
-    let from = match numbering {
-        Numbering::Log => bounds.start.max(bounds.end.saturating_sub(dedup_offsets)),
-        Numbering::Channel => bounds.end,
+    let (from, serve_from) = match numbering {
+        // Twice the depth: the first half makes the verdicts on the second everybody's.
+        Numbering::Log => match bounds.end.saturating_sub(dedup_offsets.saturating_mul(2)) {
+            from if from > bounds.start => (from, from + dedup_offsets),
+            _ => (bounds.start, bounds.start),
+        },
+        // The broker decides duplicates itself, and the past is read by channel.
+        Numbering::Channel => (bounds.end, bounds.end),
     };
-    cell.lock().window.restart(from, dedup_offsets);
+    cell.lock().window.restart(from, serve_from, dedup_offsets);
     cell.set_known_end(bounds.end);
     let sink: Arc<dyn TailSink> = cell.clone();
     let handle = log.log.tail(partition, from, sink).await?;
@@ -452,7 +456,7 @@ impl Hub {
                     let idle = state.idle_since_us.is_some_and(|since| now - since > linger_us);
                     match state.tail {
                         Tail::Running { .. } if idle && state.window.listeners() == 0 => {
-                            state.window.restart(0, self.options.window.dedup_offsets);
+                            state.window.restart(0, 0, self.options.window.dedup_offsets);
                             Some(std::mem::replace(&mut state.tail, Tail::Cold))
                         }
                         Tail::Running { .. } => None,

@@ -70,6 +70,8 @@ pub(crate) struct Window {
     numbering: Numbering,
     /// Log offset up to which this window has read.
     next: u64,
+    /// Records before this log offset are judged and indexed, and not held.
+    serve_from: u64,
     keys: HashMap<Key, KeyState, RandomState>,
     /// Held publications in log order, for eviction.
     order: VecDeque<(Key, u32)>,
@@ -112,6 +114,7 @@ impl Window {
         Self {
             numbering,
             next: 0,
+            serve_from: 0,
             keys: HashMap::default(),
             order: VecDeque::new(),
             bytes: 0,
@@ -126,8 +129,9 @@ impl Window {
         }
     }
 
-    /// Forgets everything but the listeners; the tail will begin at log offset `from`.
-    pub(crate) fn restart(&mut self, from: u64, dedup_offsets: u64) {
+    /// Forgets everything but the listeners; the tail will begin at log offset `from`. What lies before `serve_from` is
+    /// only judged, so that the verdicts on what is served are everybody's.
+    pub(crate) fn restart(&mut self, from: u64, serve_from: u64, dedup_offsets: u64) {
         self.node_bytes.fetch_sub(self.bytes, Relaxed);
         self.bytes = 0;
         self.order = VecDeque::new();
@@ -138,7 +142,8 @@ impl Window {
         self.keys.shrink_to_fit();
         self.index = HashMap::default();
         self.index_since = from;
-        self.floor = Offset(from);
+        self.serve_from = serve_from;
+        self.floor = Offset(serve_from);
         self.next = from;
         self.judge = Judge::new(dedup_offsets);
     }
@@ -198,6 +203,9 @@ impl Window {
         }
         if self.numbering == Numbering::Log {
             self.note_in_index(&record.key, record.log_offset);
+        }
+        if record.log_offset < self.serve_from {
+            return Applied { verdict, publication: None };
         }
         let key = record.key.clone();
         let publication = Arc::new(to_publication(record, offset));

@@ -25,7 +25,7 @@ fn offsets(read: ReadAfter) -> Vec<u64> {
 #[test]
 fn a_log_with_holes_shows_its_own_offsets_plus_one() {
     let mut w = window(Numbering::Log, usize::MAX);
-    w.restart(10, 100);
+    w.restart(10, 10, 100);
     for (at, key) in [(10, "a"), (11, "b"), (13, "a"), (20, "b")] {
         w.apply(record(at, key, None));
     }
@@ -40,7 +40,7 @@ fn a_log_with_holes_shows_its_own_offsets_plus_one() {
 #[test]
 fn the_index_answers_for_quiet_keys_when_payloads_are_gone() {
     let mut w = window(Numbering::Log, 10 * (OVERHEAD_BYTES + 10));
-    w.restart(0, 100);
+    w.restart(0, 0, 100);
     w.apply(record(0, "quiet", None));
     for at in 1..200 {
         w.apply(record(at, "busy", None));
@@ -78,7 +78,7 @@ fn listeners_are_named_and_leave_nothing_behind() {
     w.unlisten(&a, one);
     assert_eq!(w.apply(record(1, "a", None)).publication.unwrap().1.len(), 1);
     w.unlisten(&a, Listener { shard: 1, ..one });
-    w.restart(5, 100);
+    w.restart(5, 5, 100);
     assert!(w.keys.is_empty() && w.listeners() == 0 && w.node_bytes.load(Relaxed) == 0);
 }
 
@@ -93,4 +93,16 @@ fn a_page_holds_at_least_one_publication_and_respects_its_bounds() {
     assert_eq!(read(3, usize::MAX), [1, 2, 3]);
     assert_eq!(read(10, 1), [1]);
     assert_eq!(read(10, 21), [1, 2, 3]);
+}
+
+#[test]
+fn what_lies_before_the_served_part_is_judged_only() {
+    let mut w = window(Numbering::Log, usize::MAX);
+    w.restart(0, 5, 100);
+    for at in 0..8 {
+        assert_eq!(w.apply(record(at, "a", None)).publication.is_some(), at >= 5);
+    }
+    let a: Key = "a".into();
+    assert_eq!(w.read_after(&a, Offset(4), None, NO_LIMITS), ReadAfter::NeedsLog);
+    assert_eq!(offsets(w.read_after(&a, Offset(5), None, NO_LIMITS)), [6, 7, 8]);
 }

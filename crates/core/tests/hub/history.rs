@@ -1,0 +1,58 @@
+//! History on a log with holes.
+
+use tidegate_core::HubError;
+use tidegate_protocol::{History, HistoryResult, Since};
+
+use crate::rig::{Rig, options};
+
+fn history(rig: &Rig, change: impl FnOnce(&mut History)) -> Result<HistoryResult, HubError> {
+    let mut query = History { channel: "job".into(), limit: -1, ..Default::default() };
+    change(&mut query);
+    rig.runtime.block_on(rig.hub.history(&query))
+}
+
+fn data(result: &HistoryResult) -> Vec<String> {
+    result.publications.iter().map(|p| String::from_utf8(p.payload.json().to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn pages_go_both_ways_and_limits_hold() {
+    let mut options = options();
+    options.default_namespace.as_mut().unwrap().history_size = 5;
+    let rig = Rig::new(options);
+    for n in 0..60 {
+        rig.log.put(if n % 2 == 0 { "job" } else { "noise" }, &n.to_string());
+    }
+    let all = history(&rig, |_| {}).unwrap();
+    assert_eq!(data(&all), ["50", "52", "54", "56", "58"], "history_size hides what the log still keeps");
+    assert_eq!(data(&history(&rig, |q| q.limit = 2).unwrap()), ["50", "52"]);
+    assert_eq!(data(&history(&rig, |q| (q.limit, q.reverse) = (2, true)).unwrap()), ["58", "56"]);
+    assert!(history(&rig, |q| q.limit = 0).unwrap().publications.is_empty());
+    let since = |offset| Some(Since { offset, epoch: String::new() });
+    let after = all.publications[2].offset.0;
+    assert_eq!(data(&history(&rig, |q| q.since = since(after)).unwrap()), ["56", "58"]);
+    assert_eq!(data(&history(&rig, |q| (q.since, q.reverse) = (since(after), true)).unwrap()), ["52", "50"]);
+}
+
+#[test]
+fn wrong_positions_are_errors() {
+    let rig = Rig::new(options());
+    rig.log.put("job", "1");
+    let foreign = Some(Since { offset: 1, epoch: "other".into() });
+    assert_eq!(history(&rig, |q| q.since = foreign).unwrap_err().code().code, 112);
+    let zero = Some(Since::default());
+    assert_eq!(history(&rig, |q| (q.since, q.reverse) = (zero, true)).unwrap_err().code().code, 107);
+}
+
+#[test]
+fn a_search_that_meets_its_bound_is_an_error_and_never_a_shorter_list() {
+    let mut options = options();
+    options.client.recovery_scan_records_max = 30;
+    let rig = Rig::new(options);
+    for n in 0..200 {
+        rig.log.put(if n < 3 { "job" } else { "noise" }, &n.to_string());
+    }
+    let error = history(&rig, |_| {}).unwrap_err();
+    assert_eq!(error.code().code, 112);
+    assert!(error.to_string().contains("recovery_scan_records_max"));
+}

@@ -1,0 +1,55 @@
+//! Idempotency keys and versions on a log that stores duplicates: the window decides, and everybody alike.
+
+use tidegate_core::PublishOptions;
+use tidegate_types::{ChannelName, StreamPosition, Version};
+
+use crate::rig::{Rig, data, options};
+
+fn publish(rig: &Rig, data: &str, options: PublishOptions) -> StreamPosition {
+    let channel = ChannelName::parse("job").unwrap();
+    rig.runtime.block_on(rig.hub.publish(&channel, data.to_owned().into(), options)).unwrap()
+}
+
+fn keyed(key: &str) -> PublishOptions {
+    PublishOptions { idempotency_key: Some(key.into()), ..Default::default() }
+}
+
+#[test]
+fn a_retried_publish_lands_once_and_answers_with_the_first_position() {
+    let mut rig = Rig::new(options());
+    rig.subscribe("job", None).unwrap();
+    let first = publish(&rig, "1", keyed("a"));
+    let second = publish(&rig, "1", keyed("a"));
+    assert_eq!(first, second);
+    let other = publish(&rig, "2", keyed("b"));
+    assert!(other.offset > first.offset);
+    rig.drain();
+    let seen: Vec<_> = rig.deliveries.iter().map(|(_, json)| json.as_str()).collect();
+    assert_eq!(seen, ["1", "2"]);
+    assert_eq!(rig.hub.metrics().duplicates.get(), 1);
+}
+
+#[test]
+fn old_versions_are_suppressed() {
+    let mut rig = Rig::new(options());
+    rig.subscribe("job", None).unwrap();
+    let version =
+        |number| PublishOptions { version: Some(Version { epoch: String::new(), number }), ..Default::default() };
+    publish(&rig, "5", version(5));
+    publish(&rig, "4", version(4));
+    publish(&rig, "6", version(6));
+    rig.drain();
+    assert_eq!(rig.deliveries.iter().map(|(_, json)| json.as_str()).collect::<Vec<_>>(), ["5", "6"]);
+}
+
+#[test]
+fn a_node_that_comes_later_judges_the_same_also_in_what_it_reads_from_the_log() {
+    let rig = Rig::new(options());
+    for n in 0..60 {
+        publish(&rig, &n.to_string(), keyed(&format!("key-{}", n / 2)));
+    }
+    let mut later = Rig::over(rig.log.clone(), options());
+    let start = later.subscribe("job", Some((0, ""))).unwrap();
+    let expected: Vec<_> = (0..60).step_by(2).map(|n| n.to_string()).collect();
+    assert_eq!(data(&start), expected);
+}
