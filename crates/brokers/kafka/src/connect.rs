@@ -122,7 +122,7 @@ impl Connection {
         Context { trouble: self.trouble.clone(), breaker: Some(self.breaker.clone()) }
     }
 
-    /// A new reading client.
+    /// A client for tails.
     pub(crate) fn consumer(&self) -> Result<Consumer, BrokerError> {
         let context = Context { trouble: self.trouble.clone(), breaker: None };
         properties::consumer(&self.settings)
@@ -130,10 +130,10 @@ impl Connection {
             .map_err(|error| properties::creation_error(&error, &self.settings))
     }
 
-    /// A reading client that sees records of open transactions, or not.
+    /// A client for ranges, which counts records of open transactions in or not.
     pub(crate) fn consumer_with_isolation(&self, level: &str) -> Result<Consumer, BrokerError> {
         let context = Context { trouble: self.trouble.clone(), breaker: None };
-        properties::consumer(&self.settings)
+        properties::reader(&self.settings)
             .set("isolation.level", level)
             .create_with_context(context)
             .map_err(|error| properties::creation_error(&error, &self.settings))
@@ -147,7 +147,7 @@ impl Connection {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match idle {
             Some(reader) => reader,
-            None => self.consumer()?,
+            None => self.consumer_with_isolation("read_committed")?,
         };
         let result = job(&reader);
         let clean = reader.unassign().is_ok();

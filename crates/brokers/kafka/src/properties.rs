@@ -68,7 +68,8 @@ const CONSUMER: [(&str, &str); 11] = [
     ("auto.offset.reset", "error"),
     ("isolation.level", "read_committed"),
     ("enable.partition.eof", "true"),
-    ("fetch.wait.max.ms", "500"),
+    // A partition that is added waits for the fetch that is on its way.
+    ("fetch.wait.max.ms", "100"),
     // After a leader change and when the local queue was full: soon, not after 0.5 s and 1 s.
     ("fetch.error.backoff.ms", "20"),
     ("fetch.queue.backoff.ms", "20"),
@@ -94,6 +95,13 @@ pub(crate) fn producer(settings: &Settings) -> ClientConfig {
 /// For tails and ranges.
 pub(crate) fn consumer(settings: &Settings) -> ClientConfig {
     build(settings, &CONSUMER, &[])
+}
+
+/// For ranges: what is asked for is there, nothing is waited for.
+pub(crate) fn reader(settings: &Settings) -> ClientConfig {
+    let mut config = consumer(settings);
+    config.set("fetch.wait.max.ms", "5");
+    config
 }
 
 fn build(settings: &Settings, defaults: &[(&str, &str)], without: &[&str]) -> ClientConfig {

@@ -16,6 +16,9 @@ use crate::record;
 use crate::sample::Sample;
 
 const PAGE_MAX: Duration = Duration::from_secs(5);
+/// How long a leader may take to know that it is one.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_millis(100);
 /// Records that are sampled of each partition.
 const SAMPLED_PER_PARTITION: u64 = 50;
@@ -36,10 +39,28 @@ fn unavailable(what: &str, error: &KafkaError) -> BrokerError {
 
 /// What the partition holds now: from its oldest record to the last stable offset.
 pub(crate) fn bounds(consumer: &Consumer, topic: &str, partition: Partition) -> Result<Bounds, BrokerError> {
-    let answer = consumer.fetch_watermarks(topic, number(partition), ASK_MAX);
-    let (low, high) = answer.map_err(|error| unavailable("Kafka does not name the partition's ends", &error))?;
+    let deadline = Instant::now() + SETTLE_MAX;
+    let (low, high) = loop {
+        match consumer.fetch_watermarks(topic, number(partition), ASK_MAX) {
+            Ok(ends) => break ends,
+            Err(error) if is_passing(&error) && Instant::now() < deadline => std::thread::sleep(SETTLE_PAUSE),
+            Err(error) => return Err(unavailable("Kafka does not name the partition's ends", &error)),
+        }
+    };
     let (start, end) = (u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0));
     Ok(Bounds { start, end: end.max(start) })
+}
+
+/// A topic that was just created, or a leader that just moved.
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
+    )
 }
 
 /// Reads `from..to` up to the limits.

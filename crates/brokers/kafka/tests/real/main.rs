@@ -1,1 +1,12 @@
-fn main() {}
+//! The Kafka broker against a real Kafka: one that the testkit starts, or for most tests the one (plaintext, one broker
+//! suffices) that `TIDEGATE_TEST_KAFKA=HOST:PORT` names. Run with `--features real-kafka`.
+
+mod basic;
+mod epochs;
+mod keys;
+mod outage;
+mod partitioners;
+mod refusals;
+mod security;
+mod support;
+mod transactions;

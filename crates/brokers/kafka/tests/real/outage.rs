@@ -1,0 +1,84 @@
+//! Kafka goes away and comes back. Kafka of their own: the others must not notice.
+
+use std::time::{Duration, Instant};
+
+use tidegate_broker::{Breaker, BrokerError, Partition};
+use tidegate_testkit::kafka::Kafka;
+
+use crate::support::{SOON, Sink, broker, create_topic, open, record};
+
+async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !check().await {
+        assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn publishes_fail_at_once_and_all_heals_alone() {
+    let mut kafka = Kafka::start().unwrap();
+    create_topic(&kafka.bootstrap(), "t", 1, &[]).await;
+    let broker = broker(&kafka.bootstrap(), &[]).await;
+    let log = open(&broker, "t").await.unwrap();
+    let sink = Sink::new();
+    let _tail = log.tail(Partition(0), 0, sink.clone()).await.unwrap();
+    log.append(record("k", "before")).await.unwrap();
+    sink.wait_next(1);
+
+    kafka.kill_9(0).unwrap();
+    until("the breaker opens", async || broker.health().breaker == Breaker::Open).await;
+    assert!(!broker.health().trouble.is_empty());
+    let mut slowest = Duration::ZERO;
+    for _ in 0..100 {
+        let began = Instant::now();
+        let error = log.append(record("k", "lost")).await.unwrap_err();
+        slowest = slowest.max(began.elapsed());
+        assert!(matches!(error, BrokerError::Unavailable(_)), "{error}");
+    }
+    eprintln!("the slowest refusal took {slowest:?}");
+    assert!(slowest < Duration::from_millis(5) * 4, "{slowest:?}");
+    assert!(log.bounds(Partition(0)).await.unwrap_err().is_retryable());
+
+    kafka.restart(0).unwrap();
+    let back = Instant::now();
+    until("the breaker closes", async || broker.health().breaker == Breaker::Closed).await;
+    eprintln!("healed {:?} after Kafka was up", back.elapsed());
+    let appended = log.append(record("k", "after")).await.unwrap();
+    sink.wait_next(appended.log_offset + 1);
+    assert_eq!(sink.seen().payloads(), ["before", "after"]);
+    assert!(sink.seen().losses.is_empty(), "{:?}", sink.seen().losses);
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_in_good_order() {
+    let mut kafka = Kafka::start().unwrap();
+    create_topic(&kafka.bootstrap(), "t", 2, &[]).await;
+    let broker = broker(&kafka.bootstrap(), &[]).await;
+    let log = open(&broker, "t").await.unwrap();
+    let epoch = log.info().epoch;
+    let sink = Sink::new();
+    let partition = log.partition_of("k");
+    let _tail = log.tail(partition, 0, sink.clone()).await.unwrap();
+    let mut stored = Vec::new();
+    for round in 0..2 {
+        for n in 0..10 {
+            let payload = format!("{round}-{n}");
+            log.append(record("k", &payload)).await.unwrap();
+            stored.push(payload);
+        }
+        kafka.stop(0).unwrap();
+        kafka.restart(0).unwrap();
+        until("publishes pass", async || log.append(record("k", "x")).await.is_ok()).await;
+        stored.push("x".to_owned());
+    }
+    sink.wait("all of them", |seen| {
+        let got: Vec<_> = seen.payloads();
+        (got.len() >= stored.len()).then_some(())
+    });
+    let mut got = sink.seen().payloads();
+    // A publish without an answer may have been stored.
+    got.dedup();
+    assert_eq!(got, stored);
+    assert_eq!(log.info().epoch, epoch);
+}

@@ -1,0 +1,61 @@
+//! Only what is committed is delivered, and control records stop nobody.
+
+use rdkafka::producer::Producer as _;
+use tidegate_broker::Partition;
+
+use crate::support::{PAGE, SOON, Shared, Sink, broker, open, producer, unique, write};
+
+#[tokio::test]
+async fn open_aborted_and_committed_transactions() {
+    let kafka = Shared::get();
+    let topic = kafka.topic(1).await;
+    let broker = broker(&kafka.bootstrap, &[]).await;
+    let log = open(&broker, &topic).await.unwrap();
+    let sink = Sink::new();
+    let _tail = log.tail(Partition(0), 0, sink.clone()).await.unwrap();
+    let raw = producer(&kafka.bootstrap, &[("transactional.id", &unique("tx"))]);
+    raw.init_transactions(SOON).unwrap();
+
+    // Offsets 0 and 1, and the control record at 2.
+    raw.begin_transaction().unwrap();
+    write(&raw, &topic, 0, &[(Some(b"k"), Some(b"a")), (Some(b"k"), Some(b"b"))]);
+    assert_eq!(log.bounds(Partition(0)).await.unwrap().end, 0, "an open transaction cannot be read");
+    raw.commit_transaction(SOON).unwrap();
+    sink.wait_next(3);
+    assert_eq!(sink.seen().payloads(), ["a", "b"]);
+    assert_eq!(log.bounds(Partition(0)).await.unwrap().end, 3);
+    let page = log.read(Partition(0), 0, 3, PAGE).await.unwrap();
+    assert_eq!((page.records.len(), page.next), (2, 3), "the last offset is a control record");
+
+    // 3 and 4 are taken back, 5 says so: progress without records.
+    raw.begin_transaction().unwrap();
+    write(&raw, &topic, 0, &[(Some(b"k"), Some(b"c")), (Some(b"k"), Some(b"d"))]);
+    raw.abort_transaction(SOON).unwrap();
+    sink.wait_next(6);
+    assert_eq!(sink.seen().payloads(), ["a", "b"]);
+    let page = log.read(Partition(0), 3, 6, PAGE).await.unwrap();
+    assert_eq!((page.records.len(), page.next), (0, 6));
+    let page = log.read(Partition(0), 5, 6, PAGE).await.unwrap();
+    assert_eq!((page.records.len(), page.next), (0, 6));
+
+    // A tail that starts among them is caught up as well.
+    for from in 2..=6 {
+        let late = Sink::new();
+        let _tail = log.tail(Partition(0), from, late.clone()).await.unwrap();
+        late.wait_next(6);
+        assert!(late.seen().records.is_empty());
+    }
+
+    // While a transaction is open, what others wrote after its begin waits.
+    raw.begin_transaction().unwrap();
+    write(&raw, &topic, 0, &[(Some(b"k"), Some(b"e"))]);
+    let plain = producer(&kafka.bootstrap, &[]);
+    write(&plain, &topic, 0, &[(Some(b"k"), Some(b"f"))]);
+    assert_eq!(log.bounds(Partition(0)).await.unwrap().end, 6);
+    let page = log.read(Partition(0), 0, 100, PAGE).await.unwrap();
+    assert_eq!((page.records.len(), page.next), (2, 6));
+    raw.commit_transaction(SOON).unwrap();
+    sink.wait_next(9);
+    assert_eq!(sink.seen().payloads(), ["a", "b", "e", "f"]);
+    assert_eq!(sink.seen().offsets(), [0, 1, 6, 7]);
+}
