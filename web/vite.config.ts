@@ -1,3 +1,5 @@
+// How the demo page is built, and where its requests go while one works on it.
+
 import { defineConfig } from "vite";
 
 export default defineConfig({

@@ -18,7 +18,6 @@ const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 const BANNED: &[(&str, &str)] = &[
     ("openssl-src", "the system's OpenSSL is linked, so that its updates reach us"),
     ("async-std", "one runtime"),
-    ("lazy_static", "the standard library has it"),
 ];
 
 /// Runs both.

@@ -1,0 +1,76 @@
+//! The demo in Chromium, on one node with the embedded log.
+
+use anyhow::{Result, ensure};
+use tidegate_testkit::node::{Node, Options, get, post};
+use tidegate_tests::{Chromium, Page, Watch, output_dir};
+
+fn page(url: String, start: bool) -> Page {
+    Page { url, start }
+}
+
+/// Two pages start a job each and a third watches one of them from another tab, from its first step.
+#[test]
+fn every_page_sees_a_hundred_steps_in_order() -> Result<()> {
+    let (output, data) = (output_dir("browser")?, tempfile::tempdir()?);
+    let broker = format!("embedded:{}", data.path().display());
+    let node = Node::start(Options::dev("node-1", &broker, &output))?;
+    let response = post(node.port(), "/demo/jobs", "")?;
+    let (_, body) = response.split_once("\r\n\r\n").unwrap_or_default();
+    let job: serde_json::Value = serde_json::from_str(body)?;
+    let watched = format!("{}/?job={}", node.url(), job["job"].as_str().unwrap_or_default());
+    let watch = Watch {
+        pages: vec![
+            page(format!("{}/", node.url()), true),
+            page(format!("{}/", node.url()), true),
+            page(watched, false),
+        ],
+        steps: 100,
+        seconds: 60,
+        screenshot: output.join("demo").to_string_lossy().into_owned(),
+    };
+    for (number, page) in Chromium::open(&watch)?.finish()?.iter().enumerate() {
+        eprintln!("page {}: {} reconnects, node {:?}", number + 1, page.reconnects, page.node);
+        page.check(100)?;
+        ensure!(page.reconnects == 0, "page {} reconnected", number + 1);
+    }
+    Ok(())
+}
+
+/// A node that dies under a running job: the worker goes on when it is back, and the page misses nothing.
+#[test]
+fn a_killed_node_comes_back_and_nothing_is_missed() -> Result<()> {
+    let (output, data) = (output_dir("browser-kill")?, tempfile::tempdir()?);
+    let broker = format!("embedded:{}", data.path().display());
+    let mut node = Node::start(Options::dev("node-1", &broker, &output))?;
+    let watch = Watch {
+        pages: vec![page(format!("{}/", node.url()), true)],
+        steps: 100,
+        seconds: 90,
+        screenshot: output.join("kill").to_string_lossy().into_owned(),
+    };
+    let browser = Chromium::open(&watch)?;
+    // In the middle of the job, which takes eight seconds.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    node.kill_9()?;
+    node.restart()?;
+    let pages = browser.finish()?;
+    eprintln!("{} reconnects, {} recovered", pages[0].reconnects, pages[0].recovered);
+    pages[0].check(100)?;
+    ensure!(pages[0].reconnects >= 1, "the page did not notice that its node was killed");
+    Ok(())
+}
+
+/// The page, its scripts and what is not there.
+#[test]
+fn the_page_is_served_with_its_scripts() -> Result<()> {
+    let output = output_dir("browser-assets")?;
+    let node = Node::start(Options::dev("node-1", "memory:", &output))?;
+    let page = get(node.port(), "/")?;
+    ensure!(page.starts_with("HTTP/1.1 200 ") && page.contains("text/html"), "{page}");
+    let script = page.split('"').find(|part| part.starts_with("/assets/") && part.ends_with(".js"));
+    let Some(script) = script else { anyhow::bail!("the page loads no script: it was not built\n{page}") };
+    let response = get(node.port(), script)?;
+    ensure!(response.starts_with("HTTP/1.1 200 ") && response.contains("immutable"), "{script}: {}", &response[..200]);
+    ensure!(get(node.port(), "/assets/../Cargo.toml")?.starts_with("HTTP/1.1 404 "), "outside of the page");
+    Ok(())
+}

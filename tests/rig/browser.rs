@@ -1,0 +1,83 @@
+//! Progress on every page while nodes are killed under it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tidegate_testkit::haproxy::Haproxy;
+use tidegate_testkit::kafka::{Kafka, Topic};
+use tidegate_testkit::node::{Node, Options};
+use tidegate_testkit::producer::Producer;
+use tidegate_tests::{Chromium, Page, Watch, output_dir};
+
+use crate::foreign::Foreign;
+
+const TOPIC: &str = "progress";
+const STEPS: u32 = 100;
+/// Pages; more than nodes, so that each node has one.
+const PAGES: usize = 4;
+/// 20 s for the whole job: time to kill two nodes and see them come back.
+const STEP: Duration = Duration::from_millis(200);
+
+/// 100 steps in order on every page, while two of three nodes are killed with SIGKILL in turn and come back. In the same
+/// partitions is 1 MB/s of foreign keys.
+#[test]
+fn two_nodes_are_killed_and_every_page_sees_every_step_once() -> Result<()> {
+    let output = output_dir("rig")?;
+    let kafka = Kafka::start()?;
+    kafka.tools().create_topic(&Topic::new(TOPIC, 8))?;
+    let foreign = Foreign::start(&kafka.bootstrap(), TOPIC, 1_000_000)?;
+    let mut nodes = start_nodes(&kafka, &output)?;
+    let ports: Vec<u16> = nodes.iter().map(Node::port).collect();
+    let balancer = Haproxy::start(&ports, "/ready")?;
+
+    let url = format!("http://127.0.0.1:{}/?job=job-rig", balancer.port());
+    let browser = Chromium::open(&Watch {
+        pages: vec![Page { url, start: false }; PAGES],
+        steps: STEPS as usize,
+        seconds: 120,
+        screenshot: output.join("rig").to_string_lossy().into_owned(),
+    })?;
+    publish_while_nodes_die(&kafka, &mut nodes)?;
+    let pages = browser.finish()?;
+    let (bytes, ()) = (foreign.bytes(), foreign.finish()?);
+
+    for (number, page) in pages.iter().enumerate() {
+        eprintln!(
+            "page {}: {} reconnects, {} recovered, at the end on {:?}",
+            number + 1,
+            page.reconnects,
+            page.recovered,
+            page.node
+        );
+        page.check(STEPS).with_context(|| format!("page {}", number + 1))?;
+    }
+    let reconnects: u64 = pages.iter().map(|page| page.reconnects).sum();
+    ensure!(reconnects >= 2, "two nodes were killed, but there were {reconnects} reconnects");
+    ensure!(bytes >= 10_000_000, "only {bytes} foreign bytes");
+    eprintln!("{reconnects} reconnects, {bytes} foreign bytes; lost, duplicated, reordered: 0");
+    Ok(())
+}
+
+fn start_nodes(kafka: &Kafka, output: &Path) -> Result<Vec<Node>> {
+    let broker = format!("kafka://{}/{TOPIC}", kafka.bootstrap());
+    (1..=3).map(|number| Node::start(Options::dev(&format!("node-{number}"), &broker, output))).collect()
+}
+
+/// The job, a plain Kafka producer; the first node is away from step 20 to 40, the second from 55 to 75.
+fn publish_while_nodes_die(kafka: &Kafka, nodes: &mut [Node]) -> Result<()> {
+    let mut job = Producer::start(&kafka.bootstrap(), TOPIC, &[])?;
+    for step in 1..=STEPS {
+        let value = serde_json::json!({ "step": step, "total": STEPS, "message": format!("part {step}") });
+        job.send("progress:job-rig", &value.to_string())?;
+        match step {
+            20 => nodes[0].kill_9()?,
+            40 => nodes[0].restart()?,
+            55 => nodes[1].kill_9()?,
+            75 => nodes[1].restart()?,
+            _ => {}
+        }
+        std::thread::sleep(STEP);
+    }
+    job.finish()
+}
