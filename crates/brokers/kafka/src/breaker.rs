@@ -108,6 +108,12 @@ impl Breaker {
         self.lock().state == State::Open
     }
 
+    /// Whether nobody is there, so that no question will be answered.
+    pub(crate) fn is_away(&self) -> bool {
+        let inner = self.lock();
+        inner.state == State::Open && inner.away
+    }
+
     /// For the metric.
     pub(crate) fn health(&self) -> Health {
         let inner = self.lock();

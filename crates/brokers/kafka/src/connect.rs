@@ -144,6 +144,9 @@ impl Connection {
         &self,
         job: impl FnOnce(&Consumer) -> Result<T, BrokerError>,
     ) -> Result<T, BrokerError> {
+        if self.breaker.is_away() {
+            return Err(self.unreachable());
+        }
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match idle {
             Some(reader) => reader,

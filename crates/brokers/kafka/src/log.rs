@@ -49,6 +49,10 @@ impl KafkaLog {
     /// Looks at the topic and starts watching it. Blocks.
     pub(crate) fn open(connection: &Arc<Connection>, spec: &LogSpec) -> Result<Self, BrokerError> {
         let topic = &spec.name;
+        if !spec.read_only {
+            // It needs half a second for its producer id: the sooner it is there, the less the first publish waits.
+            connection.producer()?;
+        }
         let description = topic::find(connection, topic)?;
         let config = match topic::config(connection, topic) {
             Ok(config) => config,
