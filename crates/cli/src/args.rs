@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Subscribe(subscribe::Args),
     /// Put load on a server and check every delivery
     Bench(tidegate_loadgen::Bench),
+    /// Look at a backbone and say what is wrong with it
+    #[cfg(feature = "kafka")]
+    Doctor(crate::commands::doctor::Args),
     /// A job of the demo
     #[command(hide = true)]
     DemoWorker(demo_worker::Args),

@@ -2,6 +2,8 @@
 
 pub(crate) mod config;
 pub(crate) mod demo_worker;
+#[cfg(feature = "kafka")]
+pub(crate) mod doctor;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod subscribe;

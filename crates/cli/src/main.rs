@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         Some(Command::Publish(publish)) => commands::publish::run(&publish),
         Some(Command::Subscribe(subscribe)) => commands::subscribe::run(&subscribe),
         Some(Command::Bench(bench)) => bench.run(),
+        #[cfg(feature = "kafka")]
+        Some(Command::Doctor(doctor)) => commands::doctor::run(&doctor),
         Some(Command::DemoWorker(worker)) => commands::demo_worker::run(worker),
     };
     match result {

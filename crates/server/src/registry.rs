@@ -5,7 +5,11 @@ use tidegate_broker::{BrokerError, BrokerFactory};
 use crate::config::suggest;
 
 /// The brokers.
-pub static BROKERS: &[&dyn BrokerFactory] = &[&tidegate_broker_memory::FACTORY];
+pub static BROKERS: &[&dyn BrokerFactory] = &[
+    &tidegate_broker_memory::FACTORY,
+    #[cfg(feature = "kafka")]
+    &tidegate_broker_kafka::FACTORY,
+];
 
 /// Their names.
 pub fn names() -> impl Iterator<Item = &'static str> {
