@@ -145,7 +145,8 @@ impl Connection {
         job: impl FnOnce(&Consumer) -> Result<T, BrokerError>,
     ) -> Result<T, BrokerError> {
         if self.breaker.is_away() {
-            return Err(self.unreachable());
+            // Also when a login was refused: it was right once, so trying again is right.
+            return Err(BrokerError::Unavailable(self.unreachable().to_string().into()));
         }
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match idle {

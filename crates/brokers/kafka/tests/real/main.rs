@@ -4,6 +4,7 @@
 mod basic;
 mod doctor;
 mod epochs;
+mod groups;
 mod keys;
 mod outage;
 mod partitioners;
