@@ -122,13 +122,12 @@ impl Node {
         let process = Process::start(&self.options.name, &mut self.command()?, &self.log())?;
         let process = self.process.insert(process);
         let port = self.port;
-        let up = poll_until(&self.options.name, START_MAX, || {
-            process.check_alive()?;
-            let response = get(port, "/ready")?;
-            ensure!(response.starts_with("HTTP/1.1 200 "), "/ready: {}", response.lines().next().unwrap_or_default());
-            Ok(())
+        // A process that has ended is an answer, and ends the waiting.
+        let up = poll_until(&self.options.name, START_MAX, || match process.check_alive() {
+            Err(ended) => Ok(Err(ended)),
+            Ok(()) => is_ready(port).map(Ok),
         });
-        up.with_context(|| process.log_tail())
+        up.with_context(|| process.log_tail())?
     }
 
     /// Fails with its last words when it has ended by itself.
@@ -164,6 +163,12 @@ pub fn binary() -> Result<PathBuf> {
     let own = std::env::current_exe().context("find this program")?;
     let found = own.ancestors().skip(1).take(2).map(|dir| dir.join("tidegate")).find(|path| path.is_file());
     found.with_context(|| format!("no tidegate near {}: run cargo build --bin tidegate", own.display()))
+}
+
+fn is_ready(port: u16) -> Result<()> {
+    let response = get(port, "/ready")?;
+    ensure!(response.starts_with("HTTP/1.1 200 "), "/ready: {}", response.lines().next().unwrap_or_default());
+    Ok(())
 }
 
 /// One request on a connection of its own; the whole response as text.
