@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use tidegate_testkit::haproxy::Haproxy;
 use tidegate_testkit::kafka::{Kafka, Topic};
 use tidegate_testkit::node::{Node, Options};
+use tidegate_testkit::ports::poll_until;
 use tidegate_testkit::producer::Producer;
 use tidegate_tests::{Chromium, Page, Watch, output_dir};
 
@@ -27,6 +28,11 @@ fn two_nodes_are_killed_and_every_page_sees_every_step_once() -> Result<()> {
     let kafka = Kafka::start()?;
     kafka.tools().create_topic(&Topic::new(TOPIC, 8))?;
     let foreign = Foreign::start(&kafka.bootstrap(), TOPIC, 1_000_000)?;
+    // A node that starts looks at the records that are there to find out where producers put their keys.
+    poll_until("records of others", Duration::from_secs(20), || {
+        ensure!(foreign.bytes() >= 1_000_000, "{} bytes so far", foreign.bytes());
+        Ok(())
+    })?;
     let mut nodes = start_nodes(&kafka, &output)?;
     let ports: Vec<u16> = nodes.iter().map(Node::port).collect();
     let balancer = Haproxy::start(&ports, "/ready")?;

@@ -77,7 +77,7 @@ fn log(dir: &Path) -> std::path::PathBuf {
 fn config(port: u16, backends: &[u16], health_path: &str, route: Option<(&str, u16)>) -> String {
     let rule = route.map(|(path, _)| format!("  use_backend route if {{ path {path} }}\n")).unwrap_or_default();
     let mut text = format!(
-        "global\n  maxconn 18000\ndefaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  \
+        "global\n  maxconn 9000\ndefaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  \
          timeout tunnel 1h\n  retries 3\n  option redispatch\n\
          frontend front\n  bind 127.0.0.1:{port}\n{rule}  default_backend nodes\n\
          backend nodes\n  balance roundrobin\n  option httpchk GET {health_path}\n  \
