@@ -22,7 +22,7 @@ pub(crate) struct Foreign {
 impl Foreign {
     /// Starts with so many bytes per second, over a thousand keys.
     pub(crate) fn start(bootstrap: &str, topic: &str, bytes_per_second: u64) -> Result<Self> {
-        let mut producer = Producer::start(bootstrap, topic, &[])?;
+        let mut stream = Producer::new(bootstrap, topic, &[]).stream()?;
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count) = (stop.clone(), sent.clone());
         let thread = std::thread::spawn(move || {
@@ -33,13 +33,13 @@ impl Foreign {
                 // Open loop: what is due is sent, however long the last round took.
                 let due = began.elapsed().as_millis() as u64 * bytes_per_second / 1000 / VALUE_BYTES as u64;
                 while number < due {
-                    producer.send(&format!("others:{}", number % KEYS), &value)?;
+                    stream.send(&format!("others:{}", number % KEYS), &value)?;
                     number += 1;
                 }
                 count.store(number, Ordering::Relaxed);
                 std::thread::sleep(TICK);
             }
-            producer.finish()
+            stream.finish()
         });
         Ok(Self { stop, sent, thread: Some(thread) })
     }

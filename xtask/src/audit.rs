@@ -15,10 +15,8 @@ use crate::steps::{cargo, root, step, timed};
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Crates that must not be compiled in, with the reason.
-const BANNED: &[(&str, &str)] = &[
-    ("openssl-src", "the system's OpenSSL is linked, so that its updates reach us"),
-    ("async-std", "one runtime"),
-];
+const BANNED: &[(&str, &str)] =
+    &[("openssl-src", "the system's OpenSSL is linked, so that its updates reach us"), ("async-std", "one runtime")];
 
 /// Runs both.
 pub(crate) fn run() -> Result<()> {

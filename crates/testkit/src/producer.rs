@@ -1,7 +1,7 @@
-//! A plain Kafka producer as a process: `kcat`, fed record by record.
+//! Plain Kafka producers as processes: `kcat`, record by record or as a stream.
 //!
-//! It stands for any program that publishes into a topic and has never heard of the server. Like every producer on
-//! librdkafka it places keys by CRC32 unless told otherwise.
+//! They stand for any program that publishes into a topic and has never heard of the server. Like every producer on
+//! librdkafka they place keys by CRC32 unless told otherwise.
 
 use std::io::Write as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -10,37 +10,63 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::install::ensure_program;
 
-/// A running producer; dropping it ends it, [`Producer::finish`] waits until everything is written.
-#[derive(Debug)]
+/// Where records go, and how.
+#[derive(Clone, Debug)]
 pub struct Producer {
+    bootstrap: String,
+    topic: String,
+    properties: Vec<String>,
+}
+
+/// A running producer for many records; dropping it ends it, [`Stream::finish`] waits until everything is written.
+#[derive(Debug)]
+pub struct Stream {
     child: Child,
     input: Option<ChildStdin>,
 }
 
 impl Producer {
     /// A producer into `topic`, with further librdkafka properties as `name=value`.
+    pub fn new(bootstrap: &str, topic: &str, properties: &[&str]) -> Self {
+        let properties = properties.iter().map(|property| (*property).to_owned()).collect();
+        Self { bootstrap: bootstrap.to_owned(), topic: topic.to_owned(), properties }
+    }
+
+    /// Produces one record and waits until the broker has it: a process of its own, because `kcat` reads its input in
+    /// blocks and would keep a short record until more come. Neither part may have a line break, nor the key a `|`.
+    ///
+    /// # Errors
+    /// When `kcat` is missing or the record could not be written.
+    pub fn send(&self, key: &str, value: &str) -> Result<()> {
+        let mut stream = self.stream()?;
+        stream.send(key, value)?;
+        stream.finish()
+    }
+
+    /// Starts a stream: quick, but what is sent may stay in its buffers for a while.
     ///
     /// # Errors
     /// When `kcat` is missing.
-    pub fn start(bootstrap: &str, topic: &str, properties: &[&str]) -> Result<Self> {
+    pub fn stream(&self) -> Result<Stream> {
         let mut command = Command::new(ensure_program("kcat", "kcat")?);
-        command.args(["-P", "-b", bootstrap, "-t", topic, "-K", "|"]);
-        command.args(["-X", "enable.idempotence=true", "-X", "linger.ms=5"]);
-        for property in properties {
+        command.args(["-P", "-b", &self.bootstrap, "-t", &self.topic, "-K", "|", "-X", "linger.ms=0"]);
+        for property in &self.properties {
             command.args(["-X", property]);
         }
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = piped.spawn().context("start kcat")?;
         let input = child.stdin.take();
-        Ok(Self { child, input })
+        Ok(Stream { child, input })
     }
+}
 
+impl Stream {
     /// Sends one record. Neither part may have a line break, nor the key a `|`.
     ///
     /// # Errors
     /// When the producer has ended.
     pub fn send(&mut self, key: &str, value: &str) -> Result<()> {
-        let input = self.input.as_mut().context("the producer was finished")?;
+        let input = self.input.as_mut().context("the stream was finished")?;
         // In one piece: a record is a line.
         input.write_all(format!("{key}|{value}\n").as_bytes()).context("kcat has ended")
     }
@@ -57,7 +83,7 @@ impl Producer {
     }
 }
 
-impl Drop for Producer {
+impl Drop for Stream {
     fn drop(&mut self) {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             // It ended in between if this fails.

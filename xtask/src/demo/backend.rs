@@ -83,10 +83,10 @@ impl Jobs {
 
     fn spawn(self: &Arc<Self>) -> Result<Job> {
         let job = Job::random()?;
-        let producer = Producer::start(&self.bootstrap, &self.topic, &[&format!("topic.{PARTITIONER}")])?;
+        let producer = Producer::new(&self.bootstrap, &self.topic, &[&format!("topic.{PARTITIONER}")]);
         let (jobs, channel) = (self.clone(), job.channel.clone());
         std::thread::Builder::new().name("job".to_owned()).spawn(move || {
-            if let Err(error) = work(producer, &channel) {
+            if let Err(error) = work(&producer, &channel) {
                 eprintln!("  {channel} ended early: {error:#}");
             }
             jobs.running.fetch_sub(1, Ordering::Relaxed);
@@ -95,14 +95,14 @@ impl Jobs {
     }
 }
 
-fn work(mut producer: Producer, channel: &str) -> Result<()> {
+fn work(producer: &Producer, channel: &str) -> Result<()> {
     for step in 1..=STEPS {
         std::thread::sleep(INTERVAL);
         let message = worker::message(step, STEPS);
         let value = serde_json::json!({ "step": step, "total": STEPS, "message": message });
         producer.send(channel, &value.to_string())?;
     }
-    producer.finish()
+    Ok(())
 }
 
 fn read_head(stream: &mut TcpStream) -> Result<String> {
