@@ -197,6 +197,23 @@ impl Kafka {
         }
     }
 
+    /// Stops node `index` (from 0) in its tracks: its connections stay open and nothing answers. [`Kafka::resume`] lets
+    /// it go on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn pause(&mut self, index: usize) -> Result<()> {
+        self.nodes[index].process.as_mut().map_or(Ok(()), |process| process.signal(Signal::STOP))
+    }
+
+    /// Lets a paused node go on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn resume(&mut self, index: usize) -> Result<()> {
+        self.nodes[index].process.as_mut().map_or(Ok(()), |process| process.signal(Signal::CONT))
+    }
+
     /// Starts node `index` (from 0) again on its data and waits until all that run know each other.
     ///
     /// # Errors
@@ -214,8 +231,9 @@ impl Drop for Kafka {
         // All at once: one after the other would cost 2 s each. A cluster that loses its quorum ignores SIGTERM.
         let signal = if self.nodes.len() > 1 { Signal::KILL } else { Signal::TERM };
         for process in self.nodes.iter_mut().filter_map(|node| node.process.as_mut()) {
-            // What cannot be signalled has ended.
+            // What cannot be signalled has ended. One that is paused must go on to hear it.
             let _ = process.signal(signal);
+            let _ = process.signal(Signal::CONT);
         }
     }
 }

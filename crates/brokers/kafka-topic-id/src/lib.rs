@@ -1,4 +1,5 @@
-//! What rdkafka lacks: the id of a topic, a consumer's place in one partition, and record headers with any name.
+//! What rdkafka lacks: the id of a topic, a consumer's place in one partition, record headers with any name, and whether
+//! a record that was not acknowledged may be stored.
 //!
 //! The only crate with `unsafe`. Each function takes rdkafka's own safe handles, borrows them for the length of the call
 //! and returns owned or borrowed Rust values; no pointer leaves it. librdkafka's handles may be used from any thread.
@@ -31,7 +32,11 @@ pub struct Topic {
 ///
 /// # Errors
 /// With the cluster's answer (`UnknownTopicOrPartition`, `TopicAuthorizationFailed`, ...) or `OperationTimedOut`.
-pub fn describe<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<Topic, RDKafkaErrorCode> {
+pub fn describe<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Topic, RDKafkaErrorCode> {
     let name = CString::new(topic).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
     let rk = client.native_ptr();
     let began = Instant::now();
@@ -49,7 +54,9 @@ pub fn describe<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Dura
         match Owned::new(event, sys::rd_kafka_event_destroy) {
             Ok(event) => {
                 // SAFETY: the event is live.
-                if unsafe { sys::rd_kafka_event_type(event.as_ptr()) } == sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT as c_int {
+                if unsafe { sys::rd_kafka_event_type(event.as_ptr()) }
+                    == sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT as c_int
+                {
                     return read_description(&event);
                 }
             }
@@ -79,7 +86,12 @@ fn send_describe(
     let mut text = [0; ERROR_BYTES];
     // SAFETY: the options are live, `text` is writable for the length given.
     let set = unsafe {
-        sys::rd_kafka_AdminOptions_set_request_timeout(options.as_ptr(), millis(timeout).max(1), text.as_mut_ptr(), text.len())
+        sys::rd_kafka_AdminOptions_set_request_timeout(
+            options.as_ptr(),
+            millis(timeout).max(1),
+            text.as_mut_ptr(),
+            text.len(),
+        )
     };
     if set != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Err(set.into());
@@ -99,7 +111,8 @@ fn read_description(event: &Owned<sys::rd_kafka_event_t>) -> Result<Topic, RDKaf
             return Err(code.into());
         }
         let mut count = 0;
-        let topics = sys::rd_kafka_DescribeTopics_result_topics(sys::rd_kafka_event_DescribeTopics_result(event), &mut count);
+        let topics =
+            sys::rd_kafka_DescribeTopics_result_topics(sys::rd_kafka_event_DescribeTopics_result(event), &mut count);
         if topics.is_null() || count != 1 {
             return Err(RDKafkaErrorCode::BadMessage);
         }
@@ -131,6 +144,14 @@ pub fn position<C: ClientContext>(client: &Client<C>, topic: &str, partition: i3
     }
     let offset = list.elements().first()?.offset().to_raw()?;
     u64::try_from(offset).ok()
+}
+
+/// Whether a record that was reported as failed may have reached the log nevertheless: the library knows whether it was
+/// ever sent.
+pub fn may_be_stored(message: &BorrowedMessage<'_>) -> bool {
+    // SAFETY: the message is live while borrowed.
+    let status = unsafe { sys::rd_kafka_message_status(message.ptr()) };
+    status != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
 }
 
 /// The headers of a record, in order. rdkafka's own iteration panics on a name that is not UTF-8, and the name is the

@@ -39,13 +39,13 @@ impl Pending {
                 let log_offset = u64::try_from(message.offset()).unwrap_or(0);
                 Ok(Appended { partition: self.partition, log_offset, channel_offset: None, suppressed: false })
             }
-            Err((error, _)) => Err(self.failed(error)),
+            Err((error, message)) => Err(self.failed(error, tidegate_kafka_topic_id::may_be_stored(message))),
         };
         // Who published may have given up.
         let _ = self.done.send(answer);
     }
 
-    fn failed(&self, error: &KafkaError) -> BrokerError {
+    fn failed(&self, error: &KafkaError, may_be_stored: bool) -> BrokerError {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         match code {
             RDKafkaErrorCode::Fatal => self.broken.store(true, Relaxed),
@@ -58,24 +58,8 @@ impl Pending {
         }
         let text = format!("Kafka did not acknowledge the record: {code}");
         self.breaker.failed(&text);
-        if may_be_stored(code) {
-            BrokerError::UnknownOutcome(text.into())
-        } else {
-            BrokerError::Unavailable(text.into())
-        }
+        if may_be_stored { BrokerError::UnknownOutcome(text.into()) } else { BrokerError::Unavailable(text.into()) }
     }
-}
-
-/// Whether a record that failed so may lie in the log: only what the leader says for sure counts as not stored.
-fn may_be_stored(code: RDKafkaErrorCode) -> bool {
-    !matches!(
-        code,
-        RDKafkaErrorCode::NotEnoughReplicas
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::PurgeQueue
-    )
 }
 
 /// Errors that a retry does not change.

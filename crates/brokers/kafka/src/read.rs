@@ -51,7 +51,7 @@ pub(crate) fn bounds(consumer: &Consumer, topic: &str, partition: Partition) -> 
     Ok(Bounds { start, end: end.max(start) })
 }
 
-/// A topic that was just created, or a leader that just moved.
+/// A topic that was just created, a leader that just moved, a node that just left the cluster.
 fn is_passing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -59,6 +59,7 @@ fn is_passing(error: &KafkaError) -> bool {
             RDKafkaErrorCode::NotLeaderForPartition
                 | RDKafkaErrorCode::LeaderNotAvailable
                 | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::DestroyBroker
         )
     )
 }

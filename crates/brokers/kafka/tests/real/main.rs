@@ -2,6 +2,7 @@
 //! suffices) that `TIDEGATE_TEST_KAFKA=HOST:PORT` names. Run with `--features real-kafka`.
 
 mod basic;
+mod cluster;
 mod doctor;
 mod epochs;
 mod groups;

@@ -7,7 +7,7 @@ use tidegate_testkit::kafka::Kafka;
 
 use crate::support::{SOON, Sink, broker, create_topic, open, record};
 
-async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !check().await {
         assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
@@ -81,4 +81,42 @@ async fn a_broker_that_stops_in_good_order() {
     got.dedup();
     assert_eq!(got, stored);
     assert_eq!(log.info().epoch, epoch);
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs() {
+    let mut kafka = Kafka::start().unwrap();
+    create_topic(&kafka.bootstrap(), "t", 1, &[]).await;
+    let broker = broker(&kafka.bootstrap(), &[("append_timeout_ms", "1000")]).await;
+    let log = open(&broker, "t").await.unwrap();
+    let sink = Sink::new();
+    let _tail = log.tail(Partition(0), 0, sink.clone()).await.unwrap();
+    log.append(record("k", "before")).await.unwrap();
+    sink.wait_next(1);
+
+    kafka.pause(0).unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let log = log.clone();
+        waiting.spawn(async move { log.append(record("k", "hung")).await });
+    }
+    let mut unknown = 0;
+    while let Some(answer) = waiting.join_next().await {
+        let error = answer.unwrap().unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        unknown += usize::from(matches!(error, BrokerError::UnknownOutcome(_)));
+    }
+    assert!(unknown > 0, "what was sent may have been stored");
+    assert_eq!(broker.health().breaker, Breaker::Open);
+    let began = Instant::now();
+    assert!(matches!(log.append(record("k", "refused")).await, Err(BrokerError::Unavailable(_))));
+    assert!(began.elapsed() < Duration::from_millis(20), "{:?}", began.elapsed());
+
+    kafka.resume(0).unwrap();
+    until("publishes pass", async || log.append(record("k", "after")).await.is_ok()).await;
+    sink.wait("what came after", |seen| seen.payloads().contains(&"after".to_owned()).then_some(()));
+    assert_eq!(broker.health().breaker, Breaker::Closed);
+    let payloads = sink.seen().payloads();
+    assert!(!payloads.contains(&"refused".to_owned()));
+    assert!(payloads.iter().filter(|payload| *payload == "hung").count() <= unknown, "{payloads:?}");
 }
