@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ pub struct JobSeen {
     pub steps: Vec<u32>,
     /// Recovered publications per return.
     pub recovered: Vec<u64>,
+    /// From the first step to the last, as they came.
+    pub milliseconds: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,15 +130,18 @@ impl Drop for Chromium {
 }
 
 impl PageSeen {
-    /// Fails unless every job's steps are 1, 2, 3, … `steps`, each once.
+    /// Fails unless every job's steps are 1, 2, 3, … `steps`, each once, and came over at least so long: what comes all
+    /// at the end is not live.
     ///
     /// # Errors
     /// With the first job that is not whole.
-    pub fn check(&self, steps: u32) -> Result<()> {
+    pub fn check(&self, steps: u32, at_least: Duration) -> Result<()> {
         ensure!(!self.jobs.is_empty(), "the page has no job");
         for (name, job) in &self.jobs {
             let whole = job.steps.iter().copied().eq(1..=steps);
             ensure!(whole, "{name} saw {:?} on {}", job.steps, self.node);
+            let took = Duration::from_secs_f64(job.milliseconds / 1000.0);
+            ensure!(took >= at_least, "{name} came within {took:?}, not live");
         }
         ensure!(self.violations == 0, "the page counted {} violations", self.violations);
         Ok(())

@@ -43,7 +43,10 @@ export class Job {
   /** Known to be gone: the server said that it cannot recover. */
   unrecovered = 0;
   position: Position | null = null;
+  /** From the first step to the latest, as they came. */
+  milliseconds = 0;
   private recovering = false;
+  private began = 0;
 
   constructor(
     readonly name: string,
@@ -115,6 +118,8 @@ export class Job {
   private count(step: Step, arrival: Arrival): void {
     this.total = step.total;
     this.steps.push(step.step);
+    this.began ||= performance.now();
+    this.milliseconds = performance.now() - this.began;
     if (this.steps.length > STEPS_MAX) {
       this.steps.shift();
     }

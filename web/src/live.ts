@@ -6,7 +6,7 @@ import { Job } from "./job";
 /** Something that happened to the connection, for the timeline. */
 export interface Moment {
   readonly at: Date;
-  text: string;
+  readonly text: string;
   readonly kind: "up" | "down" | "recovered";
 }
 
@@ -133,16 +133,9 @@ export class Live {
     this.reconnects = this.connects - 1;
     this.status = "connected";
     this.transport = transport;
-    this.node = "";
-    const moment = this.moment(this.connects === 1 ? "connected" : "reconnected", "up");
-    const connect = this.connects;
-    void nodeOf(data).then((node) => {
-      if (connect === this.connects && node !== "") {
-        this.node = node;
-        moment.text += ` to ${node}`;
-        this.changed();
-      }
-    });
+    this.node = nodeIn(data);
+    const verb = this.connects === 1 ? "connected" : "reconnected";
+    this.moment(this.node === "" ? verb : `${verb} to ${this.node}`, "up");
     this.changed();
   }
 
@@ -154,28 +147,13 @@ export class Live {
     this.changed();
   }
 
-  private moment(text: string, kind: Moment["kind"]): Moment {
-    const moment = { at: new Date(), text, kind };
-    this.moments.unshift(moment);
+  private moment(text: string, kind: Moment["kind"]): void {
+    this.moments.unshift({ at: new Date(), text, kind });
     this.moments.length = Math.min(this.moments.length, MOMENTS_MAX);
-    return moment;
   }
 }
 
-/** The node's name: from the answer to connect if it is there, which a balancer cannot mix up, else asked for. */
-async function nodeOf(data: unknown): Promise<string> {
-  const direct = nodeIn(data);
-  if (direct !== "") {
-    return direct;
-  }
-  try {
-    const response = await fetch("/demo/node", { cache: "no-store" });
-    return response.ok ? nodeIn((await response.json()) as unknown) : "";
-  } catch {
-    return "";
-  }
-}
-
+/** The node's name is in the answer to connect: whatever is asked beside it, a balancer sends elsewhere. */
 function nodeIn(data: unknown): string {
   const node = typeof data === "object" && data !== null && "node" in data ? data.node : null;
   return typeof node === "string" ? node : "";

@@ -11,6 +11,7 @@ export interface JobProbe {
   readonly reordered: number;
   readonly unrecovered: number;
   readonly recovered: readonly number[];
+  readonly milliseconds: number;
   readonly done: boolean;
 }
 
@@ -35,8 +36,8 @@ declare global {
 
 export function probe(live: Live): Probe {
   const jobs = live.jobs.map((job): [string, JobProbe] => {
-    const { channel, total, steps, lost, duplicated, reordered, unrecovered, recovered, done } = job;
-    return [job.name, { channel, total, steps, lost, duplicated, reordered, unrecovered, recovered, done }];
+    const { channel, total, steps, lost, duplicated, reordered, unrecovered, recovered, milliseconds, done } = job;
+    return [job.name, { channel, total, steps, lost, duplicated, reordered, unrecovered, recovered, milliseconds, done }];
   });
   return {
     jobs: Object.fromEntries(jobs),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 /// What happens to a subscription whose socket does not keep up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnLag {
@@ -102,6 +104,8 @@ pub struct ClientOptions {
     pub recovery_scan_records_max: usize,
     /// A socket that takes no byte for this long is closed.
     pub write_stall_max: Duration,
+    /// JSON in the `data` of every answer to connect; empty = none.
+    pub connect_data: Bytes,
 }
 
 impl Default for ClientOptions {
@@ -120,6 +124,7 @@ impl Default for ClientOptions {
             recovery_bytes_max: 1 << 20,
             recovery_scan_records_max: 200_000,
             write_stall_max: Duration::from_secs(60),
+            connect_data: Bytes::new(),
         }
     }
 }

@@ -157,7 +157,7 @@ impl Session {
             client: id,
             version: policy.version,
             ttl_seconds: ttl,
-            data: Bytes::new(),
+            data: policy.options.connect_data.clone(),
             ping_seconds,
             pong: !policy.options.pong_timeout.is_zero(),
         })

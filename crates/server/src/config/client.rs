@@ -85,6 +85,7 @@ fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
         recovery_bytes_max,
         recovery_scan_records_max,
         write_stall_max,
+        connect_data: d.connect_data,
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
         top.get("shards", 0usize, "Event loops, each with its own thread and connections; 0 = one for each CPU.");
     let demo = top.get("demo", dev, "Serve the demo page at / and run its worker.");
     let broker = broker::read(top, dev);
-    let (client, token) = client::read(top, dev);
+    let (mut client, token) = client::read(top, dev);
     let window = top.child("window", window);
     let api = top.child("api", |section| api(section, dev));
     let (node_name, drain) = top.child("node", node);
@@ -76,6 +76,10 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
     }
     if demo && !namespaces.iter().any(|(name, _)| name == namespaces::DEMO) {
         top.problem("demo", format!("its jobs publish to {0}:NAME: configure [namespaces.{0}]", namespaces::DEMO));
+    }
+    if demo {
+        // The demo page shows where it hangs. Only the answer to connect can say so through a balancer.
+        client.connect_data = serde_json::json!({ "node": node_name }).to_string().into();
     }
     let core = CoreOptions { node_name, version: VERSION, client, token, window, default_namespace, namespaces };
     Config { listen, shards: shards_or_cpus(top, shards), dev, demo, broker, core, api, drain, entries: Vec::new() }
