@@ -68,8 +68,8 @@ const CONSUMER: [(&str, &str); 11] = [
     ("auto.offset.reset", "error"),
     ("isolation.level", "read_committed"),
     ("enable.partition.eof", "true"),
-    // A partition that is added waits for the fetch that is on its way.
-    ("fetch.wait.max.ms", "100"),
+    // A partition that is added waits for the fetch on its way, and its end shows with an empty one: 0.1 s in all.
+    ("fetch.wait.max.ms", "50"),
     // After a leader change and when the local queue was full: soon, not after 0.5 s and 1 s.
     ("fetch.error.backoff.ms", "20"),
     ("fetch.queue.backoff.ms", "20"),
