@@ -146,6 +146,11 @@ impl Node {
         if self.options.dev {
             command.arg("--dev");
         }
+        // The server reads every variable of its own prefix; those of the tests are not for it.
+        let inherited = std::env::vars_os().map(|(name, _)| name);
+        for name in inherited.filter(|name| name.as_encoded_bytes().starts_with(b"TIDEGATE_")) {
+            command.env_remove(name);
+        }
         command.current_dir(&self.options.dir).env("TIDEGATE_NODE_NAME", &self.options.name);
         Ok(command)
     }
