@@ -1,1 +1,52 @@
-//! The durable log on local disk: segments, index, recovery, retention.
+//! The durable log on local disk. Knows nothing of brokers or clients.
+//!
+//! One log, appended to by one committer thread. Each record belongs to a channel and gets the next number of that
+//! channel. What [`Store::append`] acknowledged is on disk; what readers and followers see is on disk; so nothing that
+//! anybody saw is taken back by a crash, and no number is used twice.
+//!
+//! # Files of a directory (format version 1, all integers little-endian)
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `LOCK` | held with `flock` while the store is open; the text is the holder's process id |
+//! | `META` | `tidegate-store 1` and `epoch <16 hex digits>`, a line each; written once |
+//! | `<base>.log` | a segment: 16 bytes head (`TGLOG\0\0\1`, u64 base offset), then records; 20 digits of base in the name |
+//! | `<base>.idx` | of a sealed segment: where records are, and the last number of each channel in it |
+//! | `<base>.state` | everything a start needs about what lies before `base`: channels, duplicates, versions; the newest counts |
+//!
+//! A record is u32 length of the body, u32 CRC-32C of the body, then the body:
+//!
+//! | bytes | field |
+//! | --- | --- |
+//! | 8 | offset in the log |
+//! | 8 | offset of the first record of the write that this one was part of |
+//! | 8 | number in the channel, from 1 |
+//! | 8 | offset of the channel's record before this one; `u64::MAX` = none |
+//! | 8 | time, ms since 1970 |
+//! | 8 | version number; 0 = none |
+//! | 2, 2, 2, 4 | lengths of key, idempotency key, version epoch, meta |
+//! | ... | key, idempotency key, version epoch, meta, and the payload up to the end |
+//!
+//! # Recovery
+//! A start reads the newest `.state` and the segments after it, usually one. Records are taken until one is cut or its
+//! checksum fails. If a whole record follows whose write began later, everything before that write had been
+//! acknowledged: then data is damaged and the start fails with file and position. Otherwise it is the torn end of the
+//! last write, which nobody was told of, and is cut off.
+
+mod committer;
+mod error;
+mod format;
+mod fs;
+mod judge;
+mod open;
+mod read;
+mod segment;
+mod state;
+mod store;
+
+pub use committer::{Appended, Done};
+pub use error::{AppendError, OpenError, ReadError};
+pub use format::Entry;
+pub use fs::{File, Fs, RealFs};
+pub use read::{ChannelPage, Page, PageLimits};
+pub use store::{Append, Bounds, ChannelTop, Follower, FollowerId, Options, Store};

@@ -1,0 +1,403 @@
+//! The one thread that writes: group commit.
+//!
+//! It takes everything that waits, judges and numbers it, writes it with one call, syncs once, and only then changes what
+//! readers see, tells the followers and answers. While it syncs the next group gathers, so groups grow with load.
+//!
+//! Invariant: tables, index and judge never hold a record that is not on disk once a group is over: a group that could
+//! not be written is taken back, in memory and in the file.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::error::AppendError;
+use crate::format::{self, Entry, NO_OFFSET};
+use crate::fs;
+use crate::judge::{Judge, Suppressed};
+use crate::segment::{self, HEAD, Segment, Sparse};
+use crate::state::{self, Channel};
+use crate::store::{Append, Inner};
+
+/// Where a record landed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// Its offset; for a duplicate the first one's, for an old version the log's end.
+    pub offset: u64,
+    /// Its number in the channel; for a duplicate the first one's, for an old version the channel's newest.
+    pub number: u64,
+    /// Nothing was stored.
+    pub suppressed: bool,
+}
+
+/// Called with the outcome of an append.
+pub type Done = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
+
+/// Records and bytes of one group.
+const GROUP_RECORDS_MAX: usize = 8_192;
+const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Between two looks at what retention may delete.
+const RETENTION_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+struct Waiting {
+    appends: Vec<(Append, Done)>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// Appends that wait for the committer; bounded.
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    records_max: usize,
+    bytes_max: usize,
+}
+
+fn weight(append: &Append) -> usize {
+    append.payload.len() + append.meta.len() + 128
+}
+
+impl Queue {
+    pub(crate) fn new(records_max: usize, bytes_max: usize) -> Self {
+        Self { waiting: Mutex::default(), arrived: Condvar::new(), records_max, bytes_max }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, append: Append, done: Done) {
+        let mut waiting = self.lock();
+        let refused = if waiting.closed {
+            Some(AppendError::Closed)
+        } else if waiting.appends.len() >= self.records_max || waiting.bytes >= self.bytes_max {
+            Some(AppendError::Busy(waiting.appends.len()))
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            drop(waiting);
+            return done(Err(error));
+        }
+        waiting.bytes += weight(&append);
+        waiting.appends.push((append, done));
+        let first = waiting.appends.len() == 1;
+        drop(waiting);
+        if first {
+            self.arrived.notify_one();
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// The next group; empty when it is time for something else, `None` when the queue is closed and empty.
+    fn take(&self) -> Option<Vec<(Append, Done)>> {
+        let mut waiting = self.lock();
+        if waiting.appends.is_empty() && !waiting.closed {
+            waiting = self.arrived.wait_timeout(waiting, RETENTION_EVERY).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if waiting.appends.is_empty() {
+            return (!waiting.closed).then(Vec::new);
+        }
+        let mut bytes = 0;
+        let fits = waiting.appends.iter().take(GROUP_RECORDS_MAX).take_while(|(append, _)| {
+            bytes += weight(append);
+            bytes <= GROUP_BYTES_MAX
+        });
+        let count = fits.count().max(1);
+        let rest = waiting.appends.split_off(count);
+        let group = std::mem::replace(&mut waiting.appends, rest);
+        waiting.bytes -= group.iter().map(|(append, _)| weight(append)).sum::<usize>();
+        Some(group)
+    }
+}
+
+/// See the module docs.
+pub(crate) struct Committer {
+    inner: Arc<Inner>,
+    judge: Judge,
+    /// The file may hold more than what is synced: it must be cut before the next write.
+    uncut: bool,
+    last_retention_ms: i64,
+    buffer: Vec<u8>,
+}
+
+/// A group that was judged and numbered.
+struct Prepared {
+    entries: Vec<Entry>,
+    outcomes: Vec<(Done, Appended)>,
+    channels: HashMap<Arc<str>, Channel>,
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Committer {
+    pub(crate) fn new(inner: Arc<Inner>, judge: Judge) -> Self {
+        Self { inner, judge, uncut: false, last_retention_ms: now_ms(), buffer: Vec::new() }
+    }
+
+    pub(crate) fn run(mut self) {
+        while let Some(group) = self.inner.queue.take() {
+            if !group.is_empty() {
+                self.commit(group);
+            }
+            if now_ms() - self.last_retention_ms >= i64::try_from(RETENTION_EVERY.as_millis()).unwrap_or(i64::MAX) {
+                self.retain();
+            }
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.lock_segments().last().map_or(0, |s| s.end.load(Relaxed))
+    }
+
+    fn lock_segments(&self) -> Vec<Arc<Segment>> {
+        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner).segments.clone()
+    }
+
+    fn commit(&mut self, group: Vec<(Append, Done)>) {
+        // A segment is sealed with tables that know nothing of this group.
+        let bytes = group.iter().map(|(append, _)| weight(append) as u64 + append.key.len() as u64).sum();
+        let segment = match self.cut().and_then(|()| self.segment_for(bytes)) {
+            Ok(segment) => segment,
+            Err(error) => {
+                tracing::error!(directory = %self.inner.directory.display(), %error, "cannot write, publishes fail until it can");
+                group.into_iter().for_each(|(_, done)| done(Err(AppendError::Disk(error.to_string()))));
+                return;
+            }
+        };
+        let prepared = self.prepare(group);
+        let written = if prepared.entries.is_empty() { Ok(()) } else { self.write(&segment, &prepared.entries) };
+        match written {
+            Ok(()) => {
+                self.judge.keep();
+                self.publish(prepared);
+            }
+            Err(error) => {
+                tracing::error!(directory = %self.inner.directory.display(), %error, "cannot write, publishes fail until it can");
+                self.judge.take_back();
+                self.uncut = true;
+                let cut = self.cut();
+                for (done, appended) in prepared.outcomes {
+                    let failed = AppendError::Disk(match &cut {
+                        Ok(()) => error.to_string(),
+                        Err(second) => format!("{error}, and cutting back what was begun failed as well: {second}"),
+                    });
+                    done(if appended.suppressed { Ok(appended) } else { Err(failed) });
+                }
+            }
+        }
+    }
+
+    /// Judges and numbers a group as if it were stored.
+    fn prepare(&mut self, group: Vec<(Append, Done)>) -> Prepared {
+        let (write_start, time_ms) = (self.end(), now_ms());
+        let mut prepared = Prepared {
+            entries: Vec::with_capacity(group.len()),
+            outcomes: Vec::with_capacity(group.len()),
+            channels: HashMap::new(),
+        };
+        let shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        for (append, done) in group {
+            let offset = write_start + prepared.entries.len() as u64;
+            let known = prepared.channels.get(&append.key).or_else(|| shared.channels.get(&append.key)).copied();
+            let last = known.map_or(0, |c| c.last);
+            let version = (&*append.version.0, append.version.1);
+            match self.judge.suppressed(offset, &append.key, &append.idempotency_key, version) {
+                Some(Suppressed::Duplicate((offset, number))) => {
+                    prepared.outcomes.push((done, Appended { offset, number, suppressed: true }));
+                    continue;
+                }
+                Some(Suppressed::OldVersion) => {
+                    prepared.outcomes.push((done, Appended { offset, number: last, suppressed: true }));
+                    continue;
+                }
+                None => {}
+            }
+            let number = last + 1;
+            let previous = known.map_or(NO_OFFSET, |c| c.last_offset);
+            self.judge.note(
+                (offset, number),
+                &append.key,
+                &append.idempotency_key,
+                (&append.version.0, append.version.1),
+            );
+            let first = known.map_or(number, |c| c.first);
+            prepared.channels.insert(append.key.clone(), Channel { last: number, last_offset: offset, first });
+            prepared.outcomes.push((done, Appended { offset, number, suppressed: false }));
+            let Append { key, meta, payload, idempotency_key, version } = append;
+            prepared.entries.push(Entry {
+                offset,
+                number,
+                time_ms,
+                key,
+                meta,
+                payload,
+                idempotency_key,
+                version,
+                write_start,
+                previous,
+            });
+        }
+        prepared
+    }
+
+    /// Writes and syncs a group.
+    fn write(&mut self, segment: &Segment, entries: &[Entry]) -> io::Result<()> {
+        self.buffer.clear();
+        let mut starts = Vec::with_capacity(entries.len());
+        for entry in entries {
+            starts.push(self.buffer.len() as u64);
+            format::encode(entry, &mut self.buffer);
+        }
+        let position = segment.bytes.load(Relaxed);
+        self.uncut = true;
+        segment.file.write_all_at(&self.buffer, position)?;
+        segment.file.sync()?;
+        self.uncut = false;
+        for (entry, start) in entries.iter().zip(starts) {
+            segment.note(entry.offset, position + start);
+        }
+        if self.buffer.capacity() > 2 * GROUP_BYTES_MAX {
+            self.buffer = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Cuts off what a failed write may have left.
+    fn cut(&mut self) -> io::Result<()> {
+        if let (true, Some(segment)) = (self.uncut, self.lock_segments().last()) {
+            segment.file.set_len(segment.bytes.load(Relaxed))?;
+            segment.file.sync()?;
+            segment.take_back(segment.end.load(Relaxed));
+        }
+        self.uncut = false;
+        Ok(())
+    }
+
+    /// The active segment, sealed and followed by a new one when so many bytes would make it too long.
+    fn segment_for(&mut self, bytes: u64) -> io::Result<Arc<Segment>> {
+        let active = self.lock_segments().last().cloned();
+        match active {
+            Some(active) if active.bytes.load(Relaxed) + bytes <= self.inner.options.segment_bytes => Ok(active),
+            Some(active) if active.bytes.load(Relaxed) == HEAD => Ok(active),
+            active => {
+                let segment = self.new_segment(active.as_ref().map_or(0, |s| s.end.load(Relaxed)))?;
+                if let Some(active) = &active {
+                    self.seal(active)?;
+                }
+                self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner).segments.push(segment.clone());
+                Ok(segment)
+            }
+        }
+    }
+
+    /// Writes what later starts need instead of this segment's records, once its successor is there. The state before
+    /// this one stays, should this one get lost; then a start reads one segment more.
+    fn seal(&self, active: &Segment) -> io::Result<()> {
+        let base = active.end.load(Relaxed);
+        let (index, state) = {
+            let shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            (active.index_file(&shared.channels), state::write(base, &shared.channels, &self.judge))
+        };
+        let (fs, directory) = (&*self.inner.fs, &self.inner.directory);
+        fs::replace(fs, &active.path.with_extension("idx"), &index)?;
+        fs::replace(fs, &segment::path(directory, base, "state"), &state)?;
+        for name in fs.list(directory)? {
+            let older =
+                name.strip_suffix(".state").and_then(|n| n.parse::<u64>().ok()).is_some_and(|b| b < active.base);
+            if older {
+                fs.remove(&directory.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn new_segment(&self, base: u64) -> io::Result<Arc<Segment>> {
+        let path = segment::path(&self.inner.directory, base, "log");
+        let file = self.inner.fs.open(&path)?;
+        file.set_len(0)?;
+        file.write_all_at(&segment::head(base), 0)?;
+        file.sync()?;
+        self.inner.fs.sync_directory(&self.inner.directory)?;
+        let segment = Arc::new(Segment::new(base, path, file, base, HEAD, i64::MIN, Some(Sparse::new())));
+        Ok(segment)
+    }
+
+    /// What is on disk becomes visible: to readers, then to followers, then to who appended.
+    fn publish(&self, prepared: Prepared) {
+        let Prepared { entries, outcomes, channels } = prepared;
+        if let Some(newest) = entries.last() {
+            let end = newest.offset + 1;
+            {
+                let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
+                shared.channels.extend(channels);
+                if let Some(segment) = shared.segments.last() {
+                    segment.bytes.fetch_add(self.buffer_len(&entries), Relaxed);
+                    segment.newest_ms.fetch_max(newest.time_ms, Relaxed);
+                    segment.end.store(end, Relaxed);
+                }
+            }
+            self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).give(&entries, end);
+        }
+        for (done, appended) in outcomes {
+            done(Ok(appended));
+        }
+    }
+
+    fn buffer_len(&self, entries: &[Entry]) -> u64 {
+        entries.iter().map(|e| format::encoded_len(e) as u64).sum()
+    }
+
+    /// Deletes sealed segments that are too old or too much.
+    fn retain(&mut self) {
+        self.last_retention_ms = now_ms();
+        while let Some(oldest) = self.expired() {
+            if let Err(error) = self.delete(&oldest) {
+                tracing::warn!(file = %oldest.path.display(), %error, "cannot delete an old segment");
+                return;
+            }
+        }
+    }
+
+    /// The oldest segment, if it is sealed and retention is over.
+    fn expired(&self) -> Option<Arc<Segment>> {
+        let segments = self.lock_segments();
+        let (_, sealed) = segments.split_last()?;
+        let oldest = sealed.first()?;
+        let options = &self.inner.options;
+        let old = options.retention_age.is_some_and(|age| {
+            let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            oldest.newest_ms.load(Relaxed) < now_ms().saturating_sub(age_ms)
+        });
+        let total: u64 = segments.iter().map(|s| s.bytes.load(Relaxed)).sum();
+        let much = options.retention_bytes.is_some_and(|max| total > max);
+        (old || much).then(|| oldest.clone())
+    }
+
+    fn delete(&self, oldest: &Arc<Segment>) -> io::Result<()> {
+        let fs = &*self.inner.fs;
+        let numbers = oldest.last_numbers(fs).map_err(io::Error::other)?;
+        {
+            let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.segments.retain(|s| s.base != oldest.base);
+            for (key, number) in numbers {
+                if let Some(channel) = shared.channels.get_mut(&*key) {
+                    channel.first = channel.first.max(number + 1);
+                }
+            }
+        }
+        fs.remove(&oldest.path)?;
+        // It may never have been written.
+        let _ = fs.remove(&oldest.path.with_extension("idx"));
+        fs.sync_directory(&self.inner.directory)
+    }
+}

@@ -1,0 +1,162 @@
+//! Which appends store nothing: duplicates of an idempotency key and old versions, among the newest records.
+//!
+//! Invariant: it reflects exactly the records on disk and, while a write is being prepared, those of that write; when
+//! the write fails, [`Judge::take_back`] makes it as it was.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::{FixedState, RandomState};
+
+/// Where a record stands: its offset, and its number in the channel.
+pub(crate) type Stands = (u64, u64);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) epoch: Arc<str>,
+    pub(crate) number: u64,
+    pub(crate) offset: u64,
+}
+
+/// See the module docs.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    pub(crate) depth: u64,
+    pub(crate) keys: HashMap<u128, Stands, RandomState>,
+    keys_order: VecDeque<(u64, u128)>,
+    pub(crate) versions: HashMap<u128, Seen, RandomState>,
+    versions_order: VecDeque<(u64, u128)>,
+    /// What a write under preparation changed.
+    changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+enum Change {
+    Key(u128),
+    Version(u128, Option<Seen>),
+}
+
+/// Why nothing is stored.
+pub(crate) enum Suppressed {
+    Duplicate(Stands),
+    OldVersion,
+}
+
+fn hash(parts: (&str, &str)) -> u128 {
+    let half = |seed| {
+        let mut hasher = FixedState::with_seed(seed).build_hasher();
+        parts.hash(&mut hasher);
+        hasher.finish()
+    };
+    u128::from(half(3)) << 64 | u128::from(half(4))
+}
+
+impl Judge {
+    pub(crate) fn new(depth: u64) -> Self {
+        Self { depth, ..Self::default() }
+    }
+
+    /// Whether a record that would get `offset` stores nothing.
+    pub(crate) fn suppressed(
+        &mut self,
+        offset: u64,
+        key: &str,
+        idempotency_key: &str,
+        version: (&str, u64),
+    ) -> Option<Suppressed> {
+        self.forget(offset.saturating_sub(self.depth));
+        if !idempotency_key.is_empty()
+            && let Some(first) = self.keys.get(&hash((key, idempotency_key)))
+        {
+            return Some(Suppressed::Duplicate(*first));
+        }
+        let seen = self.versions.get(&hash((key, ""))).filter(|_| version.1 > 0)?;
+        (*seen.epoch == *version.0 && seen.number >= version.1).then_some(Suppressed::OldVersion)
+    }
+
+    /// Remembers a record.
+    pub(crate) fn note(&mut self, at: Stands, key: &str, idempotency_key: &str, version: (&Arc<str>, u64)) {
+        if !idempotency_key.is_empty() {
+            let id = hash((key, idempotency_key));
+            self.keys.insert(id, at);
+            self.keys_order.push_back((at.0, id));
+            self.changes.push(Change::Key(id));
+        }
+        if version.1 > 0 {
+            let id = hash((key, ""));
+            let seen = Seen { epoch: version.0.clone(), number: version.1, offset: at.0 };
+            let before = self.versions.insert(id, seen);
+            self.versions_order.push_back((at.0, id));
+            self.changes.push(Change::Version(id, before));
+        }
+    }
+
+    /// What was noted since the last call stays.
+    pub(crate) fn keep(&mut self) {
+        self.changes.clear();
+    }
+
+    /// What was noted since [`Judge::keep`] was never written.
+    pub(crate) fn take_back(&mut self) {
+        while let Some(change) = self.changes.pop() {
+            match change {
+                Change::Key(id) => {
+                    self.keys.remove(&id);
+                    self.keys_order.pop_back();
+                }
+                Change::Version(id, before) => {
+                    match before {
+                        Some(seen) => self.versions.insert(id, seen),
+                        None => self.versions.remove(&id),
+                    };
+                    self.versions_order.pop_back();
+                }
+            }
+        }
+    }
+
+    /// Puts back what a state file held.
+    pub(crate) fn restore(&mut self, mut keys: Vec<(u128, Stands)>, mut versions: Vec<(u128, Seen)>) {
+        keys.sort_unstable_by_key(|(_, at)| at.0);
+        versions.sort_unstable_by_key(|(_, seen)| seen.offset);
+        self.keys_order = keys.iter().map(|(id, at)| (at.0, *id)).collect();
+        self.versions_order = versions.iter().map(|(id, seen)| (seen.offset, *id)).collect();
+        self.keys = keys.into_iter().collect();
+        self.versions = versions.into_iter().collect();
+    }
+
+    fn forget(&mut self, oldest: u64) {
+        while let Some((_, id)) = self.keys_order.pop_front_if(|(at, _)| *at < oldest) {
+            self.keys.remove(&id);
+        }
+        while let Some((at, id)) = self.versions_order.pop_front_if(|(at, _)| *at < oldest) {
+            if self.versions.get(&id).is_some_and(|seen| seen.offset == at) {
+                self.versions.remove(&id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(judge: &mut Judge, offset: u64, idempotency_key: &str, version: u64) {
+        judge.note((offset, offset + 1), "c", idempotency_key, (&"".into(), version));
+    }
+
+    #[test]
+    fn a_write_that_failed_leaves_no_trace() {
+        let mut judge = Judge::new(100);
+        note(&mut judge, 0, "a", 5);
+        judge.keep();
+        note(&mut judge, 1, "b", 6);
+        judge.take_back();
+        assert!(judge.suppressed(1, "c", "b", ("", 0)).is_none());
+        assert!(matches!(judge.suppressed(1, "c", "a", ("", 0)), Some(Suppressed::Duplicate((0, 1)))));
+        assert!(matches!(judge.suppressed(1, "c", "", ("", 5)), Some(Suppressed::OldVersion)));
+        assert!(judge.suppressed(1, "c", "", ("", 6)).is_none());
+        assert!(judge.suppressed(101, "c", "a", ("", 1)).is_none(), "out of reach");
+    }
+}

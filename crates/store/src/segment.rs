@@ -1,0 +1,217 @@
+//! One file of records, and where in it they are.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::ReadError;
+use crate::format::{self, Entry, Found};
+use crate::fs::{self, File, Fs};
+use crate::state::{Channels, Sealed, Unsealed};
+
+/// Bytes before the first record.
+pub(crate) const HEAD: u64 = 16;
+const MAGIC: &[u8; 8] = b"TGLOG\0\0\x01";
+const INDEX_MAGIC: &[u8; 8] = b"TGIDX\0\0\x01";
+/// Bytes between two entries of the sparse index.
+const INDEX_EVERY: u64 = 16 << 10;
+/// Bytes read at once.
+const BLOCK: usize = 64 << 10;
+
+/// Where records start: (offset, position), a few of them, rising.
+pub(crate) type Sparse = Vec<(u64, u64)>;
+
+/// See the module docs. What lies behind [`Segment::end`] is not on disk for sure and is never read.
+pub(crate) struct Segment {
+    /// Offset of its first record.
+    pub(crate) base: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Box<dyn File>,
+    /// Offset after its last synced record.
+    pub(crate) end: AtomicU64,
+    /// Bytes up to there.
+    pub(crate) bytes: AtomicU64,
+    /// Time of its newest record, ms since 1970.
+    pub(crate) newest_ms: AtomicI64,
+    /// `None` = not read yet.
+    index: Mutex<Option<Sparse>>,
+}
+
+/// The path of a file that belongs to the segment at `base`.
+pub(crate) fn path(directory: &Path, base: u64, extension: &str) -> PathBuf {
+    directory.join(format!("{base:020}.{extension}"))
+}
+
+/// The bytes that a segment starts with.
+pub(crate) fn head(base: u64) -> [u8; HEAD as usize] {
+    let mut head = [0; HEAD as usize];
+    head[..8].copy_from_slice(MAGIC);
+    head[8..].copy_from_slice(&base.to_le_bytes());
+    head
+}
+
+impl Segment {
+    /// A segment whose records are known: `sparse` is given for the active one.
+    pub(crate) fn new(
+        base: u64,
+        path: PathBuf,
+        file: Box<dyn File>,
+        end: u64,
+        bytes: u64,
+        newest_ms: i64,
+        sparse: Option<Sparse>,
+    ) -> Self {
+        let [end, bytes] = [end, bytes].map(AtomicU64::new);
+        Self { base, path, file, end, bytes, newest_ms: AtomicI64::new(newest_ms), index: Mutex::new(sparse) }
+    }
+
+    /// Notes where a record is that was just written.
+    pub(crate) fn note(&self, offset: u64, position: u64) {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        note(index.get_or_insert_default(), offset, position);
+    }
+
+    /// Forgets notes from `offset` on, because the write failed.
+    pub(crate) fn take_back(&self, offset: u64) {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.get_or_insert_default().retain(|(at, _)| *at < offset);
+    }
+
+    /// The content of the `.idx` file: where records are, and each channel's last number in this segment, which is
+    /// the newest one when it is sealed.
+    pub(crate) fn index_file(&self, channels: &Channels) -> Vec<u8> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let sparse = index.as_deref().unwrap_or_default();
+        let mut out = Sealed::new(INDEX_MAGIC);
+        out.u64s(&[
+            self.base,
+            self.end.load(Relaxed),
+            self.newest_ms.load(Relaxed).cast_unsigned(),
+            sparse.len() as u64,
+        ]);
+        for (offset, position) in sparse {
+            out.u64s(&[*offset, *position]);
+        }
+        let inside: Vec<_> = channels.iter().filter(|(_, c)| c.last_offset >= self.base).collect();
+        out.u64(inside.len() as u64);
+        for (key, channel) in inside {
+            out.text(key);
+            out.u64(channel.last);
+        }
+        out.finish()
+    }
+
+    /// Each channel's last number in this segment.
+    pub(crate) fn last_numbers(&self, fs: &dyn Fs) -> Result<Vec<(String, u64)>, ReadError> {
+        let from_index = || {
+            let bytes = fs::read_all(&*fs.open(&self.path.with_extension("idx")).ok()?).ok()?;
+            let (_, mut rest) = read_index(&bytes, self.base)?;
+            (0..rest.u64()?).map(|_| Some((rest.text()?.to_owned(), rest.u64()?))).collect()
+        };
+        match from_index() {
+            Some(numbers) => Ok(numbers),
+            None => {
+                let mut numbers = std::collections::HashMap::new();
+                self.scan(HEAD, &mut |entry, _| {
+                    numbers.insert(entry.key.to_string(), entry.number);
+                    true
+                })?;
+                Ok(numbers.into_iter().collect())
+            }
+        }
+    }
+
+    /// Position from which on the record at `offset` is found: at most [`INDEX_EVERY`] bytes before it.
+    fn position_before(&self, fs: &dyn Fs, offset: u64) -> Result<u64, ReadError> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if index.is_none() {
+            let read = fs.open(&self.path.with_extension("idx")).and_then(|f| fs::read_all(&*f)).ok();
+            *index = read.and_then(|bytes| Some(read_index(&bytes, self.base)?.0));
+        }
+        if index.is_none() {
+            // The index was lost: made anew from the records.
+            let mut sparse = Sparse::new();
+            self.scan(HEAD, &mut |entry, position| {
+                note(&mut sparse, entry.offset, position);
+                true
+            })?;
+            *index = Some(sparse);
+        }
+        let sparse = index.as_deref().unwrap_or_default();
+        let at = sparse.partition_point(|(first, _)| *first <= offset);
+        Ok(at.checked_sub(1).map_or(HEAD, |i| sparse[i].1))
+    }
+
+    /// Hands out records with their positions from the one at `offset` on, until `each` says stop.
+    pub(crate) fn read_from(
+        &self,
+        fs: &dyn Fs,
+        offset: u64,
+        each: &mut dyn FnMut(Entry, u64) -> bool,
+    ) -> Result<(), ReadError> {
+        let position = self.position_before(fs, offset)?;
+        self.scan(position, &mut |entry, at| entry.offset < offset || each(entry, at))
+    }
+
+    /// Hands out records from a position on, up to what is synced.
+    fn scan(&self, mut position: u64, each: &mut dyn FnMut(Entry, u64) -> bool) -> Result<(), ReadError> {
+        let end = self.bytes.load(Relaxed);
+        let io = |error| ReadError::Io { path: self.path.clone(), error };
+        let mut buffer = Vec::new();
+        let mut want = BLOCK;
+        while position < end {
+            let left = usize::try_from(end - position).unwrap_or(usize::MAX);
+            buffer.resize(want.min(left), 0);
+            let read = self.file.read_at(&mut buffer, position).map_err(io)?;
+            let mut at = 0;
+            want = BLOCK;
+            while at < read {
+                match format::decode(&buffer[at..read]) {
+                    Found::Record(entry, size) => {
+                        if !each(entry, position + at as u64) {
+                            return Ok(());
+                        }
+                        at += size;
+                    }
+                    Found::Needs(n) if at + n > read && n <= left && (at > 0 || n > read) => {
+                        want = n.max(BLOCK);
+                        break;
+                    }
+                    Found::Needs(_) | Found::Bad(_) => {
+                        return Err(ReadError::Damaged { file: self.path.clone(), position: position + at as u64 });
+                    }
+                }
+            }
+            position += at as u64;
+        }
+        Ok(())
+    }
+}
+
+fn note(sparse: &mut Sparse, offset: u64, position: u64) {
+    if sparse.last().is_none_or(|(_, last)| position >= last + INDEX_EVERY) {
+        sparse.push((offset, position));
+    }
+}
+
+fn read_index(bytes: &[u8], base: u64) -> Option<(Sparse, Unsealed<'_>)> {
+    let mut from = Unsealed::open(bytes, INDEX_MAGIC)?;
+    if from.u64()? != base {
+        return None;
+    }
+    let (_end, _newest_ms, count) = (from.u64()?, from.u64()?, from.u64()?);
+    let sparse = (0..count).map(|_| Some((from.u64()?, from.u64()?))).collect::<Option<_>>()?;
+    Some((sparse, from))
+}
+
+/// End offset and newest time of a sealed segment, from its index.
+pub(crate) fn sealed_facts(bytes: &[u8], base: u64) -> Option<(u64, i64)> {
+    let mut from = Unsealed::open(bytes, INDEX_MAGIC)?;
+    (from.u64()? == base).then_some(())?;
+    Some((from.u64()?, from.u64()?.cast_signed()))
+}
+
+/// Checks the head of a segment file.
+pub(crate) fn head_is_of(bytes: &[u8], base: u64) -> bool {
+    bytes.len() >= head(base).len() && bytes[..head(base).len()] == head(base)
+}

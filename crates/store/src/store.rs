@@ -1,0 +1,286 @@
+//! The store: what callers see, and what the committer and the readers share.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::committer::{Committer, Done, Queue};
+use crate::error::OpenError;
+use crate::format::{self, Entry, NO_OFFSET};
+use crate::fs::{Fs, RealFs};
+use crate::open;
+use crate::read::PageLimits;
+use crate::segment::Segment;
+use crate::state::Channels;
+
+/// Settings of a store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// A segment is sealed when the next write would make it longer.
+    pub segment_bytes: u64,
+    /// Sealed segments whose newest record is older are deleted; `None` = never.
+    pub retention_age: Option<Duration>,
+    /// The oldest sealed segments are deleted while all together are longer; `None` = never.
+    pub retention_bytes: Option<u64>,
+    /// An idempotency key or version counts as seen among so many newest records.
+    pub dedup_records: u64,
+    /// Appends that may wait for the disk.
+    pub queue_max: usize,
+    /// Bytes of payloads that may wait for the disk.
+    pub queue_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 128 << 20,
+            retention_age: None,
+            retention_bytes: None,
+            dedup_records: 50_000,
+            queue_max: 65_536,
+            queue_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// One record to append.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Append {
+    /// The channel.
+    pub key: Arc<str>,
+    /// What is stored beside the payload.
+    pub meta: Bytes,
+    /// The payload.
+    pub payload: Bytes,
+    /// Empty = none.
+    pub idempotency_key: Arc<str>,
+    /// Epoch and number; number 0 = none.
+    pub version: (Arc<str>, u64),
+}
+
+/// The offsets that are kept: `start <= end`, `end` is where the next record will be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Offset of the oldest record.
+    pub start: u64,
+    /// One past the newest.
+    pub end: u64,
+}
+
+/// Ends of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ChannelTop {
+    /// Number of its newest record; 0 = none yet.
+    pub last: u64,
+    /// Number of its oldest record that is kept; `last + 1` when none is.
+    pub first_kept: u64,
+}
+
+/// Who is told of every record, in order, once it is on disk. Calls must not wait and not call the store.
+pub trait Follower: Send + Sync + 'static {
+    /// Records in order; everything before `next` was given.
+    fn records(&self, entries: &[Entry], next: u64);
+
+    /// What lay before `start` is gone; it goes on from there.
+    fn truncated(&self, start: u64);
+}
+
+/// Names a follower.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FollowerId(u64);
+
+/// What readers and the committer share.
+pub(crate) struct Shared {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) channels: Channels,
+}
+
+#[derive(Default)]
+pub(crate) struct Followers {
+    list: Vec<(FollowerId, u64, Arc<dyn Follower>)>,
+    end: u64,
+    next_id: u64,
+}
+
+impl Followers {
+    /// Gives a write that is on disk to everybody.
+    pub(crate) fn give(&mut self, entries: &[Entry], end: u64) {
+        self.end = end;
+        for (_, from, follower) in &mut self.list {
+            let skip = entries.partition_point(|e| e.offset < *from);
+            if skip < entries.len() {
+                follower.records(&entries[skip..], end);
+            }
+        }
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) directory: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) shared: Mutex<Shared>,
+    pub(crate) followers: Mutex<Followers>,
+    pub(crate) queue: Queue,
+    epoch: u64,
+}
+
+/// See the crate docs. Dropping it closes it: what was accepted is written first.
+pub struct Store {
+    inner: Arc<Inner>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    _lock: Option<std::fs::File>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("directory", &self.inner.directory).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens a directory on the machine's file system, and makes it a store when it is empty or not there.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the text says what to do.
+    pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
+        let lock = open::lock(directory)?;
+        Self::start(Arc::new(RealFs), directory, options, Some(lock))
+    }
+
+    /// Opens a directory of another file system, without a lock.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_on(fs: Arc<dyn Fs>, directory: &Path, options: Options) -> Result<Self, OpenError> {
+        Self::start(fs, directory, options, None)
+    }
+
+    fn start(
+        fs: Arc<dyn Fs>,
+        directory: &Path,
+        options: Options,
+        lock: Option<std::fs::File>,
+    ) -> Result<Self, OpenError> {
+        let opened = open::open(&*fs, directory, &options)?;
+        let end = opened.segments.last().map_or(0, |s| s.end.load(Relaxed));
+        let queue = Queue::new(options.queue_max, options.queue_bytes_max);
+        let inner = Arc::new(Inner {
+            directory: directory.to_owned(),
+            options,
+            fs,
+            shared: Mutex::new(Shared { segments: opened.segments, channels: opened.channels }),
+            followers: Mutex::new(Followers { end, ..Followers::default() }),
+            queue,
+            epoch: opened.epoch,
+        });
+        let committer = Committer::new(inner.clone(), opened.judge);
+        let thread = std::thread::Builder::new().name("tidegate-store".to_owned()).spawn(move || committer.run());
+        let thread = thread.map_err(OpenError::io(directory))?;
+        Ok(Self { inner, committer: Mutex::new(Some(thread)), _lock: lock })
+    }
+
+    /// The random number that this log got when it was made.
+    pub fn epoch(&self) -> u64 {
+        self.inner.epoch
+    }
+
+    /// Appends a record. `done` is called once, from the committer's thread, when the record is on disk and was given
+    /// to the followers, or when it is certain that it was not stored; at once, on this thread, when it cannot wait.
+    pub fn append(&self, append: Append, done: Done) {
+        let fits =
+            format::check(&append.key, &append.idempotency_key, &append.version.0, &append.meta, &append.payload);
+        match fits {
+            Ok(()) => self.inner.queue.push(append, done),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    /// What is kept.
+    pub fn bounds(&self) -> Bounds {
+        let shared = self.shared();
+        Bounds {
+            start: shared.segments.first().map_or(0, |s| s.base),
+            end: shared.segments.last().map_or(0, |s| s.end.load(Relaxed)),
+        }
+    }
+
+    /// Ends of a channel.
+    pub fn channel_top(&self, key: &str) -> ChannelTop {
+        self.channel(key).0
+    }
+
+    pub(crate) fn channel(&self, key: &str) -> (ChannelTop, u64) {
+        match self.shared().channels.get(key) {
+            Some(c) => (ChannelTop { last: c.last, first_kept: c.first }, c.last_offset),
+            None => (ChannelTop { last: 0, first_kept: 1 }, NO_OFFSET),
+        }
+    }
+
+    /// Tells `follower` of everything from `from` on: first what is there, on this thread, and then what comes.
+    ///
+    /// # Errors
+    /// When what is there cannot be read.
+    pub fn follow(&self, mut from: u64, follower: Arc<dyn Follower>) -> Result<FollowerId, crate::ReadError> {
+        const PAGE: PageLimits = PageLimits { records_max: 1_000, bytes_max: 1 << 20 };
+        loop {
+            let end = {
+                let mut followers = self.followers();
+                if from >= followers.end {
+                    followers.next_id += 1;
+                    let id = FollowerId(followers.next_id);
+                    followers.list.push((id, from, follower));
+                    return Ok(id);
+                }
+                followers.end
+            };
+            match self.read(from, end, PAGE) {
+                Ok(page) => {
+                    from = page.next;
+                    follower.records(&page.entries, page.next);
+                }
+                Err(crate::ReadError::OutOfRange { start, .. }) => {
+                    follower.truncated(start);
+                    from = start;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends what [`Store::follow`] began.
+    pub fn unfollow(&self, id: FollowerId) {
+        self.followers().list.retain(|(other, ..)| *other != id);
+    }
+
+    /// Writes what was accepted and ends the committer; appends after it fail.
+    pub fn close(&self) {
+        self.inner.queue.close();
+        let thread = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|t| t.join().is_err()) {
+            tracing::error!("the committer ended with a panic");
+        }
+    }
+
+    pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn fs(&self) -> &dyn Fs {
+        &*self.inner.fs
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,10 @@
+//! The store on a real disk and on one that fails.
+
+#[path = "store/crash.rs"]
+mod crash;
+#[path = "store/disk.rs"]
+mod disk;
+#[path = "store/faulty.rs"]
+mod faulty;
+#[path = "store/rig.rs"]
+mod rig;

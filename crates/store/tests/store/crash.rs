@@ -1,0 +1,108 @@
+//! Crashes at any operation: nothing acknowledged is lost, no number is used twice, nothing that was given to a follower
+//! is taken back, and a duplicate stays one.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tidegate_store::{Append, Entry, Follower, Options, Store};
+
+use crate::faulty::FaultyFs;
+use crate::rig::{append_all, everything, record};
+
+#[derive(Default)]
+struct Given(Mutex<Vec<(u64, u64, String)>>);
+
+fn facts(e: &Entry) -> (u64, u64, String) {
+    (e.offset, e.number, String::from_utf8(e.payload.to_vec()).unwrap())
+}
+
+impl Follower for Given {
+    fn records(&self, entries: &[Entry], _: u64) {
+        self.0.lock().unwrap().extend(entries.iter().map(facts));
+    }
+
+    fn truncated(&self, _: u64) {}
+}
+
+fn options() -> Options {
+    Options { segment_bytes: 6_000, ..Options::default() }
+}
+
+/// One life of the store: appends groups until the machine stops or `groups` are done.
+fn live(fs: &FaultyFs, life: u64, groups: u64, acknowledged: &mut HashMap<String, (u64, u64)>, given: &Arc<Given>) {
+    let Ok(store) = Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options()) else { return };
+    let from = store.bounds().end;
+    store.follow(from, given.clone()).unwrap();
+    for group in 0..groups {
+        let payloads: Vec<_> =
+            (0..7).map(|n| format!("{life}-{group}-{n}-{}", "x".repeat((group as usize * 31 + n) % 200))).collect();
+        let all = payloads.iter().enumerate().map(|(n, payload)| Append {
+            idempotency_key: if n == 3 { payload.as_str().into() } else { "".into() },
+            ..record(&format!("c{}", n % 2), payload)
+        });
+        for (payload, result) in payloads.iter().zip(append_all(&store, all.collect())) {
+            if let Ok(appended) = result {
+                acknowledged.insert(payload.clone(), (appended.offset, appended.number));
+            }
+        }
+    }
+}
+
+fn check(fs: &FaultyFs, seed: u64, acknowledged: &HashMap<String, (u64, u64)>, given: &Given) {
+    let store = Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options())
+        .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    let entries = everything(&store);
+    let by_offset: HashMap<_, _> = entries.iter().map(|e| (e.offset, facts(e))).collect();
+    for (payload, (offset, number)) in acknowledged {
+        assert_eq!(by_offset.get(offset), Some(&(*offset, *number, payload.clone())), "seed {seed}: acknowledged");
+    }
+    for fact in given.0.lock().unwrap().iter() {
+        assert_eq!(by_offset.get(&fact.0), Some(fact), "seed {seed}: given to a follower");
+    }
+    for key in ["c0", "c1"] {
+        let numbers: Vec<_> = entries.iter().filter(|e| &*e.key == key).map(|e| e.number).collect();
+        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "seed {seed}");
+    }
+    let keyed: Vec<_> = acknowledged.iter().filter(|(p, _)| p.split('-').nth(2) == Some("3")).take(3).collect();
+    for (payload, (offset, _)) in keyed {
+        let retry = Append { idempotency_key: payload.as_str().into(), ..record("c1", payload) };
+        let again = append_all(&store, vec![retry]).pop().unwrap().unwrap();
+        assert_eq!((again.suppressed, again.offset), (true, *offset), "seed {seed}: a retry");
+    }
+}
+
+#[test]
+fn two_hundred_crash_points() {
+    for seed in 0..200 {
+        let fs = FaultyFs::default();
+        let mut acknowledged = HashMap::new();
+        let given = Arc::new(Given::default());
+        for life in 0..4 {
+            fs.0.lock().unwrap().stops_in = Some(5 + (seed * 7 + life * 13) % 90);
+            live(&fs, life, 12, &mut acknowledged, &given);
+            fs.0.lock().unwrap().crash(seed * 4 + life);
+        }
+        check(&fs, seed, &acknowledged, &given);
+    }
+}
+
+#[test]
+fn a_full_disk_fails_publishes_and_heals_alone() {
+    let fs = FaultyFs::default();
+    let store = Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options()).unwrap();
+    let good = append_all(&store, vec![record("c", "1")]).pop().unwrap().unwrap();
+    fs.0.lock().unwrap().full = true;
+    for _ in 0..3 {
+        let error = append_all(&store, vec![record("c", "lost")]).pop().unwrap().unwrap_err();
+        assert!(error.to_string().starts_with("cannot write to disk"), "{error}");
+    }
+    fs.0.lock().unwrap().full = false;
+    let next = append_all(&store, vec![record("c", "2")]).pop().unwrap().unwrap();
+    assert_eq!((next.offset, next.number), (good.offset + 1, good.number + 1));
+    drop(store);
+    fs.0.lock().unwrap().crash(1);
+    let store = Store::open_on(Arc::new(fs), Path::new("/store"), options()).unwrap();
+    let payloads: Vec<_> = everything(&store).iter().map(|e| e.payload.clone()).collect();
+    assert_eq!(payloads, ["1", "2"]);
+}

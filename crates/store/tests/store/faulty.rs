@@ -1,0 +1,190 @@
+//! A file system in memory that forgets what was not synced when it crashes, tears writes, and fails when told to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tidegate_store::{File, Fs};
+
+#[derive(Clone, Default)]
+struct Content {
+    /// What a crash leaves.
+    synced: Vec<u8>,
+    /// What the process sees.
+    seen: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(crate) struct Disk {
+    files: HashMap<u64, Content>,
+    names: BTreeMap<PathBuf, u64>,
+    synced_names: BTreeMap<PathBuf, u64>,
+    next: u64,
+    random: u64,
+    /// Operations until everything fails as if the machine had stopped; `None` = never.
+    pub(crate) stops_in: Option<u64>,
+    /// Writes fail with "no space", after having written a part.
+    pub(crate) full: bool,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct FaultyFs(pub(crate) Arc<Mutex<Disk>>);
+
+impl Disk {
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random >> 33
+    }
+
+    fn step(&mut self) -> io::Result<()> {
+        match &mut self.stops_in {
+            Some(0) => Err(io::Error::other("the machine stopped")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The machine stops and starts again. Of what was not synced, each block of each file may be there or not.
+    pub(crate) fn crash(&mut self, seed: u64) {
+        self.random = seed;
+        self.names = self.synced_names.clone();
+        let ids: Vec<u64> = self.files.keys().copied().collect();
+        for id in ids {
+            let mut content = self.files.remove(&id).unwrap();
+            let (old, new) = (content.synced.clone(), content.seen.clone());
+            let len = if self.random() % 2 == 0 {
+                new.len()
+            } else {
+                old.len() + (self.random() as usize) % (new.len().saturating_sub(old.len()) + 1)
+            };
+            let mut after = vec![0; len];
+            for (block, chunk) in after.chunks_mut(512).enumerate() {
+                let at = block * 512;
+                let source = if self.random() % 2 == 0 { &old } else { &new };
+                let from = source.get(at..).unwrap_or_default();
+                let n = from.len().min(chunk.len());
+                chunk[..n].copy_from_slice(&from[..n]);
+                // What was synced and not overwritten since is there in any case.
+                let same = old.get(at..).unwrap_or_default().iter().zip(new.get(at..).unwrap_or_default());
+                for (i, (o, n)) in same.take(chunk.len()).enumerate() {
+                    if o == n {
+                        chunk[i] = *o;
+                    }
+                }
+            }
+            content.synced = after.clone();
+            content.seen = after;
+            self.files.insert(id, content);
+        }
+        self.stops_in = None;
+        self.full = false;
+    }
+}
+
+struct Handle {
+    fs: FaultyFs,
+    id: u64,
+}
+
+impl Handle {
+    fn with<T>(&self, act: impl FnOnce(&mut Content) -> T) -> T {
+        act(self.fs.0.lock().unwrap().files.get_mut(&self.id).expect("handles are of files that were made"))
+    }
+}
+
+impl File for Handle {
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let (stopped, full, part) = {
+            let mut disk = self.fs.0.lock().unwrap();
+            let part = disk.random() as usize % (bytes.len() + 1);
+            (disk.step().is_err(), disk.full, part)
+        };
+        let written = if stopped || full { &bytes[..part] } else { bytes };
+        self.with(|content| {
+            let end = position as usize + written.len();
+            if content.seen.len() < end {
+                content.seen.resize(end, 0);
+            }
+            content.seen[position as usize..end].copy_from_slice(written);
+        });
+        match (stopped, full) {
+            (true, _) => Err(io::Error::other("the machine stopped")),
+            (_, true) => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.with(|content| {
+            let from = content.seen.get(position as usize..).unwrap_or_default();
+            let n = from.len().min(buffer.len());
+            buffer[..n].copy_from_slice(&from[..n]);
+            Ok(n)
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.fs.0.lock().unwrap().step()?;
+        self.with(|content| content.synced = content.seen.clone());
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.fs.0.lock().unwrap().step()?;
+        self.with(|content| content.seen.resize(len as usize, 0));
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with(|content| Ok(content.seen.len() as u64))
+    }
+}
+
+impl Fs for FaultyFs {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        let mut disk = self.0.lock().unwrap();
+        disk.step()?;
+        let id = match disk.names.get(path) {
+            Some(id) => *id,
+            None => {
+                disk.next += 1;
+                let id = disk.next;
+                disk.files.insert(id, Content::default());
+                disk.names.insert(path.to_owned(), id);
+                id
+            }
+        };
+        Ok(Box::new(Handle { fs: self.clone(), id }))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let disk = self.0.lock().unwrap();
+        let inside = disk.names.keys().filter(|p| p.parent() == Some(directory));
+        Ok(inside.map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.step()?;
+        disk.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.step()?;
+        let id = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        disk.names.insert(to.to_owned(), id);
+        Ok(())
+    }
+
+    fn sync_directory(&self, _: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.step()?;
+        disk.synced_names = disk.names.clone();
+        Ok(())
+    }
+}
