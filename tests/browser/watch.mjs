@@ -4,8 +4,9 @@
 //
 // `start` presses the button; without it the page watches what its URL names. After "ready" (every page is connected)
 // the caller may do what it likes with the servers. The end is "result": every page saw as many steps, or the time is
-// over. A page that throws or logs an error is a failure of its own.
+// over. In between each line on stdin is answered with "nodes", where the pages hang now. A page that throws or logs an error is a failure of its own.
 
+import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const options = JSON.parse(process.argv[2] ?? "{}");
@@ -47,6 +48,8 @@ try {
   for (const [index, wanted] of options.pages.entries()) {
     pages.push(await open(wanted, index));
   }
+  const questions = createInterface({ input: process.stdin });
+  questions.on("line", async () => tell("nodes", { nodes: (await Promise.all(pages.map(probe))).map(({ node }) => node) }));
   tell("ready");
   const deadline = Date.now() + options.seconds * 1000;
   let states = await Promise.all(pages.map(probe));
@@ -67,6 +70,7 @@ try {
       await shoot(page, `page${index + 1}`);
     }
   }
+  questions.close();
   tell("result", { pages: states.map((state, index) => ({ ...state, errors: pages[index].errors })) });
 } catch (error) {
   tell("failed", { reason: String(error) });

@@ -1,9 +1,9 @@
 //! The demo's pages in headless Chromium, by `browser/watch.mjs`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Lines};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -64,6 +64,7 @@ pub struct JobSeen {
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event {
     Ready,
+    Nodes { nodes: Vec<String> },
     Result { pages: Vec<PageSeen> },
     Failed { reason: String },
 }
@@ -72,6 +73,7 @@ enum Event {
 #[derive(Debug)]
 pub struct Chromium {
     child: Child,
+    questions: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
 }
 
@@ -88,12 +90,25 @@ impl Chromium {
         options["chromium"] = chromium.to_string_lossy().into();
         let mut command = Command::new("node");
         command.arg("watch.mjs").arg(options.to_string()).current_dir(dir);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start node")?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start node")?;
         let stdout = child.stdout.take().context("standard output")?;
-        let mut browser = Self { child, events: BufReader::new(stdout).lines() };
+        let questions = child.stdin.take().context("standard input")?;
+        let mut browser = Self { child, questions, events: BufReader::new(stdout).lines() };
         match browser.next()? {
             Event::Ready => Ok(browser),
             other => bail!("the pages did not connect: {other:?}"),
+        }
+    }
+
+    /// The nodes on which the pages hang now, in the order of the pages.
+    ///
+    /// # Errors
+    /// When the browser failed, or is done already.
+    pub fn nodes(&mut self) -> Result<Vec<String>> {
+        self.questions.write_all(b"nodes\n").context("ask the browser's driver")?;
+        match self.next()? {
+            Event::Nodes { nodes } => Ok(nodes),
+            other => bail!("the browser was done already: {other:?}"),
         }
     }
 
