@@ -124,6 +124,8 @@ pub(crate) struct Committer {
     /// The file may hold more than what is synced: it must be cut before the next write.
     uncut: bool,
     last_retention_ms: i64,
+    /// Where the newest state file reaches to: what it does not cover is not deleted.
+    state_base: u64,
     buffer: Vec<u8>,
 }
 
@@ -140,8 +142,8 @@ fn now_ms() -> i64 {
 }
 
 impl Committer {
-    pub(crate) fn new(inner: Arc<Inner>, judge: Judge) -> Self {
-        Self { inner, judge, uncut: false, last_retention_ms: now_ms(), buffer: Vec::new() }
+    pub(crate) fn new(inner: Arc<Inner>, judge: Judge, state_base: u64) -> Self {
+        Self { inner, judge, uncut: false, last_retention_ms: now_ms(), state_base, buffer: Vec::new() }
     }
 
     pub(crate) fn run(mut self) {
@@ -291,10 +293,14 @@ impl Committer {
             Some(active) if active.bytes.load(Relaxed) == HEAD => Ok(active),
             active => {
                 let segment = self.new_segment(active.as_ref().map_or(0, |s| s.end.load(Relaxed)))?;
-                if let Some(active) = &active {
-                    self.seal(active)?;
-                }
+                // From here on the one before is never written to again, whatever fails.
                 self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner).segments.push(segment.clone());
+                if let Some(active) = &active {
+                    match self.seal(active) {
+                        Ok(()) => self.state_base = segment.base,
+                        Err(error) => tracing::warn!(%error, "cannot write the tables of a sealed segment, the next start reads more"),
+                    }
+                }
                 Ok(segment)
             }
         }
@@ -372,7 +378,7 @@ impl Committer {
     fn expired(&self) -> Option<Arc<Segment>> {
         let segments = self.lock_segments();
         let (_, sealed) = segments.split_last()?;
-        let oldest = sealed.first()?;
+        let oldest = sealed.first().filter(|s| s.end.load(Relaxed) <= self.state_base)?;
         let options = &self.inner.options;
         let old = options.retention_age.is_some_and(|age| {
             let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);

@@ -17,6 +17,8 @@ pub(crate) struct Opened {
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) channels: Channels,
     pub(crate) judge: Judge,
+    /// Where the state file reached to; 0 = there was none.
+    pub(crate) state_base: u64,
 }
 
 /// Takes the lock of a directory; it is held until the file is dropped.
@@ -71,7 +73,7 @@ pub(crate) fn open(fs: &dyn Fs, directory: &Path, options: &Options) -> Result<O
         }
     }
     judge.keep();
-    Ok(Opened { epoch, segments, channels, judge })
+    Ok(Opened { epoch, segments, channels, judge, state_base })
 }
 
 fn bases(names: &[String], extension: &str) -> Vec<u64> {

@@ -178,7 +178,7 @@ impl Store {
             queue,
             epoch: opened.epoch,
         });
-        let committer = Committer::new(inner.clone(), opened.judge);
+        let committer = Committer::new(inner.clone(), opened.judge, opened.state_base);
         let thread = std::thread::Builder::new().name("tidegate-store".to_owned()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(directory))?;
         Ok(Self { inner, committer: Mutex::new(Some(thread)), _lock: lock })
