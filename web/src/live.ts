@@ -1,6 +1,6 @@
 // The connection: the official client, one subscription per job, each from the beginning of its stream.
 
-import { Centrifuge, disconnectedCodes, type PublicationContext, type SubscribedContext, type Subscription } from "centrifuge";
+import { Centrifuge, connectingCodes, disconnectedCodes, type PublicationContext, type SubscribedContext, type Subscription } from "centrifuge";
 import { Job } from "./job";
 
 /** Something that happened to the connection, for the timeline. */
@@ -12,6 +12,8 @@ export interface Moment {
 
 export type Status = "connecting" | "connected" | "offline";
 
+/** Codes whose text adds nothing: connect was called; the socket closed without a word. */
+const PLAIN: ReadonlySet<number> = new Set([connectingCodes.connectCalled, connectingCodes.transportClosed]);
 const MOMENTS_MAX = 50;
 /** Subscriptions kept; the oldest job that is done goes first. */
 const JOBS_MAX = 24;
@@ -33,7 +35,7 @@ export class Live {
     private readonly changed: () => void,
   ) {
     this.client = new Centrifuge(endpoint, { minReconnectDelay: 150, maxReconnectDelay: 3000, name: "demo" });
-    this.client.on("connecting", ({ code, reason }) => this.down(code === 0 ? "" : reason));
+    this.client.on("connecting", ({ code, reason }) => this.down(PLAIN.has(code) ? "" : reason));
     this.client.on("disconnected", ({ code, reason }) => {
       this.down(code === disconnectedCodes.disconnectCalled ? "cut by you" : reason);
       this.status = "offline";

@@ -15,7 +15,7 @@ use tokio::signal::ctrl_c;
 use tokio::time::{sleep, timeout};
 
 use self::backend::Backend;
-use crate::steps::{cargo, root, step, timed};
+use crate::steps::{cargo, step, target_dir, timed};
 
 const TOPIC: &str = "progress";
 const NODES: usize = 3;
@@ -105,6 +105,6 @@ fn kill_line(node: &Node) -> String {
 
 fn start(number: usize, broker: &str, dir: &Path) -> Result<Node> {
     let mut options = Options::dev(&format!("node-{number}"), broker, dir);
-    options.binary = Some(root().join("target/release/tidegate"));
+    options.binary = Some(target_dir().join("release/tidegate"));
     Node::start(options)
 }

@@ -3,14 +3,13 @@
 //! The suites that need real programs are behind cargo features; one that cannot have its programs is named as skipped,
 //! and where `CI=true` that is a failure.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tidegate_testkit::install::{ensure_program, find_program};
 use tidegate_testkit::kafka::Jars;
 
-use crate::steps::{cargo, root, step, timed};
+use crate::steps::{cargo, root, step, target_dir, timed};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -126,10 +125,6 @@ fn can_run(suite: &Suite, missing: &[Need]) -> bool {
 
 fn names(needs: &[Need]) -> String {
     needs.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ")
-}
-
-fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 #[cfg(test)]

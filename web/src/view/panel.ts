@@ -1,6 +1,7 @@
 // The connection at a glance, and what happened to it.
 
 import { clock, el, write } from "../dom";
+import type { Position } from "../job";
 import type { Live } from "../live";
 
 const SHOWN = 12;
@@ -36,7 +37,7 @@ export class Panel {
     const [job] = live.jobs;
     write(values.transport, NAMES[live.transport] ?? (live.transport || "-"));
     write(values.node, live.node || "-");
-    write(values.position, job?.position ? `${job.position.epoch || "-"}:${job.position.offset}` : "-");
+    write(values.position, job?.position ? short(job.position) : "-");
     write(values.reconnects, String(live.reconnects));
     write(values.recovered, String(live.recovered.reduce((sum, count) => sum + count, 0)));
     write(values.steps, String(live.jobs.reduce((sum, each) => sum + each.steps.length, 0)));
@@ -54,4 +55,9 @@ export class Panel {
     });
     this.moments.replaceChildren(...items);
   }
+}
+
+/** The whole epoch is on the job's card; here is room for its beginning. */
+function short({ epoch, offset }: Position): string {
+  return `${epoch.length > 12 ? `${epoch.slice(0, 8)}…` : epoch || "-"}:${offset}`;
 }
