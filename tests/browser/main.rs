@@ -65,6 +65,30 @@ fn a_killed_node_comes_back_and_nothing_is_missed() -> Result<()> {
     Ok(())
 }
 
+/// The page's own counters count: a backend that skips, repeats and swaps steps is found out.
+#[test]
+fn steps_that_are_lost_doubled_or_swapped_are_counted() -> Result<()> {
+    let output = output_dir("browser-counters")?;
+    let node = Node::start(Options::dev("node-1", "memory:", &output))?;
+    for step in [1, 2, 2, 4, 3, 6] {
+        let data = format!(r#"{{"channel":"progress:job-bad","data":{{"step":{step},"total":6,"message":"bad"}}}}"#);
+        let response = post(node.port(), "/api/publish", &data)?;
+        ensure!(response.contains("offset"), "{response}");
+    }
+    let watch = Watch {
+        pages: vec![page(format!("{}/?job=job-bad", node.url()), false)],
+        steps: 6,
+        seconds: 20,
+        screenshot: output.join("bad").to_string_lossy().into_owned(),
+    };
+    let pages = Chromium::open(&watch)?.finish()?;
+    let job = &pages[0].jobs["job-bad"];
+    ensure!(job.steps == [1, 2, 2, 4, 3, 6], "{job:?}");
+    ensure!((job.lost, job.duplicated, job.reordered) == (1, 1, 1), "{job:?}");
+    ensure!(pages[0].violations == 3 && pages[0].check(6, Duration::ZERO).is_err(), "{:?}", pages[0]);
+    Ok(())
+}
+
 /// The page, its scripts and what is not there.
 #[test]
 fn the_page_is_served_with_its_scripts() -> Result<()> {

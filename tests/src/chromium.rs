@@ -54,6 +54,12 @@ pub struct PageSeen {
 pub struct JobSeen {
     /// Steps in the order of their arrival.
     pub steps: Vec<u32>,
+    /// Steps below the highest that never came.
+    pub lost: u64,
+    /// Steps that came again.
+    pub duplicated: u64,
+    /// Steps that came after a higher one.
+    pub reordered: u64,
     /// Recovered publications per return.
     pub recovered: Vec<u64>,
     /// From the first step to the last, as they came.
