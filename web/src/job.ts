@@ -33,6 +33,8 @@ export class Job {
   readonly arrivals = new Map<number, Arrival>();
   /** Publications recovered by each return, in order; the first subscription is not one. */
   readonly recovered: number[] = [];
+  /** Publications that were there before this page. */
+  history = 0;
   readonly lines: Line[] = [];
   /** Lines ever written; `lines` keeps the last of them. */
   written = 0;
@@ -98,8 +100,12 @@ export class Job {
       return;
     }
     const arrival: Arrival = this.recovering ? "recovered" : "live";
-    if (arrival === "recovered" && this.recovered.length > 0) {
-      this.recovered.push((this.recovered.pop() ?? 0) + 1);
+    if (arrival === "recovered") {
+      if (this.recovered.length === 0) {
+        this.history += 1;
+      } else {
+        this.recovered.push((this.recovered.pop() ?? 0) + 1);
+      }
     }
     if (offset !== undefined && this.position !== null) {
       this.position = { epoch: this.position.epoch, offset };

@@ -50,8 +50,9 @@ export class Card {
     write(this.facts.lost, String(job.lost + job.unrecovered));
     write(this.facts.duplicated, String(job.duplicated));
     write(this.facts.reordered, String(job.reordered));
-    write(this.facts.recovered, job.recovered.length === 0 ? "none needed" : job.recovered.join(" + "));
-    this.facts.recovered.className = job.recovered.length === 0 ? "none" : "recovered";
+    const recovered = [...(job.history > 0 ? [`${job.history} from before`] : []), ...job.recovered];
+    write(this.facts.recovered, recovered.join(" + ") || "none needed");
+    this.facts.recovered.className = recovered.length === 0 ? "none" : "recovered";
     for (const name of ["lost", "duplicated", "reordered"] as const) {
       this.facts[name].classList.toggle("bad", this.facts[name].textContent !== "0");
     }
