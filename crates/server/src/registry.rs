@@ -6,6 +6,7 @@ use crate::config::suggest;
 
 /// The brokers.
 pub static BROKERS: &[&dyn BrokerFactory] = &[
+    &tidegate_broker_embedded::FACTORY,
     &tidegate_broker_memory::FACTORY,
     #[cfg(feature = "kafka")]
     &tidegate_broker_kafka::FACTORY,

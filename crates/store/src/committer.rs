@@ -298,7 +298,9 @@ impl Committer {
                 if let Some(active) = &active {
                     match self.seal(active) {
                         Ok(()) => self.state_base = segment.base,
-                        Err(error) => tracing::warn!(%error, "cannot write the tables of a sealed segment, the next start reads more"),
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot write the tables of a sealed segment, the next start reads more")
+                        }
                     }
                 }
                 Ok(segment)

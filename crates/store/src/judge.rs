@@ -4,7 +4,7 @@
 //! the write fails, [`Judge::take_back`] makes it as it was.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
@@ -44,11 +44,7 @@ pub(crate) enum Suppressed {
 }
 
 fn hash(parts: (&str, &str)) -> u128 {
-    let half = |seed| {
-        let mut hasher = FixedState::with_seed(seed).build_hasher();
-        parts.hash(&mut hasher);
-        hasher.finish()
-    };
+    let half = |seed| FixedState::with_seed(seed).hash_one(parts);
     u128::from(half(3)) << 64 | u128::from(half(4))
 }
 

@@ -132,7 +132,7 @@ fn sealed(fs: &dyn Fs, directory: &Path, base: u64, end: u64) -> Result<Option<S
     let path = segment::path(directory, base, "log");
     let io = |error| OpenError::Io { path: path.clone(), error };
     let file = fs.open(&path).map_err(io)?;
-    let bytes = file.len().map_err(io)?;
+    let bytes = file.size().map_err(io)?;
     let facts = fs.open(&path.with_extension("idx")).and_then(|f| fs::read_all(&*f)).ok();
     let newest_ms = facts.and_then(|b| segment::sealed_facts(&b, base)).map_or(i64::MAX, |(_, newest)| newest);
     Ok(Some(Segment::new(base, path, file, end, bytes, newest_ms, None)))

@@ -56,7 +56,7 @@ impl Disk {
         for id in ids {
             let mut content = self.files.remove(&id).unwrap();
             let (old, new) = (content.synced.clone(), content.seen.clone());
-            let len = if self.random() % 2 == 0 {
+            let len = if self.random().is_multiple_of(2) {
                 new.len()
             } else {
                 old.len() + (self.random() as usize) % (new.len().saturating_sub(old.len()) + 1)
@@ -64,7 +64,7 @@ impl Disk {
             let mut after = vec![0; len];
             for (block, chunk) in after.chunks_mut(512).enumerate() {
                 let at = block * 512;
-                let source = if self.random() % 2 == 0 { &old } else { &new };
+                let source = if self.random().is_multiple_of(2) { &old } else { &new };
                 let from = source.get(at..).unwrap_or_default();
                 let n = from.len().min(chunk.len());
                 chunk[..n].copy_from_slice(&from[..n]);
@@ -139,7 +139,7 @@ impl File for Handle {
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         self.with(|content| Ok(content.seen.len() as u64))
     }
 }

@@ -1,0 +1,119 @@
+//! How the embedded broker is configured and built.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_broker::{BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities};
+use tidegate_store::Options;
+
+use crate::broker::Embedded;
+
+/// Registers the embedded broker.
+pub static FACTORY: Factory = Factory;
+
+/// The factory of [`Embedded`].
+#[derive(Debug)]
+pub struct Factory;
+
+/// It outlives the process; no other node shares it; it numbers per channel.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities { durable: true, shared: false, channel_offsets: true };
+
+impl BrokerFactory for Factory {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn usage(&self) -> &'static str {
+        "embedded:DIR    one node, a durable log in a directory"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn default_log(&self, _url: &BrokerUrl) -> Arc<str> {
+        "tidegate".into()
+    }
+
+    fn build<'a>(
+        &'a self,
+        url: &'a BrokerUrl,
+        context: BuildContext,
+    ) -> BoxFuture<'a, Result<Arc<dyn Broker>, BrokerError>> {
+        Box::pin(async move {
+            if url.rest.is_empty() {
+                return Err(BrokerError::Refused("embedded: names no directory, write embedded:DIR".into()));
+            }
+            let options = options(&context)?;
+            Ok(Arc::new(Embedded::new(PathBuf::from(&url.rest), options)) as Arc<dyn Broker>)
+        })
+    }
+}
+
+fn options(context: &BuildContext) -> Result<Options, BrokerError> {
+    let mut options = Options::default();
+    for (key, value) in &context.settings {
+        let text = value.0.trim();
+        let wrong = |expected: &str| BrokerError::Refused(format!("embedded.{key}: {text:?} is no {expected}").into());
+        match key.as_str() {
+            "segment_bytes" => {
+                let bytes = size(text).filter(|n| *n >= MIB).ok_or_else(|| wrong("size of at least 1MiB"))?;
+                options.segment_bytes = bytes;
+            }
+            "retention_bytes" => options.retention_bytes = Some(size(text).ok_or_else(|| wrong("size such as 10GiB"))?),
+            "retention_age" => {
+                options.retention_age = Some(duration(text).ok_or_else(|| wrong("duration such as 7d"))?)
+            }
+            _ => {
+                let text = format!(
+                    "embedded.{key}: unknown setting, there are segment_bytes, retention_age and retention_bytes"
+                );
+                return Err(BrokerError::Refused(text.into()));
+            }
+        }
+    }
+    Ok(options)
+}
+
+const MIB: u64 = 1 << 20;
+
+/// `1048576`, `64MiB`, `2 GiB`.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => MIB,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_broker::Secret;
+
+    fn parse(key: &str, value: &str) -> Result<Options, String> {
+        let settings = [(key.to_owned(), Secret(value.to_owned()))].into_iter().collect();
+        options(&BuildContext { dev: false, settings }).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn settings_are_read_and_mistakes_are_named() {
+        assert_eq!(parse("segment_bytes", "64MiB").unwrap().segment_bytes, 64 << 20);
+        assert_eq!(parse("retention_age", "7d").unwrap().retention_age, Some(Duration::from_secs(7 * 86_400)));
+        assert_eq!(parse("retention_bytes", "2 GiB").unwrap().retention_bytes, Some(2 << 30));
+        assert!(parse("retention_bytes", "many").unwrap_err().contains("embedded.retention_bytes"));
+        assert!(parse("segment_bytes", "1KiB").unwrap_err().contains("at least 1MiB"));
+        assert!(parse("retention", "1").unwrap_err().contains("there are segment_bytes"));
+    }
+}

@@ -1,0 +1,78 @@
+//! What travels beside a payload, as the store keeps it: JSON, empty when there is nothing.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tidegate_types::{ClientInfo, Meta, Tags, Version};
+
+#[derive(Serialize, Deserialize, Default)]
+struct Stored {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tags: Tags,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    info: Option<Info>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Info {
+    user: String,
+    client: String,
+    /// JSON texts.
+    conn_info: String,
+    chan_info: String,
+}
+
+fn text(json: &Bytes) -> String {
+    String::from_utf8_lossy(json).into_owned()
+}
+
+/// The stored form of tags and publisher.
+pub(crate) fn encode(meta: Option<&Meta>) -> Bytes {
+    let Some(meta) = meta.filter(|m| !m.tags.is_empty() || m.info.is_some()) else { return Bytes::new() };
+    let info = meta.info.as_ref().map(|i| Info {
+        user: i.user.clone(),
+        client: i.client.clone(),
+        conn_info: text(&i.conn_info),
+        chan_info: text(&i.chan_info),
+    });
+    let stored = Stored { tags: meta.tags.clone(), info };
+    serde_json::to_vec(&stored).expect("texts serialise").into()
+}
+
+/// Everything that was beside the payload.
+pub(crate) fn decode(stored: &Bytes, idempotency_key: &str, version: (&str, u64)) -> Option<Box<Meta>> {
+    let Stored { tags, info } = match stored.is_empty() {
+        true => Stored::default(),
+        // What this crate wrote and a checksum covers; an other form would be of a later version.
+        false => serde_json::from_slice(stored).unwrap_or_default(),
+    };
+    let info = info.map(|i| ClientInfo {
+        user: i.user,
+        client: i.client,
+        conn_info: i.conn_info.into(),
+        chan_info: i.chan_info.into(),
+    });
+    let idempotency_key = (!idempotency_key.is_empty()).then(|| idempotency_key.to_owned());
+    let version = (version.1 > 0).then(|| Version { epoch: version.0.to_owned(), number: version.1 });
+    Meta { tags, info, idempotency_key, version }.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_reads_as_it_was_written_and_nothing_costs_nothing() {
+        assert!(encode(None).is_empty());
+        let info = ClientInfo {
+            user: "u".into(),
+            client: "c".into(),
+            conn_info: Bytes::from_static(b"{\"a\":1}"),
+            chan_info: Bytes::new(),
+        };
+        let version = Some(Version { epoch: "e".into(), number: 3 });
+        let meta =
+            Meta { tags: vec![("k".into(), "v".into())], info: Some(info), idempotency_key: Some("i".into()), version };
+        assert_eq!(decode(&encode(Some(&meta)), "i", ("e", 3)), meta.boxed());
+        assert_eq!(decode(&Bytes::new(), "", ("", 0)), None);
+    }
+}
