@@ -1,6 +1,6 @@
 //! The circuit breaker in front of the cluster: while it is away, publishes fail at once instead of after a timeout.
 //!
-//! It opens when the client lost all brokers, or when publishes failed in a row. It heals without any publish: a
+//! It opens when no broker can be reached, or when publishes failed in a row. It heals without any publish: a
 //! cluster that answers again closes it if it was away, and half-opens it if publishes failed while it was there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,8 @@ struct Inner {
     /// The one request of the half-open state is on its way.
     trying: bool,
     trouble: String,
+    /// All connections are closed: because nobody used them, or because nobody is there.
+    unconnected: bool,
     /// Nothing heals it any more.
     closed_down: bool,
 }
@@ -75,14 +77,23 @@ impl Breaker {
         }
     }
 
-    /// The client has no broker left.
-    pub(crate) fn away(&self, why: &str) {
-        open(&mut self.lock(), why, true);
+    /// A client has no connection left. Brokers close idle ones, so that alone says nothing.
+    pub(crate) fn unconnected(&self) {
+        self.lock().unconnected = true;
+    }
+
+    /// A connection could not be made. Without any other one the cluster is away.
+    pub(crate) fn not_connected(&self, why: &str) {
+        let mut inner = self.lock();
+        if inner.unconnected {
+            open(&mut inner, why, true);
+        }
     }
 
     /// The cluster answered something.
     pub(crate) fn reachable(&self) {
         let mut inner = self.lock();
+        inner.unconnected = false;
         if inner.state != State::Open || inner.closed_down {
             return;
         }
@@ -137,11 +148,28 @@ mod tests {
     #[test]
     fn being_away_opens_and_being_back_closes() {
         let breaker = Breaker::default();
-        breaker.away("gone");
+        breaker.unconnected();
+        breaker.not_connected("gone");
         assert_eq!(breaker.admit(), Err("gone".to_owned()));
         breaker.reachable();
         assert_eq!(breaker.admit(), Ok(()));
         assert_eq!(breaker.health(), Health::default());
+    }
+
+    #[test]
+    fn closed_connections_are_no_outage_until_one_cannot_be_made() {
+        let breaker = Breaker::default();
+        breaker.not_connected("one of three is down");
+        breaker.unconnected();
+        assert_eq!(breaker.admit(), Ok(()));
+        breaker.stored();
+        breaker.not_connected("one of three is down");
+        assert_eq!(breaker.admit(), Ok(()));
+        breaker.unconnected();
+        breaker.not_connected("refused");
+        assert_eq!(breaker.admit(), Err("refused".to_owned()));
+        breaker.reachable();
+        assert_eq!(breaker.admit(), Ok(()));
     }
 
     #[test]

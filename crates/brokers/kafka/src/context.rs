@@ -91,11 +91,30 @@ pub(crate) struct Context {
     pub(crate) breaker: Option<Arc<Breaker>>,
 }
 
+impl Context {
+    /// A connection could not be made, or broke.
+    fn failed(&self, kind: Kind, why: &str) {
+        self.trouble.note(kind, why);
+        if let Some(breaker) = &self.breaker {
+            breaker.not_connected(why);
+        }
+    }
+
+    fn all_down(&self) {
+        let Some(breaker) = &self.breaker else { return };
+        breaker.unconnected();
+        // It comes after the trouble, if there was any.
+        if let Some((_, why)) = self.trouble.get() {
+            breaker.not_connected(&why);
+        }
+    }
+}
+
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
         if matches!(facility, "FAIL" | "ERROR") {
-            self.trouble.note(kind_of(message), strip(message));
+            self.failed(kind_of(message), strip(message));
         }
     }
 
@@ -104,17 +123,12 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication) => self.trouble.note(Kind::Login, strip(reason)),
-            Some(RDKafkaErrorCode::SSL) => self.trouble.note(Kind::Tls, strip(reason)),
+            Some(RDKafkaErrorCode::Authentication) => self.failed(Kind::Login, strip(reason)),
+            Some(RDKafkaErrorCode::SSL) => self.failed(Kind::Tls, strip(reason)),
             Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {
-                self.trouble.note(kind_of(reason), strip(reason));
+                self.failed(kind_of(reason), strip(reason));
             }
-            Some(RDKafkaErrorCode::AllBrokersDown) => {
-                if let Some(breaker) = &self.breaker {
-                    let why = self.trouble.get().map_or_else(|| reason.to_owned(), |(_, text)| text);
-                    breaker.away(&why);
-                }
-            }
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.all_down(),
             _ => {}
         }
     }

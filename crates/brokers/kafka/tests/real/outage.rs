@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidegate_broker::{Breaker, BrokerError, Partition};
-use tidegate_testkit::kafka::Kafka;
+use tidegate_testkit::kafka::{Kafka, Options};
 
 use crate::support::{SOON, Sink, broker, create_topic, open, record};
 
@@ -119,4 +119,20 @@ async fn a_broker_that_hangs() {
     let payloads = sink.seen().payloads();
     assert!(!payloads.contains(&"refused".to_owned()));
     assert!(payloads.iter().filter(|payload| *payload == "hung").count() <= unknown, "{payloads:?}");
+}
+
+#[tokio::test]
+async fn idle_connections_that_are_closed_are_no_outage() {
+    let idle = ("connections.max.idle.ms".to_owned(), "1500".to_owned());
+    let kafka = Kafka::start_with(Options { properties: vec![idle], ..Options::default() }).unwrap();
+    create_topic(&kafka.bootstrap(), "t", 1, &[]).await;
+    let broker = broker(&kafka.bootstrap(), &[("check_interval_ms", "60000")]).await;
+    let log = open(&broker, "t").await.unwrap();
+    log.append(record("k", "v")).await.unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(8) {
+        assert_eq!(broker.health().breaker, Breaker::Closed, "{:?}: {}", began.elapsed(), broker.health().trouble);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    log.append(record("k", "v")).await.unwrap();
 }
