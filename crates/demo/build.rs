@@ -43,7 +43,9 @@ fn build(web: &Path, sources: &[PathBuf], work: &Path, site: &Path) -> Result<()
     // A missing stamp only costs a build.
     let _ = fs::remove_file(&stamp);
     copy(web, sources, work).map_err(text)?;
-    npm(work, &["ci", "--no-audit", "--no-fund", "--loglevel=error"])?;
+    // Few and short tries: without a network the rest of the build should not wait for minutes.
+    let quick = ["--prefer-offline", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000"];
+    npm(work, &[&["ci", "--no-audit", "--no-fund", "--loglevel=error"], &quick[..]].concat())?;
     npm(work, &["run", "--silent", "build"])?;
     replace(&work.join("dist"), site).map_err(text)?;
     // 80 MB that no later build reads.
