@@ -19,6 +19,9 @@ const PAGE_MAX: Duration = Duration::from_secs(5);
 /// How long a leader may take to know that it is one.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+/// A leader that was just elected, or a replica in the client's rack, may show an end that lies before the one named
+/// first. Only when nothing follows for this long, there is nothing: compaction left the last offsets empty.
+const END_SETTLED: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(100);
 /// Records that are sampled of each partition.
 const SAMPLED_PER_PARTITION: u64 = 50;
@@ -87,6 +90,7 @@ pub(crate) fn page(
     let stop = to.min(bounds.end);
     let mut room = limits.bytes_max;
     let deadline = Instant::now() + PAGE_MAX;
+    let mut end_seen = None;
     while page.next < stop {
         match consumer.poll(POLL) {
             Some(Ok(message)) if message.partition() == number(partition) && record::offset(&message) >= page.next => {
@@ -95,14 +99,15 @@ pub(crate) fn page(
                 }
             }
             Some(Ok(_)) => {}
-            // The end lies at or after `stop`: everything before it was seen.
-            Some(Err(KafkaError::PartitionEOF(p))) if p == number(partition) => page.next = stop,
-            Some(Err(error)) => fail(&error, from)?,
-            None => {
-                if let Some(seen) = position_of(consumer, topic, partition) {
-                    page.next = page.next.max(seen.min(stop));
-                }
+            Some(Err(KafkaError::PartitionEOF(p))) if p == number(partition) => {
+                page.next = page.next.max(standing(consumer, topic, partition, stop));
+                end_seen.get_or_insert_with(Instant::now);
             }
+            Some(Err(error)) => fail(&error, from)?,
+            None => page.next = page.next.max(standing(consumer, topic, partition, stop)),
+        }
+        if end_seen.is_some_and(|seen| seen.elapsed() >= END_SETTLED) {
+            page.next = stop;
         }
         if Instant::now() >= deadline {
             break;
@@ -112,6 +117,11 @@ pub(crate) fn page(
         return Err(BrokerError::Unavailable(format!("Kafka did not deliver offset {from} in time, retry").into()));
     }
     Ok(page)
+}
+
+/// How far the consumer has read, at most `stop`.
+fn standing(consumer: &Consumer, topic: &str, partition: Partition, stop: u64) -> u64 {
+    position_of(consumer, topic, partition).map_or(0, |seen| seen.min(stop))
 }
 
 /// Whether the page has room for more.

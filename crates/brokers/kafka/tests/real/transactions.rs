@@ -1,5 +1,7 @@
 //! Only what is committed is delivered, and control records stop nobody.
 
+use std::time::{Duration, Instant};
+
 use rdkafka::producer::Producer as _;
 use tidegate_broker::Partition;
 
@@ -33,10 +35,16 @@ async fn open_aborted_and_committed_transactions() {
     raw.abort_transaction(SOON).unwrap();
     sink.wait_next(6);
     assert_eq!(sink.seen().payloads(), ["a", "b"]);
+    let began = Instant::now();
     let page = log.read(Partition(0), 3, 6, PAGE).await.unwrap();
     assert_eq!((page.records.len(), page.next), (0, 6));
     let page = log.read(Partition(0), 5, 6, PAGE).await.unwrap();
     assert_eq!((page.records.len(), page.next), (0, 6));
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "control records are seen, not waited out: {:?}",
+        began.elapsed()
+    );
 
     // A tail that starts among them is caught up as well.
     for from in 2..=6 {
