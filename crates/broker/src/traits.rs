@@ -132,7 +132,8 @@ pub struct PageLimits {
 pub struct Page {
     /// In order of their offsets.
     pub records: Vec<Tailed>,
-    /// Where to go on reading; equal to the asked `to` when the range is exhausted.
+    /// Where to go on reading; equal to the asked `to`, or to the partition's end when that comes first, when the range is
+    /// exhausted.
     pub next: u64,
 }
 

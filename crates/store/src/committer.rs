@@ -123,6 +123,8 @@ pub(crate) struct Committer {
     judge: Judge,
     /// The file may hold more than what is synced: it must be cut before the next write.
     uncut: bool,
+    /// A new segment was begun and is not there yet.
+    rolling: bool,
     last_retention_ms: i64,
     /// Where the newest state file reaches to: what it does not cover is not deleted.
     state_base: u64,
@@ -143,7 +145,7 @@ fn now_ms() -> i64 {
 
 impl Committer {
     pub(crate) fn new(inner: Arc<Inner>, judge: Judge, state_base: u64) -> Self {
-        Self { inner, judge, uncut: false, last_retention_ms: now_ms(), state_base, buffer: Vec::new() }
+        Self { inner, judge, uncut: false, rolling: false, last_retention_ms: now_ms(), state_base, buffer: Vec::new() }
     }
 
     pub(crate) fn run(mut self) {
@@ -189,10 +191,10 @@ impl Committer {
                 self.uncut = true;
                 let cut = self.cut();
                 for (done, appended) in prepared.outcomes {
-                    let failed = AppendError::Disk(match &cut {
-                        Ok(()) => error.to_string(),
-                        Err(second) => format!("{error}, and cutting back what was begun failed as well: {second}"),
-                    });
+                    let failed = match &cut {
+                        Ok(()) => AppendError::Disk(error.to_string()),
+                        Err(second) => AppendError::Unknown(format!("{error}; nor could it be taken back: {second}")),
+                    };
                     done(if appended.suppressed { Ok(appended) } else { Err(failed) });
                 }
             }
@@ -289,12 +291,17 @@ impl Committer {
     fn segment_for(&mut self, bytes: u64) -> io::Result<Arc<Segment>> {
         let active = self.lock_segments().last().cloned();
         match active {
-            Some(active) if active.bytes.load(Relaxed) + bytes <= self.inner.options.segment_bytes => Ok(active),
-            Some(active) if active.bytes.load(Relaxed) == HEAD => Ok(active),
+            Some(active) if !self.rolling && active.bytes.load(Relaxed) + bytes <= self.inner.options.segment_bytes => {
+                Ok(active)
+            }
+            Some(active) if !self.rolling && active.bytes.load(Relaxed) == HEAD => Ok(active),
             active => {
+                // If this fails half-way, the old segment must not grow past the new one's base: the next try rolls again.
+                self.rolling = true;
                 let segment = self.new_segment(active.as_ref().map_or(0, |s| s.end.load(Relaxed)))?;
                 // From here on the one before is never written to again, whatever fails.
                 self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner).segments.push(segment.clone());
+                self.rolling = false;
                 if let Some(active) = &active {
                     match self.seal(active) {
                         Ok(()) => self.state_base = segment.base,
@@ -331,7 +338,7 @@ impl Committer {
 
     fn new_segment(&self, base: u64) -> io::Result<Arc<Segment>> {
         let path = segment::path(&self.inner.directory, base, "log");
-        let file = self.inner.fs.open(&path)?;
+        let file = self.inner.fs.open(&path, true)?;
         file.set_len(0)?;
         file.write_all_at(&segment::head(base), 0)?;
         file.sync()?;

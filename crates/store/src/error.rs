@@ -53,12 +53,15 @@ impl OpenError {
     }
 }
 
-/// Why a record was not stored. It is certain that it was not.
+/// Why a record was not stored. Except for [`AppendError::Unknown`] it is certain that it was not.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AppendError {
     /// The disk refused: full, read-only, broken. Appending works again when it does.
     #[error("cannot write to disk: {0}")]
     Disk(String),
+    /// Writing failed and so did taking back what was begun: after a restart the record may be there.
+    #[error("cannot write to disk: {0}")]
+    Unknown(String),
     /// More waits for the disk than the queue holds.
     #[error("the disk does not keep up: {0} appends are waiting")]
     Busy(usize),

@@ -40,11 +40,11 @@ pub trait File: Send + Sync + 'static {
 
 /// Directories and names.
 pub trait Fs: Send + Sync + 'static {
-    /// Opens a file for reading and writing, made if it is not there.
+    /// Opens a file for reading and writing; `create` makes it if it is not there.
     ///
     /// # Errors
     /// What the system says.
-    fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>>;
 
     /// Names in a directory.
     ///
@@ -107,8 +107,8 @@ impl File for fs::File {
 }
 
 impl Fs for RealFs {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
+        let file = fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
         Ok(Box::new(file))
     }
 
@@ -134,7 +134,7 @@ impl Fs for RealFs {
 pub(crate) fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temporary: PathBuf = path.to_owned();
     temporary.as_mut_os_string().push(".tmp");
-    let file = fs.open(&temporary)?;
+    let file = fs.open(&temporary, true)?;
     file.set_len(0)?;
     file.write_all_at(bytes, 0)?;
     file.sync()?;

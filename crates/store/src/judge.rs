@@ -73,6 +73,7 @@ impl Judge {
 
     /// Remembers a record.
     pub(crate) fn note(&mut self, at: Stands, key: &str, idempotency_key: &str, version: (&Arc<str>, u64)) {
+        self.forget(at.0.saturating_sub(self.depth));
         if !idempotency_key.is_empty() {
             let id = hash((key, idempotency_key));
             self.keys.insert(id, at);
@@ -123,8 +124,11 @@ impl Judge {
     }
 
     fn forget(&mut self, oldest: u64) {
-        while let Some((_, id)) = self.keys_order.pop_front_if(|(at, _)| *at < oldest) {
-            self.keys.remove(&id);
+        while let Some((at, id)) = self.keys_order.pop_front_if(|(at, _)| *at < oldest) {
+            // The key may have been used again since.
+            if self.keys.get(&id).is_some_and(|(offset, _)| *offset == at) {
+                self.keys.remove(&id);
+            }
         }
         while let Some((at, id)) = self.versions_order.pop_front_if(|(at, _)| *at < oldest) {
             if self.versions.get(&id).is_some_and(|seen| seen.offset == at) {
@@ -154,5 +158,14 @@ mod tests {
         assert!(matches!(judge.suppressed(1, "c", "", ("", 5)), Some(Suppressed::OldVersion)));
         assert!(judge.suppressed(1, "c", "", ("", 6)).is_none());
         assert!(judge.suppressed(101, "c", "a", ("", 1)).is_none(), "out of reach");
+    }
+
+    #[test]
+    fn a_key_that_was_used_again_out_of_reach_is_remembered_by_its_newer_use() {
+        let mut judge = Judge::new(100);
+        note(&mut judge, 0, "a", 0);
+        note(&mut judge, 150, "a", 0);
+        note(&mut judge, 151, "b", 0);
+        assert!(matches!(judge.suppressed(200, "c", "a", ("", 0)), Some(Suppressed::Duplicate((150, 151)))));
     }
 }

@@ -96,7 +96,7 @@ fn epoch(fs: &dyn Fs, directory: &Path, names: &[String]) -> Result<u64, OpenErr
         fs::replace(fs, &path, format!("tidegate-store 1\nepoch {epoch:016x}\n").as_bytes()).map_err(io)?;
         return Ok(epoch);
     }
-    let bytes = fs::read_all(&*fs.open(&path).map_err(io)?).map_err(io)?;
+    let bytes = fs::read_all(&*fs.open(&path, false).map_err(io)?).map_err(io)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let parsed =
         text.strip_prefix("tidegate-store 1\nepoch ").and_then(|rest| u64::from_str_radix(rest.trim(), 16).ok());
@@ -115,7 +115,7 @@ fn newest_state(
     judge: &mut Judge,
 ) -> (Channels, u64) {
     for base in bases(names, ".state").into_iter().rev() {
-        let read = fs.open(&segment::path(directory, base, "state")).and_then(|f| fs::read_all(&*f));
+        let read = fs.open(&segment::path(directory, base, "state"), false).and_then(|f| fs::read_all(&*f));
         if segments.contains(&base)
             && let Ok(bytes) = read
             && let Some(channels) = state::read(&bytes, base, judge)
@@ -131,10 +131,15 @@ fn newest_state(
 fn sealed(fs: &dyn Fs, directory: &Path, base: u64, end: u64) -> Result<Option<Segment>, OpenError> {
     let path = segment::path(directory, base, "log");
     let io = |error| OpenError::Io { path: path.clone(), error };
-    let file = fs.open(&path).map_err(io)?;
+    let file = fs.open(&path, false).map_err(io)?;
     let bytes = file.size().map_err(io)?;
-    let facts = fs.open(&path.with_extension("idx")).and_then(|f| fs::read_all(&*f)).ok();
-    let newest_ms = facts.and_then(|b| segment::sealed_facts(&b, base)).map_or(i64::MAX, |(_, newest)| newest);
+    let facts = fs.open(&path.with_extension("idx"), false).and_then(|f| fs::read_all(&*f)).ok();
+    let facts = facts.and_then(|b| segment::sealed_facts(&b, base));
+    if let Some((indexed, _)) = facts.filter(|(indexed, _)| *indexed != end) {
+        let what = format!("its index says that it ends at offset {indexed}, the next file begins at {end}");
+        return Err(OpenError::Damaged { file: path, position: bytes, what });
+    }
+    let newest_ms = facts.map_or(i64::MAX, |(_, newest)| newest);
     Ok(Some(Segment::new(base, path, file, end, bytes, newest_ms, None)))
 }
 
@@ -156,7 +161,7 @@ fn recover(
 ) -> Result<Segment, OpenError> {
     let path = segment::path(directory, base, "log");
     let io = |error| OpenError::Io { path: path.clone(), error };
-    let file = fs.open(&path).map_err(io)?;
+    let file = fs.open(&path, false).map_err(io)?;
     let bytes = fs::read_all(&*file).map_err(io)?;
     let position = if segment::head_is_of(&bytes, base) {
         Some(HEAD)

@@ -104,7 +104,7 @@ impl Segment {
     /// Each channel's last number in this segment.
     pub(crate) fn last_numbers(&self, fs: &dyn Fs) -> Result<Vec<(String, u64)>, ReadError> {
         let from_index = || {
-            let bytes = fs::read_all(&*fs.open(&self.path.with_extension("idx")).ok()?).ok()?;
+            let bytes = fs::read_all(&*fs.open(&self.path.with_extension("idx"), false).ok()?).ok()?;
             let (_, mut rest) = read_index(&bytes, self.base)?;
             (0..rest.u64()?).map(|_| Some((rest.text()?.to_owned(), rest.u64()?))).collect()
         };
@@ -125,7 +125,7 @@ impl Segment {
     fn position_before(&self, fs: &dyn Fs, offset: u64) -> Result<u64, ReadError> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if index.is_none() {
-            let read = fs.open(&self.path.with_extension("idx")).and_then(|f| fs::read_all(&*f)).ok();
+            let read = fs.open(&self.path.with_extension("idx"), false).and_then(|f| fs::read_all(&*f)).ok();
             *index = read.and_then(|bytes| Some(read_index(&bytes, self.base)?.0));
         }
         if index.is_none() {

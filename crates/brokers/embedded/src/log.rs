@@ -64,6 +64,7 @@ fn append_error(error: AppendError) -> BrokerError {
     let text = error.to_string().into();
     match error {
         AppendError::Disk(_) | AppendError::Closed => BrokerError::Unavailable(text),
+        AppendError::Unknown(_) => BrokerError::UnknownOutcome(text),
         AppendError::Busy(_) => BrokerError::Overloaded(text),
         AppendError::TooLong(_) => BrokerError::Refused(text),
     }
@@ -131,8 +132,9 @@ impl Log for EmbeddedLog {
         Box::pin(async move {
             self.check(partition)?;
             let follower = Arc::new(Sink { sink, from });
-            let id = self.blocking(move |store| store.follow(from, follower)).await?;
-            Ok(TailHandle::new(EndTail { store, id }))
+            // Made where it is begun: a caller that gives up meanwhile leaves no tail behind.
+            let begin = move |s: &Store| s.follow(from, follower).map(|id| TailHandle::new(EndTail { store, id }));
+            self.blocking(begin).await
         })
     }
 

@@ -106,3 +106,47 @@ fn a_full_disk_fails_publishes_and_heals_alone() {
     let payloads: Vec<_> = everything(&store).iter().map(|e| e.payload.clone()).collect();
     assert_eq!(payloads, ["1", "2"]);
 }
+
+#[test]
+fn a_segment_that_could_not_be_begun_hides_nothing() {
+    let fs = FaultyFs::default();
+    let open = || Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options()).unwrap();
+    let store = open();
+    let big = |n: usize| record("c", &format!("{n}-{}", "x".repeat(1_000)));
+    let mut expected = 0;
+    for n in 0..5 {
+        expected += usize::from(append_all(&store, vec![big(n)])[0].is_ok());
+    }
+    fs.0.lock().unwrap().no_new_files = true;
+    for n in 0..3 {
+        expected += usize::from(append_all(&store, vec![big(n)])[0].is_ok());
+        expected += usize::from(append_all(&store, vec![record("c", "small")])[0].is_ok());
+    }
+    fs.0.lock().unwrap().no_new_files = false;
+    for n in 0..12 {
+        expected += usize::from(append_all(&store, vec![big(n)])[0].is_ok());
+    }
+    drop(store);
+    let store = open();
+    assert_eq!(everything(&store).len(), expected);
+    let all = crate::rig::ALL;
+    let numbers: Vec<_> = store.read_channel("c", 0, all).unwrap().entries.iter().map(|e| e.number).collect();
+    assert_eq!(numbers, (1..=expected as u64).collect::<Vec<_>>());
+    for from in 0..expected as u64 {
+        assert_eq!(store.read(from, u64::MAX, all).unwrap().entries[0].offset, from);
+    }
+}
+
+#[test]
+fn what_could_not_be_taken_back_is_of_unknown_outcome() {
+    let fs = FaultyFs::default();
+    let store = Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options()).unwrap();
+    append_all(&store, vec![record("c", "1")]);
+    fs.0.lock().unwrap().sick = true;
+    let error = append_all(&store, vec![record("c", "2")]).pop().unwrap().unwrap_err();
+    assert!(matches!(error, tidegate_store::AppendError::Unknown(_)), "{error}");
+    let error = append_all(&store, vec![record("c", "3")]).pop().unwrap().unwrap_err();
+    assert!(matches!(error, tidegate_store::AppendError::Disk(_)), "nothing is begun on a sick disk: {error}");
+    fs.0.lock().unwrap().sick = false;
+    assert_eq!(append_all(&store, vec![record("c", "4")]).pop().unwrap().unwrap().number, 2);
+}

@@ -26,6 +26,10 @@ pub(crate) struct Disk {
     pub(crate) stops_in: Option<u64>,
     /// Writes fail with "no space", after having written a part.
     pub(crate) full: bool,
+    /// Syncs and cuts fail: the disk is sick.
+    pub(crate) sick: bool,
+    /// Files cannot be made.
+    pub(crate) no_new_files: bool,
 }
 
 #[derive(Clone, Default)]
@@ -46,6 +50,11 @@ impl Disk {
             }
             None => Ok(()),
         }
+    }
+
+    fn healthy_step(&mut self) -> io::Result<()> {
+        self.step()?;
+        if self.sick { Err(io::Error::other("the disk is sick")) } else { Ok(()) }
     }
 
     /// The machine stops and starts again. Of what was not synced, each block of each file may be there or not.
@@ -81,7 +90,7 @@ impl Disk {
             self.files.insert(id, content);
         }
         self.stops_in = None;
-        self.full = false;
+        (self.full, self.sick, self.no_new_files) = (false, false, false);
     }
 }
 
@@ -128,13 +137,13 @@ impl File for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.fs.0.lock().unwrap().step()?;
+        self.fs.0.lock().unwrap().healthy_step()?;
         self.with(|content| content.synced = content.seen.clone());
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.fs.0.lock().unwrap().step()?;
+        self.fs.0.lock().unwrap().healthy_step()?;
         self.with(|content| content.seen.resize(len as usize, 0));
         Ok(())
     }
@@ -145,11 +154,12 @@ impl File for Handle {
 }
 
 impl Fs for FaultyFs {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>> {
         let mut disk = self.0.lock().unwrap();
         disk.step()?;
         let id = match disk.names.get(path) {
             Some(id) => *id,
+            None if !create => return Err(io::ErrorKind::NotFound.into()),
             None => {
                 disk.next += 1;
                 let id = disk.next;
@@ -158,7 +168,10 @@ impl Fs for FaultyFs {
                 id
             }
         };
-        Ok(Box::new(Handle { fs: self.clone(), id }))
+        let refused = create && disk.no_new_files;
+        drop(disk);
+        // The name may be there already when the rest fails.
+        if refused { Err(io::ErrorKind::StorageFull.into()) } else { Ok(Box::new(Handle { fs: self.clone(), id })) }
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
