@@ -22,7 +22,11 @@ pub trait BrokerFactory: Send + Sync {
 
     /// Connects (or opens) and returns when it is usable, or says what to do. A remote backbone that is away is no
     /// error here when `context.settings` are complete: the broker then comes up with its breaker open.
-    fn build<'a>(&'a self, url: &'a BrokerUrl, context: BuildContext) -> BoxFuture<'a, Result<Arc<dyn Broker>, BrokerError>>;
+    fn build<'a>(
+        &'a self,
+        url: &'a BrokerUrl,
+        context: BuildContext,
+    ) -> BoxFuture<'a, Result<Arc<dyn Broker>, BrokerError>>;
 }
 
 /// `scheme:rest` as given by `--broker` or `broker.url`: `memory:`, `embedded:DIR`, `kafka://HOST:PORT,HOST:PORT/TOPIC`.

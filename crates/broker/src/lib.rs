@@ -17,8 +17,11 @@ mod traits;
 pub use error::{BrokerError, Fault};
 pub use factory::{BrokerFactory, BrokerUrl, BuildContext, Secret};
 pub use log::{Bounds, LogInfo, LogSpec, Partition};
-pub use record::{Appended, Keep, Key, Record, Refused, Tailed, TailLoss};
-pub use traits::{BoxFuture, Breaker, Broker, Capabilities, ChannelPage, ChannelTop, Health, Log, Page, PageLimits, TailHandle, TailSink};
+pub use record::{Appended, Keep, Key, Record, Refused, TailLoss, Tailed};
+pub use traits::{
+    BoxFuture, Breaker, Broker, Capabilities, ChannelPage, ChannelTop, Health, Log, Page, PageLimits, TailHandle,
+    TailSink,
+};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -94,7 +94,12 @@ pub trait Log: Send + Sync + 'static {
     /// sink at a time per tail, from a thread of the broker or (memory) of the appender. Trouble with the backbone
     /// does not end a tail: it goes on where it was when the backbone is back. `from` before the start of the partition
     /// is reported as [`TailLoss::Truncated`]; `from` past its end waits there.
-    fn tail(&self, partition: Partition, from: u64, sink: Arc<dyn TailSink>) -> BoxFuture<'_, Result<TailHandle, BrokerError>>;
+    fn tail(
+        &self,
+        partition: Partition,
+        from: u64,
+        sink: Arc<dyn TailSink>,
+    ) -> BoxFuture<'_, Result<TailHandle, BrokerError>>;
 
     /// What the partition holds now, as the backbone says (not a cached value).
     fn bounds(&self, partition: Partition) -> BoxFuture<'_, Result<Bounds, BrokerError>>;
@@ -104,7 +109,13 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// `OutOfRange` when `from` lies before the start: never a silently shorter page.
-    fn read(&self, partition: Partition, from: u64, to: u64, limits: PageLimits) -> BoxFuture<'_, Result<Page, BrokerError>>;
+    fn read(
+        &self,
+        partition: Partition,
+        from: u64,
+        to: u64,
+        limits: PageLimits,
+    ) -> BoxFuture<'_, Result<Page, BrokerError>>;
 
     /// Newest number of a channel and the oldest that is still kept. Only with
     /// [`crate::Capabilities::channel_offsets`], else `None`. Cheap: in memory.
@@ -115,7 +126,12 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Refused` without the capability; `OutOfRange` never: what is gone shows in [`ChannelPage::first_kept`].
-    fn read_channel<'a>(&'a self, key: &'a Key, after: u64, limits: PageLimits) -> BoxFuture<'a, Result<ChannelPage, BrokerError>>;
+    fn read_channel<'a>(
+        &'a self,
+        key: &'a Key,
+        after: u64,
+        limits: PageLimits,
+    ) -> BoxFuture<'a, Result<ChannelPage, BrokerError>>;
 }
 
 /// Bounds of one page. A page holds at least one record if there is one, however large.
