@@ -1,6 +1,12 @@
 //! Records that are no publications, or lie where they do not belong.
 
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Command, Stdio};
+
 use tidegate_broker::{Partition, Refused};
+use tidegate_testkit::install::ensure_program;
 
 use crate::support::{PAGE, Raw, Shared, Sink, broker, open, producer, write};
 
@@ -48,4 +54,34 @@ async fn misplaced_records_are_told_and_delivered() {
     sink.wait_next(1);
     assert_eq!(sink.seen().refused, [(0, Refused::Misplaced)]);
     assert_eq!(sink.seen().payloads(), ["v"]);
+}
+
+/// One record with one header, whose bytes are given, by kcat.
+fn write_with_header(bootstrap: &str, topic: &str, header: &[u8]) {
+    let kcat = ensure_program("kcat", "kcat").unwrap();
+    let mut command = Command::new(kcat);
+    command.args(["-P", "-b", bootstrap, "-t", topic, "-p", "0", "-k", "k", "-H"]).arg(OsStr::from_bytes(header));
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"v").unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn headers_of_others_do_no_harm() {
+    let kafka = Shared::get();
+    let topic = kafka.topic(1).await;
+    for header in [&b"traceparent=00-1"[..], b"\xff\xfe=\xff", b"tidegate-version=seven", b"tidegate-tag-kind=job"] {
+        write_with_header(&kafka.bootstrap, &topic, header);
+    }
+    let broker = broker(&kafka.bootstrap, &[]).await;
+    let log = open(&broker, &topic).await.unwrap();
+    let sink = Sink::new();
+    let _tail = log.tail(Partition(0), 0, sink.clone()).await.unwrap();
+    sink.wait_next(4);
+    let seen = sink.seen();
+    assert_eq!(seen.offsets(), [0, 1, 3]);
+    assert_eq!(seen.refused, [(2, Refused::BadHeaders)]);
+    assert_eq!((&seen.records[0].meta, &seen.records[1].meta), (&None, &None));
+    let tags = &seen.records[2].meta.as_ref().unwrap().tags;
+    assert_eq!(tags, &[("kind".to_owned(), "job".to_owned())]);
 }

@@ -3,6 +3,7 @@
 
 mod basic;
 mod cluster;
+mod conformance;
 mod doctor;
 mod epochs;
 mod groups;
