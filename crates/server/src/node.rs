@@ -103,6 +103,7 @@ async fn open_logs(
         }
     }
     state.set_ready(true);
+    crate::banner::log(config, address);
     tracing::info!(%address, broker = %config.broker.url_text, shards = config.shards, node = %config.core.node_name, "ready");
     std::future::pending().await
 }
