@@ -152,6 +152,11 @@ impl Inbox {
         empty
     }
 
+    /// Says that the shard waits no more and will drain: until then nobody needs to wake it, least of all itself.
+    pub fn woke(&self) {
+        self.lock().awake = true;
+    }
+
     fn wake_if_asleep(&self, mut queue: MutexGuard<'_, Queue>) {
         let asleep = !std::mem::replace(&mut queue.awake, true);
         drop(queue);

@@ -2,11 +2,12 @@
 //!
 //! A shard accepts every connection and reads the first head. What is no WebSocket is handed over to here with the
 //! bytes read so far: the server API, health, metrics, the demo page. Nothing that is delivered to a subscriber passes
-//! through here.
+//! through here. Where publishing never waits, shards answer plain publishes themselves ([`Publishes`]).
 //!
 //! Bounds: [`CONNECTIONS_MAX`] connections (past it the shards answer 503), a deadline for every head and every body,
 //! and the configured size of a body.
 
+mod at_once;
 mod body;
 mod demo;
 mod metrics;
@@ -22,10 +23,12 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tidegate_types::limits::HTTP_IDLE_MAX;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use at_once::Publishes;
 pub use state::AppState;
 pub use tidegate_shard::HandedOver;
 
@@ -33,8 +36,6 @@ pub use tidegate_shard::HandedOver;
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Sockets that wait to be taken over.
 pub const HANDED_OVER_MAX: usize = 256;
-/// For a head, and for how long a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// For what is still answered when the node shuts down.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
@@ -74,7 +75,7 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
         async move { Ok::<_, Infallible>(routes::answer(&state, request).await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).pipeline_flush(true);
+    http.timer(TokioTimer::new()).header_read_timeout(HTTP_IDLE_MAX).pipeline_flush(true);
     let mut connection = pin!(http.serve_connection(io, service));
     let ended = tokio::select! {
         result = connection.as_mut() => Some(result),

@@ -65,7 +65,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (shut_down, shutdown) = watch::channel(false);
     let http = tokio::spawn(http::serve(to_serve, state.clone(), shutdown.clone()));
     let verifier = Arc::new(Verifier::new(&config.core.token));
-    let options = Arc::new(shard_options(&config, handed_over)?);
+    let options = Arc::new(shard_options(&config, &state, handed_over)?);
     let shards = builder.start(&hub, &verifier, &options, listener, VERSION)?;
 
     let opened = open_logs(&hub, &config, factory, &state, address);
@@ -134,7 +134,11 @@ async fn drain(shards: Shards, config: &Config) {
     let _ = joined.await;
 }
 
-fn shard_options(config: &Config, handed_over: mpsc::Sender<HandedOver>) -> anyhow::Result<ShardOptions> {
+fn shard_options(
+    config: &Config,
+    state: &Arc<AppState>,
+    handed_over: mpsc::Sender<HandedOver>,
+) -> anyhow::Result<ShardOptions> {
     let client = config.core.client.clone();
     let origins = Origins::parse(&client.allowed_origins).context("client.allowed_origins")?;
     Ok(ShardOptions {
@@ -142,6 +146,7 @@ fn shard_options(config: &Config, handed_over: mpsc::Sender<HandedOver>) -> anyh
         origins,
         wires: vec![Wire::new(Arc::new(Json), Framing::WebSocket)],
         routes: vec![Route { path: "/connection/websocket".to_owned(), wire: 0 }],
+        at_once: http::Publishes::new(state).map(|publishes| Arc::new(publishes) as _),
         hand_over: Arc::new(move |socket| handed_over.try_send(socket).map_err(mpsc::error::TrySendError::into_inner)),
         drain_per_second: config.drain.rate,
     })

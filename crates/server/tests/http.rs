@@ -8,9 +8,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_broker::{BrokerUrl, BuildContext};
 use tidegate_core::Hub;
+use tidegate_framing::http::Head;
 use tidegate_server::config::{Config, Sources};
-use tidegate_server::http::{self, AppState, HandedOver};
+use tidegate_server::http::{self, AppState, HandedOver, Publishes};
 use tidegate_server::registry;
+use tidegate_shard::AnswerAtOnce as _;
 use tokio::sync::{mpsc, watch};
 
 const CONFIG: &str = r#"
@@ -316,4 +318,64 @@ fn without_keys_the_api_is_off() {
     let node = node("[broker]\nurl = \"memory:\"");
     let response = send(&mut node.connect(), "/api/info", "X-API-Key: k1\r\n", "{}");
     assert_eq!(response.json()["error"], json!({"code": 101, "message": "the API is off: set api.keys"}));
+}
+
+/// What a shard would answer itself: the response, or `None` where it hands the request over.
+fn on_the_shard(node: &Node, request: &str) -> Option<String> {
+    let publishes = Publishes::new(&node.state).expect("memory publishes at once");
+    let head = Head::parse(request.as_bytes()).unwrap().unwrap();
+    let body = publishes.body_bytes(&head)?;
+    let mut response = Vec::new();
+    publishes.answer(&head, &request.as_bytes()[head.bytes()..][..body], &mut response);
+    Some(String::from_utf8(response).unwrap())
+}
+
+#[test]
+fn a_shard_answers_plain_publishes_as_the_http_side_does() {
+    let node = node(CONFIG);
+    let request = |headers: &str, body: &str| {
+        format!("POST /api/publish HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let response = on_the_shard(&node, &request("X-API-Key: k1\r\n", r#"{"channel":"jobs:a","data":1}"#)).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"), "{response}");
+    assert!(response.contains(r#"{"result":{"offset":1,"#), "{response}");
+    let response = on_the_shard(&node, &request("X-API-Key: k2\r\n", r#"{"channel":"no:a","data":1}"#)).unwrap();
+    assert!(response.contains("200 OK") && response.contains(r#""code":102"#), "{response}");
+    let response = on_the_shard(&node, &request("x-api-key: k2\r\n", "[]")).unwrap();
+    assert!(response.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{response}");
+}
+
+#[test]
+fn a_shard_leaves_whatever_is_unusual_to_the_http_side() {
+    let node = node(CONFIG);
+    let body = r#"{"channel":"jobs:a","data":1}"#;
+    for headers in [
+        "",
+        "X-API-Key: wrong\r\n",
+        "X-API-Key: k1\r\nX-API-Key: k1\r\n",
+        "Authorization: apikey k1\r\n",
+        "X-API-Key: k1\r\nTransfer-Encoding: chunked\r\n",
+        "X-API-Key: k1\r\nConnection: close\r\n",
+        "X-API-Key: k1\r\nExpect: 100-continue\r\n",
+        "X-API-Key: k1\r\nOrigin: http://x\r\n",
+        "X-API-Key: k1\r\nX-Centrifugo-Error-Mode: transport\r\n",
+        "X-API-Key: k1\r\nContent-Length: 29\r\n",
+    ] {
+        let request =
+            format!("POST /api/publish HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len());
+        assert_eq!(on_the_shard(&node, &request), None, "{headers}");
+    }
+    for (line, length) in [
+        ("GET /api/publish HTTP/1.1", "29"),
+        ("POST /api/publish HTTP/1.0", "29"),
+        ("POST /api/broadcast HTTP/1.1", "29"),
+        ("POST /api/publish?api_key=k1 HTTP/1.1", "29"),
+        ("POST /api/publish HTTP/1.1", "+29"),
+        ("POST /api/publish HTTP/1.1", "29, 29"),
+        ("POST /api/publish HTTP/1.1", "99999999999999999999999"),
+        ("POST /api/publish HTTP/1.1", "5000"),
+    ] {
+        let request = format!("{line}\r\nX-API-Key: k1\r\nContent-Length: {length}\r\n\r\n{body}");
+        assert_eq!(on_the_shard(&node, &request), None, "{line} {length}");
+    }
 }

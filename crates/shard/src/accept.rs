@@ -1,18 +1,13 @@
-//! New sockets, and the request head that decides where they go: a client of this shard, or somebody else's request.
+//! New sockets: accepted, spread over the shards, watched.
 
-use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::PoisonError;
 
-use tidegate_framing::http::{Head, Status, text_response};
-use tidegate_framing::websocket::handshake;
-use tidegate_types::limits::{ACCEPTS_PER_TURN_MAX, REQUEST_HEAD_BYTES_MAX};
+use tidegate_types::limits::ACCEPTS_PER_TURN_MAX;
 
-use crate::connection::{Connection, Phase};
+use crate::connection::Connection;
 use crate::event_loop::LISTENER;
-use crate::options::HandedOver;
 use crate::shard::Shard;
-use crate::slab::Place;
 use crate::socket::{self, Accepted};
 
 /// A shard gives a socket away when it has this many more than the least loaded one.
@@ -78,99 +73,5 @@ impl Shard {
         self.metrics.connections.add(1);
         let patience = u64::try_from(self.options.client.stale_close_delay.as_millis()).unwrap_or(u64::MAX);
         self.set_deadline(place.index, patience);
-    }
-
-    /// Takes bytes of a request head that lie in the scratch buffer. Returns how many belong to the head once it is
-    /// whole and the connection is a client's; what follows are frames.
-    pub(crate) fn read_head(&mut self, place: Place, bytes: &[u8]) -> Option<usize> {
-        let connection = self.connections.get_mut(place.index)?;
-        let Some(mut head) = connection.head.take() else {
-            return self.try_head(place, bytes).map(|used| used.min(bytes.len()));
-        };
-        let before = head.len();
-        head.extend_from_slice(bytes);
-        let used = self.try_head(place, &head)?;
-        Some(used - before)
-    }
-
-    fn try_head(&mut self, place: Place, bytes: &[u8]) -> Option<usize> {
-        let head = match Head::parse(bytes) {
-            Ok(Some(head)) => head,
-            Ok(None) if bytes.len() < REQUEST_HEAD_BYTES_MAX => {
-                if let Some(connection) = self.connections.get_mut(place.index) {
-                    connection.head = Some(Box::new(bytes.to_vec()));
-                }
-                return None;
-            }
-            Ok(None) => {
-                let text = format!("the request head is longer than {REQUEST_HEAD_BYTES_MAX} bytes");
-                self.refuse(place, &text_response(Status::HEADERS_TOO_LARGE, "", &text));
-                return None;
-            }
-            Err(error) => {
-                self.refuse(place, &text_response(error.status(), "", &error.to_string()));
-                return None;
-            }
-        };
-        match self.options.routes.iter().find(|r| r.path == head.path()) {
-            Some(route) => {
-                let wire = route.wire;
-                self.upgrade(place, &head, wire)
-            }
-            None => {
-                self.give_away(place, bytes);
-                None
-            }
-        }
-    }
-
-    fn upgrade(&mut self, place: Place, head: &Head<'_>, wire: u8) -> Option<usize> {
-        let answer = match handshake::check(head) {
-            Err(error) => Err(error.response()),
-            Ok(upgrade) if !self.options.origins.allows(upgrade.origin(), upgrade.host()) => {
-                let text = format!(
-                    "origin {:?} is not allowed: add it to client.allowed_origins",
-                    upgrade.origin().unwrap_or_default()
-                );
-                Err(text_response(Status::FORBIDDEN, "", &text))
-            }
-            Ok(upgrade) => Ok(upgrade.response(upgrade.choose(&["centrifuge-json"]))),
-        };
-        match answer {
-            Ok(response) => {
-                let connection = self.connections.get_mut(place.index)?;
-                connection.phase = Phase::Open;
-                connection.wire = wire;
-                self.send_control(place.index, response.into());
-                Some(head.bytes())
-            }
-            Err(response) => {
-                self.refuse(place, &response);
-                None
-            }
-        }
-    }
-
-    /// Answers and ends a connection that is no client's.
-    fn refuse(&mut self, place: Place, response: &[u8]) {
-        if let Some(connection) = self.connections.get(place.index) {
-            // Whether the peer reads the reason is its own affair.
-            let _ = socket::send(&connection.socket, response);
-            socket::shutdown_write(&connection.socket);
-        }
-        self.drop_connection(place.index);
-    }
-
-    /// Hands a connection whose request is none of a shard's to the side that serves those.
-    fn give_away(&mut self, place: Place, bytes: &[u8]) {
-        let Some(connection) = self.connections.remove(place.index) else { return };
-        self.metrics.connections.add(-1);
-        socket::unwatch(&self.epoll, &connection.socket);
-        let handed = HandedOver { stream: TcpStream::from(connection.socket), head: bytes.to_vec() };
-        if let Err(refused) = (self.options.hand_over)(handed) {
-            let text = "too many requests are being served, try again";
-            let response = text_response(Status::UNAVAILABLE, "Retry-After: 1\r\n", text);
-            let _ = rustix::net::send(&refused.stream, &response, rustix::net::SendFlags::NOSIGNAL);
-        }
     }
 }

@@ -13,6 +13,8 @@ use tidegate_framing::websocket::{Decoder, Role};
 pub(crate) enum Phase {
     /// The request head is being read.
     Head,
+    /// A request was answered, the next may come.
+    Between,
     /// Messages flow.
     Open,
     /// A close was sent; the peer's is awaited.

@@ -35,6 +35,7 @@ impl Shard {
                 tracing::error!(shard = self.id, %error, "cannot wait for sockets, the shard ends");
                 return;
             }
+            self.inbox.woke();
             self.now_us = self.hub.clock().monotonic_us();
             for event in &events {
                 self.on_event(event.data.u64(), event.flags);

@@ -50,7 +50,7 @@ impl Shard {
 
     fn take_bytes(&mut self, place: Place, bytes: &mut [u8]) {
         let Some(connection) = self.connections.get(place.index) else { return };
-        let frames = if connection.phase == Phase::Head {
+        let frames = if matches!(connection.phase, Phase::Head | Phase::Between) {
             match self.read_head(place, bytes) {
                 Some(used) => &mut bytes[used..],
                 None => return,

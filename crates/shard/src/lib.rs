@@ -25,6 +25,7 @@ mod fanout;
 mod input;
 mod options;
 mod output;
+mod request;
 mod shard;
 mod slab;
 mod socket;
@@ -34,6 +35,6 @@ mod timers;
 mod wheel;
 mod wire;
 
-pub use options::{HandOver, HandedOver, Route, ShardOptions};
+pub use options::{AnswerAtOnce, HandOver, HandedOver, Route, ShardOptions};
 pub use spawn::{ListenError, Shards, ShardsBuilder, Stopper, listen};
 pub use wire::{Framing, Wire};

@@ -73,7 +73,8 @@ impl Shard {
         }
     }
 
-    fn send_bytes(&mut self, index: u32, bytes: &[u8]) {
+    /// Sends bytes now, or after what waits already.
+    pub(crate) fn send_bytes(&mut self, index: u32, bytes: &[u8]) {
         let Some(connection) = self.connections.get(index) else { return };
         if connection.blocked.is_some() {
             return self.queue_control(index, Bytes::copy_from_slice(bytes));

@@ -136,7 +136,7 @@ impl Shard {
         if connection.phase == Phase::Closing {
             return;
         }
-        if connection.phase == Phase::Head {
+        if matches!(connection.phase, Phase::Head | Phase::Between) {
             return self.drop_connection(index);
         }
         connection.phase = Phase::Closing;

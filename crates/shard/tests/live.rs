@@ -9,5 +9,7 @@ mod bad_input;
 mod lag;
 #[path = "live/life.rs"]
 mod life;
+#[path = "live/request.rs"]
+mod request;
 #[path = "live/stream.rs"]
 mod stream;

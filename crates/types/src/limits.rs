@@ -22,6 +22,10 @@ pub const FANOUT_LOG_BYTES_MAX: usize = 1 << 20;
 pub const CATCH_UP_BYTES: usize = 64 << 10;
 /// Bytes of an HTTP request head.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 16 << 10;
+/// How long an HTTP connection may be idle between two requests, and a request head take to come.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(75);
+/// Bytes of a request body that a shard takes; a larger one goes to the HTTP side.
+pub const REQUEST_BODY_ON_SHARD_MAX: usize = 32 << 10;
 /// Headers in an HTTP request head.
 pub const REQUEST_HEADERS_MAX: usize = 64;
 /// Listen backlog: 128, the usual default, overflows at a burst of 256 connects.

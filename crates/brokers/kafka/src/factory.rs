@@ -9,7 +9,8 @@ use crate::connect::Connection;
 use crate::settings::Settings;
 
 pub(crate) const NAME: &str = "kafka";
-pub(crate) const CAPABILITIES: Capabilities = Capabilities { durable: true, shared: true, channel_offsets: false };
+pub(crate) const CAPABILITIES: Capabilities =
+    Capabilities { durable: true, shared: true, channel_offsets: false, immediate: false };
 /// The topic when neither URL nor configuration names one.
 const DEFAULT_TOPIC: &str = "tidegate";
 

@@ -46,6 +46,11 @@ pub(crate) fn options() -> CoreOptions {
 
 impl Node {
     pub(crate) fn start(shards: u16, options: CoreOptions) -> Self {
+        Self::start_with(shards, options, |_| {})
+    }
+
+    /// The same with other options of the shards.
+    pub(crate) fn start_with(shards: u16, options: CoreOptions, change: impl Fn(&mut ShardOptions)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let url = BrokerUrl::parse("memory:").unwrap();
         let factory = &tidegate_broker_memory::FACTORY;
@@ -56,17 +61,19 @@ impl Node {
         runtime.block_on(hub.open()).unwrap();
         let handed_over = Arc::new(Mutex::new(Vec::new()));
         let taker = handed_over.clone();
-        let shard_options = ShardOptions {
+        let mut shard_options = ShardOptions {
             client: options.client.clone(),
             origins: Origins::parse(&options.client.allowed_origins).unwrap(),
             wires: vec![Wire::new(Arc::new(Json), Framing::WebSocket)],
             routes: vec![Route { path: "/connection/websocket".into(), wire: 0 }],
+            at_once: None,
             hand_over: Arc::new(move |socket| {
                 taker.lock().unwrap().push(socket);
                 Ok(())
             }),
             drain_per_second: 1_000,
         };
+        change(&mut shard_options);
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         let verifier = Arc::new(Verifier::new(&options.token));
