@@ -63,7 +63,7 @@ fn write(reply: Result<Vec<u8>, Failure>, out: &mut Vec<u8>) {
 
 async fn one(hub: &Hub, command: Command<'_>) -> Result<Vec<u8>, Failure> {
     if let Some(request) = command.publish {
-        let at = publish::run(hub, request).await?;
+        let at = publish::run(hub, request)?.await?;
         Ok(named("publish", |out| position(&at, out)))
     } else if let Some(request) = command.broadcast {
         let responses = broadcast::run(hub, request).await?;

@@ -5,10 +5,10 @@ use futures_util::stream::FuturesOrdered;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_core::Hub;
-use tidegate_types::StreamPosition;
+use tidegate_types::{ChannelName, StreamPosition};
 
 use crate::answer::{Failure, position, separate};
-use crate::publish::{options, to_channel};
+use crate::publish::options;
 use crate::read::{TagMap, Text, or_default, payload, raw};
 
 /// Publications of one request that wait for the log at the same time.
@@ -52,7 +52,11 @@ pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Fail
         {
             write(result, &mut out);
         }
-        waiting.push_back(to_channel(hub, &channel.0, payload.clone(), options.clone()));
+        let (payload, options) = (payload.clone(), options.clone());
+        waiting.push_back(async move {
+            let channel = ChannelName::parse(&channel.0).map_err(|e| Failure::bad_request(e.to_string()))?;
+            Ok(hub.publish(&channel, payload, options).await?)
+        });
     }
     while let Some(result) = waiting.next().await {
         write(result, &mut out);

@@ -1,9 +1,8 @@
 //! `publish`: one publication to one channel. The call that is made most: the request is borrowed from the body.
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidegate_core::{Hub, PublishOptions};
+use tidegate_core::{Hub, HubError, PublishOptions};
 use tidegate_types::{ChannelName, StreamPosition, Version};
 
 use crate::answer::Failure;
@@ -30,12 +29,16 @@ pub(crate) struct Request<'a> {
     version_epoch: String,
 }
 
-/// Publishes and returns where the publication stands.
-pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<StreamPosition, Failure> {
+/// Publishes and returns where the publication stands. The request is read before the first wait.
+pub(crate) fn run<'h>(
+    hub: &'h Hub,
+    request: Request<'_>,
+) -> Result<impl Future<Output = Result<StreamPosition, HubError>> + Send + use<'h>, Failure> {
     let payload = payload(request.data, &request.b64data)?;
     let options =
         options(request.skip_history, request.tags, request.idempotency_key, request.version, request.version_epoch)?;
-    to_channel(hub, &request.channel.0, payload, options).await
+    let channel = ChannelName::parse(&request.channel.0).map_err(|e| Failure::bad_request(e.to_string()))?;
+    Ok(hub.publish(&channel, payload, options))
 }
 
 pub(crate) fn options(
@@ -56,14 +59,4 @@ pub(crate) fn options(
         idempotency_key: (!idempotency_key.is_empty()).then_some(idempotency_key),
         version: (version != 0).then_some(Version { epoch: version_epoch, number: version }),
     })
-}
-
-pub(crate) async fn to_channel(
-    hub: &Hub,
-    channel: &str,
-    payload: Bytes,
-    options: PublishOptions,
-) -> Result<StreamPosition, Failure> {
-    let channel = ChannelName::parse(channel).map_err(|e| Failure::bad_request(e.to_string()))?;
-    Ok(hub.publish(&channel, payload, options).await?)
 }

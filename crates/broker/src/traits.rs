@@ -19,8 +19,6 @@ pub struct Capabilities {
     /// It numbers each channel from 1 without holes, and decides duplicates and versions before it numbers. Then
     /// [`Log::channel_top`] and [`Log::read_channel`] answer; otherwise positions are the log's own offsets.
     pub channel_offsets: bool,
-    /// [`Log::append`] never waits: its future is ready when it is first polled.
-    pub immediate: bool,
 }
 
 /// State of the circuit breaker in front of a backbone.

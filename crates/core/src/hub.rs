@@ -304,11 +304,6 @@ impl Hub {
         self.broker.0.health()
     }
 
-    /// [`Hub::publish`] never waits: its future is ready when it is first polled.
-    pub fn publishes_at_once(&self) -> bool {
-        self.broker.0.capabilities().immediate && self.numbering == Numbering::Channel
-    }
-
     /// Every partition that was opened.
     pub fn partitions(&self) -> Vec<PartitionStatus> {
         let open = self.logs.iter().filter_map(|log| log.load_full());

@@ -62,6 +62,11 @@ pub enum ShardEvent {
         /// What follows its cursor.
         result: ReadAfter,
     },
+    /// A response that is being made may be there. The ticket's `command` means nothing.
+    Response {
+        /// Whose.
+        ticket: Ticket,
+    },
     /// The numbering of a partition changed or has a hole: its subscriptions end with "insufficient state".
     Invalidated {
         /// The partition.

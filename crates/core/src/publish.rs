@@ -31,33 +31,34 @@ impl Hub {
     ///
     /// # Errors
     /// A bad request, or what the log says. [`HubError::is_retryable`] tells whether to try again.
-    pub async fn publish(
-        &self,
+    pub fn publish<'h>(
+        &'h self,
         channel: &ChannelName,
         data: Bytes,
         options: PublishOptions,
-    ) -> Result<StreamPosition, HubError> {
+    ) -> impl Future<Output = Result<StreamPosition, HubError>> + Send + use<'h> {
+        // Publishes wait by the ten thousand: their futures hold what has to wait and nothing else.
         let begun_us = self.clock().monotonic_us();
-        let result = self.publish_inner(channel, data, options).await;
-        let metrics = self.metrics();
-        match &result {
-            Ok(_) => metrics.publishes.add(1),
-            Err(_) => metrics.publish_errors.add(1),
+        let prepared = self.prepare(channel, data, options);
+        async move {
+            let result = match prepared {
+                Ok((channel, record)) => self.append(&channel, record).await,
+                Err(error) => Err(error),
+            };
+            let metrics = self.metrics();
+            match &result {
+                Ok(_) => metrics.publishes.add(1),
+                Err(_) => metrics.publish_errors.add(1),
+            }
+            metrics.publish_to_ack.record(self.clock().monotonic_us() - begun_us);
+            result
         }
-        metrics.publish_to_ack.record(self.clock().monotonic_us() - begun_us);
-        result
     }
 
-    async fn publish_inner(
-        &self,
-        name: &ChannelName,
-        data: Bytes,
-        options: PublishOptions,
-    ) -> Result<StreamPosition, HubError> {
+    fn prepare(&self, name: &ChannelName, data: Bytes, options: PublishOptions) -> Result<(Channel, Record), HubError> {
         let channel = self.channel(name)?;
         check(&channel, name, &data, &options)?;
         let settings = &channel.namespace.options;
-        let judged = options.idempotency_key.is_some() || options.version.is_some();
         let meta = Meta {
             tags: options.tags,
             info: options.info,
@@ -66,13 +67,20 @@ impl Hub {
         };
         let keep = Keep { count_max: settings.history_size, age_max: settings.history_ttl };
         let record = Record { key: channel.key.clone(), payload: data, meta: meta.boxed(), keep };
+        Ok((channel, record))
+    }
+
+    async fn append(&self, channel: &Channel, record: Record) -> Result<StreamPosition, HubError> {
+        let judged = record.meta.as_ref().is_some_and(|m| m.idempotency_key.is_some() || m.version.is_some());
         let wait_for_verdict = judged && self.numbering() == Numbering::Log;
         if wait_for_verdict {
-            self.warm_for_verdict(&channel).await?;
+            Box::pin(self.warm_for_verdict(channel)).await?;
         }
         let appended = channel.log.log.append(record).await?;
-        let offset =
-            if wait_for_verdict { self.judged_offset(&channel, appended).await? } else { client_offset(appended) };
+        let offset = match wait_for_verdict {
+            true => Box::pin(self.judged_offset(channel, appended)).await?,
+            false => client_offset(appended),
+        };
         Ok(StreamPosition { offset, epoch: channel.log.epoch.clone() })
     }
 

@@ -2,15 +2,15 @@
 //!
 //! A shard accepts every connection and reads the first head. What is no WebSocket is handed over to here with the
 //! bytes read so far: the server API, health, metrics, the demo page. Nothing that is delivered to a subscriber passes
-//! through here. Where publishing never waits, shards answer plain publishes themselves ([`Publishes`]).
+//! through here. Plain publishes are answered by the shards themselves ([`Publishes`]).
 //!
 //! Bounds: [`CONNECTIONS_MAX`] connections (past it the shards answer 503), a deadline for every head and every body,
 //! and the configured size of a body.
 
-mod at_once;
 mod body;
 mod demo;
 mod metrics;
+mod publishes;
 mod rewind;
 mod routes;
 mod state;
@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use at_once::Publishes;
+pub use publishes::Publishes;
 pub use state::AppState;
 pub use tidegate_shard::HandedOver;
 

@@ -146,7 +146,7 @@ fn shard_options(
         origins,
         wires: vec![Wire::new(Arc::new(Json), Framing::WebSocket)],
         routes: vec![Route { path: "/connection/websocket".to_owned(), wire: 0 }],
-        at_once: http::Publishes::new(state).map(|publishes| Arc::new(publishes) as _),
+        handler: Some(Arc::new(http::Publishes::new(state.clone(), tokio::runtime::Handle::current()))),
         hand_over: Arc::new(move |socket| handed_over.try_send(socket).map_err(mpsc::error::TrySendError::into_inner)),
         drain_per_second: config.drain.rate,
     })

@@ -12,7 +12,7 @@ use tidegate_framing::http::Head;
 use tidegate_server::config::{Config, Sources};
 use tidegate_server::http::{self, AppState, HandedOver, Publishes};
 use tidegate_server::registry;
-use tidegate_shard::AnswerAtOnce as _;
+use tidegate_shard::RequestHandler as _;
 use tokio::sync::{mpsc, watch};
 
 const CONFIG: &str = r#"
@@ -35,7 +35,7 @@ struct Node {
     address: SocketAddr,
     state: Arc<AppState>,
     shutdown: watch::Sender<bool>,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 fn node(config: &str) -> Node {
@@ -64,7 +64,7 @@ fn node(config: &str) -> Node {
             }
         }
     });
-    Node { address, state, shutdown, _runtime: runtime }
+    Node { address, state, shutdown, runtime }
 }
 
 struct Response {
@@ -322,12 +322,11 @@ fn without_keys_the_api_is_off() {
 
 /// What a shard would answer itself: the response, or `None` where it hands the request over.
 fn on_the_shard(node: &Node, request: &str) -> Option<String> {
-    let publishes = Publishes::new(&node.state).expect("memory publishes at once");
+    let publishes = Publishes::new(node.state.clone(), node.runtime.handle().clone());
     let head = Head::parse(request.as_bytes()).unwrap().unwrap();
     let body = publishes.body_bytes(&head)?;
-    let mut response = Vec::new();
-    publishes.answer(&head, &request.as_bytes()[head.bytes()..][..body], &mut response);
-    Some(String::from_utf8(response).unwrap())
+    let body = request.as_bytes()[head.bytes()..][..body].to_vec();
+    Some(String::from_utf8(node.runtime.block_on(publishes.handle(&head, body.into()))).unwrap())
 }
 
 #[test]

@@ -8,13 +8,15 @@ use smallvec::SmallVec;
 use tidegate_core::{Grant, Session};
 use tidegate_framing::websocket::{Decoder, Role};
 
+use crate::options::Response;
+
 /// What a connection is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
     /// The request head is being read.
     Head,
-    /// A request was answered, the next may come.
-    Between,
+    /// Requests are answered, one after the other.
+    Requests,
     /// Messages flow.
     Open,
     /// A close was sent; the peer's is awaited.
@@ -45,6 +47,21 @@ pub(crate) struct Waiting {
     pub(crate) slot: u32,
     pub(crate) grant: Grant,
     pub(crate) reject_unrecovered: bool,
+}
+
+/// A request that is being answered. What follows it waits in the socket.
+pub(crate) struct Request {
+    pub(crate) response: Response,
+    /// What was read after it.
+    pub(crate) rest: Vec<u8>,
+    /// The socket has something that was not read.
+    pub(crate) unread: bool,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("unread", &self.unread).finish_non_exhaustive()
+    }
 }
 
 /// What a socket that takes no more still has to take.
@@ -83,7 +100,9 @@ pub(crate) struct Connection {
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
     #[expect(clippy::box_collection, reason = "8 bytes in every connection instead of 24, for what few have")]
     pub(crate) waiting: Option<Box<Vec<Waiting>>>,
-    /// The request head so far.
+    /// The request under way.
+    pub(crate) request: Option<Box<Request>>,
+    /// The request so far.
     #[expect(clippy::box_collection, reason = "as above")]
     pub(crate) head: Option<Box<Vec<u8>>>,
 }
@@ -103,6 +122,7 @@ impl Connection {
             session: Session::default(),
             subscriptions: SmallVec::new(),
             waiting: None,
+            request: None,
             head: None,
         }
     }

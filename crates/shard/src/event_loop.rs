@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, Timespec};
 
+use crate::connection::{Connection, Phase};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
@@ -130,7 +131,9 @@ impl Shard {
             if left == 0 {
                 break;
             }
-            if self.connections.get(index).is_some_and(|c| c.phase != crate::connection::Phase::Closing) {
+            // What is being answered ends when it is.
+            let ends = |c: &Connection| c.phase != Phase::Closing && c.request.is_none();
+            if self.connections.get(index).is_some_and(ends) {
                 self.close(index, tidegate_types::codes::Disconnect::SHUTDOWN);
                 self.drained_count += 1;
                 left -= 1;

@@ -26,7 +26,7 @@ enum Asked {
 impl Shard {
     /// Reads once from a connection and acts on it.
     pub(crate) fn read(&mut self, place: Place) {
-        if !self.connections.is_at(place) {
+        if !self.connections.is_at(place) || self.is_answering(place) {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -48,9 +48,10 @@ impl Shard {
         self.scratch = scratch;
     }
 
-    fn take_bytes(&mut self, place: Place, bytes: &mut [u8]) {
+    /// Acts on bytes of a connection.
+    pub(crate) fn take_bytes(&mut self, place: Place, bytes: &mut [u8]) {
         let Some(connection) = self.connections.get(place.index) else { return };
-        let frames = if matches!(connection.phase, Phase::Head | Phase::Between) {
+        let frames = if matches!(connection.phase, Phase::Head | Phase::Requests) {
             match self.read_head(place, bytes) {
                 Some(used) => &mut bytes[used..],
                 None => return,

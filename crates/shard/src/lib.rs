@@ -35,6 +35,6 @@ mod timers;
 mod wheel;
 mod wire;
 
-pub use options::{AnswerAtOnce, HandOver, HandedOver, Route, ShardOptions};
+pub use options::{HandOver, HandedOver, RequestHandler, Response, Route, ShardOptions};
 pub use spawn::{ListenError, Shards, ShardsBuilder, Stopper, listen};
 pub use wire::{Framing, Wire};

@@ -1,8 +1,10 @@
 //! What a shard is told at its start.
 
 use std::net::TcpStream;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidegate_core::config::ClientOptions;
 use tidegate_framing::http::Head;
 use tidegate_framing::websocket::Origins;
@@ -30,15 +32,18 @@ pub struct HandedOver {
 /// Takes sockets over; gives them back when it has no room, which is answered with 503.
 pub type HandOver = Arc<dyn Fn(HandedOver) -> Result<(), HandedOver> + Send + Sync>;
 
-/// Requests that need no waiting: the shard that read one answers it, without a hop to another thread. What this does not
-/// want is handed over.
-pub trait AnswerAtOnce: Send + Sync {
+/// A response in the making.
+pub type Response = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
+
+/// Requests that shards answer themselves: no other thread is woken for them. What this does not want is handed over.
+pub trait RequestHandler: Send + Sync {
     /// Bytes of the body, when this answers the request; it is called again when more of the body has come. The
     /// implementor bounds it: so much is kept for a connection until the body is whole.
     fn body_bytes(&self, head: &Head<'_>) -> Option<usize>;
 
-    /// Adds the whole response to `out`; the connection stays open. Runs on the event loop and must not wait.
-    fn answer(&self, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>);
+    /// Begins to answer. The future yields the whole response, after which the connection stays open. It is polled on the
+    /// event loop and must not block; a connection that ends drops it.
+    fn handle(&self, head: &Head<'_>, body: Bytes) -> Response;
 }
 
 /// Settings of every shard of a node.
@@ -52,8 +57,8 @@ pub struct ShardOptions {
     pub wires: Vec<Wire>,
     /// Where.
     pub routes: Vec<Route>,
-    /// Answers requests that need no waiting.
-    pub at_once: Option<Arc<dyn AnswerAtOnce>>,
+    /// Answers requests on the shard that read them.
+    pub handler: Option<Arc<dyn RequestHandler>>,
     /// Takes every other request.
     pub hand_over: HandOver,
     /// Connections closed per second and shard when the node is drained.

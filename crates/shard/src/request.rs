@@ -1,29 +1,46 @@
-//! The request head that decides where a connection goes: a client of this shard, a request that is answered at once, or
+//! The request head that decides where a connection goes: a client of this shard, a request that shards answer, or
 //! somebody else's.
 //!
-//! Not an HTTP server: what has to wait, has a body in pieces or is refused for any reason of its own goes to the HTTP
-//! side with its bytes, and stays there.
+//! Not an HTTP server: what the [`crate::RequestHandler`] does not want goes to the HTTP side with its bytes, and stays
+//! there. One request of a connection is answered at a time; the next is not read before.
 
 use std::borrow::Cow;
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
+use bytes::Bytes;
+use tidegate_core::{Inbox, ShardEvent, Ticket};
 use tidegate_framing::http::{Head, Status, text_response};
 use tidegate_framing::websocket::handshake;
 use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX};
 
-use crate::connection::Phase;
-use crate::options::HandedOver;
+use crate::connection::{Phase, Request};
+use crate::options::{HandedOver, Response};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
+
+/// Tells the shard of a connection that its response may be there.
+struct ResponseWaker {
+    inbox: Arc<Inbox>,
+    place: Place,
+}
+
+impl Wake for ResponseWaker {
+    fn wake(self: Arc<Self>) {
+        let Place { index: connection, generation } = self.place;
+        self.inbox.send(ShardEvent::Response { ticket: Ticket { connection, generation, command: 0 } });
+    }
+}
 
 /// What a request led to.
 enum Next {
     /// The connection is a client's. Frames follow these bytes of head.
     Frames(usize),
-    /// It was answered. The next one follows these bytes.
+    /// It was answered at once. The next one follows these bytes.
     Request(usize),
-    /// It is not whole yet, or the connection is gone from here.
+    /// It is not whole or not answered yet, or the connection is gone from here.
     Nothing,
 }
 
@@ -72,21 +89,82 @@ impl Shard {
             let wire = route.wire;
             return self.upgrade(place, &head, wire, answers);
         }
-        let Some(body_bytes) = self.options.at_once.as_ref().and_then(|at_once| at_once.body_bytes(&head)) else {
+        let handler = self.options.handler.as_ref();
+        let Some((handler, body_bytes)) = handler.and_then(|h| Some((h, h.body_bytes(&head)?))) else {
             return self.give_away(place, bytes, answers);
         };
         let size = head.bytes() + body_bytes;
         if bytes.len() < size {
             return self.hold(place, bytes);
         }
-        if let Some(at_once) = &self.options.at_once {
-            at_once.answer(&head, &bytes[head.bytes()..size], answers);
-        }
-        if let Some(connection) = self.connections.get_mut(place.index) {
-            connection.phase = Phase::Between;
-        }
+        let response = handler.handle(&head, Bytes::copy_from_slice(&bytes[head.bytes()..size]));
+        self.answer(place, response, size, bytes, answers)
+    }
+
+    /// Looks whether the response is there already, and keeps it until it is.
+    fn answer(
+        &mut self,
+        place: Place,
+        mut response: Response,
+        size: usize,
+        bytes: &[u8],
+        answers: &mut Vec<u8>,
+    ) -> Next {
         self.set_deadline(place.index, u64::try_from(HTTP_IDLE_MAX.as_millis()).unwrap_or(u64::MAX));
-        Next::Request(size)
+        // What never waits needs nobody to wake it.
+        let mut polled = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_pending() {
+            polled = self.poll(place, &mut response);
+        }
+        let Some(connection) = self.connections.get_mut(place.index) else { return Next::Nothing };
+        connection.phase = Phase::Requests;
+        match polled {
+            Poll::Ready(response) => {
+                answers.extend_from_slice(&response);
+                Next::Request(size)
+            }
+            Poll::Pending => {
+                let rest = bytes[size..].to_vec();
+                connection.request = Some(Box::new(Request { response, rest, unread: false }));
+                Next::Nothing
+            }
+        }
+    }
+
+    fn poll(&self, place: Place, response: &mut Response) -> Poll<Vec<u8>> {
+        let waker = Arc::new(ResponseWaker { inbox: self.inbox.clone(), place }).into();
+        response.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Whether a request is being answered: then its connection is read later.
+    pub(crate) fn is_answering(&mut self, place: Place) -> bool {
+        let request = self.connections.get_mut(place.index).and_then(|c| c.request.as_mut());
+        request.map(|request| request.unread = true).is_some()
+    }
+
+    /// A response may be there.
+    pub(crate) fn go_on_answering(&mut self, place: Place) {
+        if !self.connections.is_at(place) {
+            return;
+        }
+        let Some(mut request) = self.connections.get_mut(place.index).and_then(|c| c.request.take()) else { return };
+        match self.poll(place, &mut request.response) {
+            Poll::Pending => {
+                if let Some(connection) = self.connections.get_mut(place.index) {
+                    connection.request = Some(request);
+                }
+            }
+            Poll::Ready(response) => {
+                self.send_bytes(place.index, &response);
+                if self.is_draining() {
+                    return self.drop_connection(place.index);
+                }
+                self.take_bytes(place, &mut request.rest);
+                if request.unread && !self.is_answering(place) {
+                    self.readable.push_back(place);
+                }
+            }
+        }
     }
 
     /// Keeps what is there of a request until the rest comes.

@@ -136,7 +136,7 @@ impl Shard {
         if connection.phase == Phase::Closing {
             return;
         }
-        if matches!(connection.phase, Phase::Head | Phase::Between) {
+        if matches!(connection.phase, Phase::Head | Phase::Requests) {
             return self.drop_connection(index);
         }
         connection.phase = Phase::Closing;

@@ -243,6 +243,9 @@ impl Shard {
                 let place = Place { index: ticket.connection, generation: ticket.generation };
                 self.read_back(place, ticket.command, result);
             }
+            ShardEvent::Response { ticket } => {
+                self.go_on_answering(Place { index: ticket.connection, generation: ticket.generation });
+            }
             ShardEvent::Invalidated { cell } => self.invalidate(cell),
         }
     }

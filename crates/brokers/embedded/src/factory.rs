@@ -17,8 +17,7 @@ pub static FACTORY: Factory = Factory;
 pub struct Factory;
 
 /// It outlives the process; no other node shares it; it numbers per channel.
-pub(crate) const CAPABILITIES: Capabilities =
-    Capabilities { durable: true, shared: false, channel_offsets: true, immediate: false };
+pub(crate) const CAPABILITIES: Capabilities = Capabilities { durable: true, shared: false, channel_offsets: true };
 
 impl BrokerFactory for Factory {
     fn name(&self) -> &'static str {

@@ -9,8 +9,7 @@ use crate::connect::Connection;
 use crate::settings::Settings;
 
 pub(crate) const NAME: &str = "kafka";
-pub(crate) const CAPABILITIES: Capabilities =
-    Capabilities { durable: true, shared: true, channel_offsets: false, immediate: false };
+pub(crate) const CAPABILITIES: Capabilities = Capabilities { durable: true, shared: true, channel_offsets: false };
 /// The topic when neither URL nor configuration names one.
 const DEFAULT_TOPIC: &str = "tidegate";
 

@@ -14,8 +14,7 @@ pub static FACTORY: Factory = Factory;
 pub struct Factory;
 
 /// Nothing outlives the process, and no other node sees it; it numbers per channel.
-pub(crate) const CAPABILITIES: Capabilities =
-    Capabilities { durable: false, shared: false, channel_offsets: true, immediate: true };
+pub(crate) const CAPABILITIES: Capabilities = Capabilities { durable: false, shared: false, channel_offsets: true };
 
 impl BrokerFactory for Factory {
     fn name(&self) -> &'static str {

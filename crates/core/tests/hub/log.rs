@@ -161,7 +161,7 @@ impl Broker for HoleLog {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { shared: true, ..Capabilities::default() }
+        Capabilities { durable: false, shared: true, channel_offsets: false }
     }
 
     fn open<'a>(&'a self, _: &'a LogSpec) -> BoxFuture<'a, Result<Arc<dyn Log>, BrokerError>> {

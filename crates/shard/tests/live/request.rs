@@ -5,28 +5,45 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidegate_framing::http::Head;
-use tidegate_shard::AnswerAtOnce;
+use tidegate_shard::{RequestHandler, Response};
+
+use tokio::sync::watch;
 
 use crate::rig::{Node, options};
 
-/// Answers `POST /echo` with its body.
-struct Echo;
+/// Answers `POST /echo` with its body: at once, or when the gate has opened.
+#[derive(Default)]
+struct Echo {
+    gate: Option<watch::Receiver<bool>>,
+}
 
-impl AnswerAtOnce for Echo {
+impl RequestHandler for Echo {
     fn body_bytes(&self, head: &Head<'_>) -> Option<usize> {
         (head.path() == "/echo").then(|| head.header("content-length")?.parse().ok())?
     }
 
-    fn answer(&self, _: &Head<'_>, body: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(b"<");
-        out.extend_from_slice(body);
-        out.extend_from_slice(b">");
+    fn handle(&self, _: &Head<'_>, body: Bytes) -> Response {
+        let gate = self.gate.clone();
+        Box::pin(async move {
+            if let Some(mut gate) = gate {
+                gate.wait_for(|open| *open).await.unwrap();
+            }
+            [&b"<"[..], &body, b">"].concat()
+        })
     }
 }
 
 fn node() -> Node {
-    Node::start_with(1, options(), |options| options.at_once = Some(Arc::new(Echo)))
+    Node::start_with(1, options(), |options| options.handler = Some(Arc::new(Echo::default())))
+}
+
+/// A node that answers nothing until the gate is opened.
+fn gated() -> (Node, watch::Sender<bool>) {
+    let (open, gate) = watch::channel(false);
+    let handler = Arc::new(Echo { gate: Some(gate) });
+    (Node::start_with(1, options(), |options| options.handler = Some(handler.clone())), open)
 }
 
 fn connect(node: &Node) -> TcpStream {
@@ -107,4 +124,46 @@ fn who_asks_on_without_reading_answers_is_cut_off_and_others_go_on() {
     let mut other = connect(&node);
     other.write_all(echo("hello").as_bytes()).unwrap();
     hear(&mut other, "<hello>");
+}
+
+#[test]
+fn what_waits_is_answered_later_and_in_order() {
+    let (node, open) = gated();
+    let mut first = connect(&node);
+    let mut second = connect(&node);
+    first.write_all([echo("one"), echo("two"), echo("three")].concat().as_bytes()).unwrap();
+    second.write_all(echo("other").as_bytes()).unwrap();
+    // A client on the same shard is served meanwhile.
+    node.connect();
+    first.write_all(echo("four").as_bytes()).unwrap();
+    open.send_replace(true);
+    hear(&mut first, "<one><two><three><four>");
+    hear(&mut second, "<other>");
+}
+
+#[test]
+fn who_leaves_before_the_answer_is_forgotten() {
+    let (node, open) = gated();
+    let mut gone = connect(&node);
+    gone.write_all(echo("one").as_bytes()).unwrap();
+    node.until("begun", |_| open.receiver_count() == 2);
+    drop(gone);
+    open.send_replace(true);
+    node.until("forgotten", |hub| hub.shard_metrics()[0].connections.get() == 0);
+}
+
+#[test]
+fn what_is_under_way_is_answered_before_a_shard_ends() {
+    let (mut node, open) = gated();
+    let mut socket = connect(&node);
+    socket.write_all(echo("one").as_bytes()).unwrap();
+    node.until("begun", |_| open.receiver_count() == 2);
+    let shards = node.shards.take().unwrap();
+    shards.drain();
+    std::thread::sleep(Duration::from_millis(300));
+    open.send_replace(true);
+    let mut heard = String::new();
+    socket.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "<one>");
+    shards.join();
 }

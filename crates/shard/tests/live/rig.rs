@@ -66,7 +66,7 @@ impl Node {
             origins: Origins::parse(&options.client.allowed_origins).unwrap(),
             wires: vec![Wire::new(Arc::new(Json), Framing::WebSocket)],
             routes: vec![Route { path: "/connection/websocket".into(), wire: 0 }],
-            at_once: None,
+            handler: None,
             hand_over: Arc::new(move |socket| {
                 taker.lock().unwrap().push(socket);
                 Ok(())

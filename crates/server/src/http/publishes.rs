@@ -1,31 +1,34 @@
-//! Plain publishes, answered by the shard that read them. Where publishing never waits this saves two changes of thread,
-//! more than the publish itself costs.
+//! Plain publishes, answered by the shard that read them. A change of thread there and back costs more than the publish.
 //!
 //! Not for anything that needs a decision: a request with a header or a key that is not the usual goes to the HTTP side,
 //! which knows all the ways to say no.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use hyper::StatusCode;
-use tidegate_api::{Answer, ErrorMode, Method};
+use tidegate_api::{Answer, ErrorMode};
 use tidegate_framing::http::Head;
-use tidegate_shard::AnswerAtOnce;
-use tidegate_types::codes::ErrorCode;
+use tidegate_shard::{RequestHandler, Response};
 use tidegate_types::limits::REQUEST_BODY_ON_SHARD_MAX;
+use tokio::runtime::Handle;
 
 use super::AppState;
 
 /// See the module docs.
 #[derive(Debug)]
-pub struct Publishes(Arc<AppState>);
+pub struct Publishes {
+    state: Arc<AppState>,
+    runtime: Handle,
+}
 
 impl Publishes {
-    /// `None` where publishing may wait.
-    pub fn new(state: &Arc<AppState>) -> Option<Self> {
-        state.hub.publishes_at_once().then(|| Self(state.clone()))
+    /// Publishes to the hub of `state`, whose timers are in `runtime`.
+    pub fn new(state: Arc<AppState>, runtime: Handle) -> Self {
+        Self { state, runtime }
     }
 
     /// The length of the body, if nothing but an ordinary publish by a caller who may.
@@ -53,7 +56,7 @@ impl Publishes {
                 return None;
             }
         }
-        self.0.api.authorize(key).is_ok().then_some(length?)
+        self.state.api.authorize(key).is_ok().then_some(length?)
     }
 }
 
@@ -67,34 +70,38 @@ fn number(value: &[u8]) -> Option<usize> {
     digits.parse().ok()
 }
 
-impl AnswerAtOnce for Publishes {
+impl RequestHandler for Publishes {
     fn body_bytes(&self, head: &Head<'_>) -> Option<usize> {
-        let most = self.0.body_bytes_max.min(REQUEST_BODY_ON_SHARD_MAX);
+        let most = self.state.body_bytes_max.min(REQUEST_BODY_ON_SHARD_MAX);
         self.plain(head).filter(|bytes| *bytes <= most)
     }
 
-    fn answer(&self, _: &Head<'_>, body: &[u8], out: &mut Vec<u8>) {
-        let call = pin!(self.0.api.call(Method::Publish, body, ErrorMode::Body));
-        let answer = match call.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => {
-                Answer::refused(500, ErrorCode::INTERNAL, "the publication may or may not have been taken")
-            }
-        };
-        write(&answer, out);
+    fn handle(&self, _: &Head<'_>, body: Bytes) -> Response {
+        let (state, runtime) = (self.state.clone(), self.runtime.clone());
+        Box::pin(async move {
+            let mut call = pin!(state.api.publish(&body, ErrorMode::Body));
+            // What waits with a deadline finds the runtime's timers.
+            let answer = poll_fn(|context| {
+                let _entered = runtime.enter();
+                call.as_mut().poll(context)
+            });
+            response(&answer.await)
+        })
     }
 }
 
 /// The headers are those of the HTTP side.
-fn write(answer: &Answer, out: &mut Vec<u8>) {
+fn response(answer: &Answer) -> Vec<u8> {
     use std::io::Write as _;
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let date = httpdate::HttpDate::from(SystemTime::now());
     let length = answer.body.len();
+    let mut out = Vec::with_capacity(160 + length);
     // Writing to memory cannot fail. The status is written with its reason.
     let _ = write!(
         out,
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\ndate: {date}\r\n\r\n"
     );
     out.extend_from_slice(&answer.body);
+    out
 }
