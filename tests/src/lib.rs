@@ -4,6 +4,7 @@
 //! `cargo xtask test` installs that and runs them all. Here is what they share.
 
 mod chromium;
+pub mod load;
 
 use std::path::{Path, PathBuf};
 

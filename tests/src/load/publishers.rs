@@ -22,16 +22,15 @@ const ATTEMPTS_MAX: u32 = 600;
 
 /// Running publishers.
 #[derive(Debug)]
-pub(crate) struct Publishers {
+pub struct Publishers {
     stop: Arc<AtomicBool>,
-    /// Answers with an error that may pass.
-    pub(crate) retryable: Arc<AtomicU64>,
+    retryable: Arc<AtomicU64>,
     tasks: JoinSet<Result<()>>,
 }
 
 impl Publishers {
-    /// Starts at so many publications per second over all channels, whose numbers go on from `counts`.
-    pub(crate) fn start(ports: &[u16], channels: &Arc<[Channel]>, per_second: u64) -> Self {
+    /// Starts at so many publications per second through these nodes. The channels' numbers go on where they are.
+    pub fn start(ports: &[u16], channels: &Arc<[Channel]>, per_second: u64) -> Self {
         let (stop, retryable) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicU64>::default());
         let mut tasks = JoinSet::new();
         for index in 0..PUBLISHERS {
@@ -47,8 +46,16 @@ impl Publishers {
         Self { stop, retryable, tasks }
     }
 
+    /// Answers so far with an error that may pass.
+    pub fn retryable(&self) -> u64 {
+        self.retryable.load(Ordering::Relaxed)
+    }
+
     /// Ends them, each after the acknowledgement of what it has begun.
-    pub(crate) async fn finish(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When something was refused for good, or not acknowledged at all.
+    pub async fn finish(mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
             ended.context("a publisher panicked")??;
@@ -59,9 +66,26 @@ impl Publishers {
 
 /// A channel, and how often it was published to.
 #[derive(Debug)]
-pub(crate) struct Channel {
-    pub(crate) name: String,
-    pub(crate) count: AtomicU64,
+pub struct Channel {
+    name: String,
+    count: AtomicU64,
+}
+
+impl Channel {
+    /// A channel that nobody published to.
+    pub fn new(name: String) -> Self {
+        Self { name, count: AtomicU64::new(0) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The highest number that was acknowledged; all below it were as well.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
 }
 
 struct Publisher {

@@ -25,11 +25,9 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// What all clients report to.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
-    /// Clients with all subscriptions.
-    pub(crate) live: AtomicU64,
-    /// Publications that came in a recovery.
-    pub(crate) recovered: AtomicU64,
+pub struct Board {
+    live: AtomicU64,
+    recovered: AtomicU64,
     stop: AtomicBool,
     resumed: Mutex<Vec<Duration>>,
     complaints: Mutex<Vec<String>>,
@@ -38,25 +36,53 @@ pub(crate) struct Board {
 }
 
 impl Board {
+    /// Clients with all their subscriptions.
+    pub fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Publications that came in a recovery.
+    pub fn recovered(&self) -> u64 {
+        self.recovered.load(Ordering::Relaxed)
+    }
+
     /// From each cut until all subscriptions were back, since the last call.
-    pub(crate) fn take_resumed(&self) -> Vec<Duration> {
+    pub fn take_resumed(&self) -> Vec<Duration> {
         std::mem::take(&mut *self.resumed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Fails with what clients saw that must not be.
-    pub(crate) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// With the first complaints.
+    pub fn check(&self) -> Result<()> {
         let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(complaints.is_empty(), "clients complain:\n{}", complaints.join("\n"));
         Ok(())
     }
 
+    /// Waits until so many clients have all their subscriptions.
+    ///
+    /// # Errors
+    /// When that takes too long, or a client complains.
+    pub async fn until_live(&self, clients: u64, within: Duration) -> Result<()> {
+        let began = Instant::now();
+        while self.live() < clients {
+            self.check()?;
+            let (live, late) = (self.live(), began.elapsed() > within);
+            ensure!(!late, "only {live} of {clients} clients are live: {}", self.last_failure());
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     /// Lets every client end.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
     /// Why the last attempt to connect failed.
-    pub(crate) fn last_failure(&self) -> String {
+    pub fn last_failure(&self) -> String {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -70,12 +96,11 @@ impl Board {
 
 /// A subscriber.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     url: Arc<str>,
     board: Arc<Board>,
     channels: HashMap<String, Seen>,
-    /// The highest numbers of all its channels together.
-    pub(crate) total: Arc<AtomicU64>,
+    total: Arc<AtomicU64>,
 }
 
 /// What it saw of a channel.
@@ -126,13 +151,19 @@ struct Subscribed {
 }
 
 impl Client {
-    pub(crate) fn new(url: &Arc<str>, board: &Arc<Board>, channels: impl Iterator<Item = String>) -> Self {
+    /// A client of the WebSocket at `url` with these subscriptions.
+    pub fn new(url: &Arc<str>, board: &Arc<Board>, channels: impl Iterator<Item = String>) -> Self {
         let channels = channels.map(|channel| (channel, Seen::default())).collect();
         Self { url: url.clone(), board: board.clone(), channels, total: Arc::default() }
     }
 
+    /// The publications that it has, of all its channels together; goes on counting.
+    pub fn total(&self) -> Arc<AtomicU64> {
+        self.total.clone()
+    }
+
     /// Follows its channels until the board says stop.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut cut: Option<Instant> = None;
         let mut backoff = BACKOFF.0;
         while !self.board.stop.load(Ordering::Relaxed) {
