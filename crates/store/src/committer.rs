@@ -6,18 +6,19 @@
 //! Invariant: tables, index and judge never hold a record that is not on disk once a group is over: a group that could
 //! not be written is taken back, in memory and in the file.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use foldhash::fast::RandomState;
 
 use crate::error::AppendError;
 use crate::format::{self, Entry, NO_OFFSET};
 use crate::fs;
 use crate::judge::{Judge, Suppressed};
 use crate::segment::{self, HEAD, Segment, Sparse};
-use crate::state::{self, Channel};
+use crate::state::{self, Channel, Channels};
 use crate::store::{Append, Inner};
 
 /// Where a record landed.
@@ -135,7 +136,9 @@ pub(crate) struct Committer {
 struct Prepared {
     entries: Vec<Entry>,
     outcomes: Vec<(Done, Appended)>,
-    channels: HashMap<Arc<str>, Channel>,
+    channels: Channels,
+    /// Bytes that the entries become.
+    bytes: u64,
 }
 
 fn now_ms() -> i64 {
@@ -178,11 +181,12 @@ impl Committer {
                 return;
             }
         };
-        let prepared = self.prepare(group);
-        let written = if prepared.entries.is_empty() { Ok(()) } else { self.write(&segment, &prepared.entries) };
+        let mut prepared = self.prepare(group);
+        let written = if prepared.entries.is_empty() { Ok(0) } else { self.write(&segment, &prepared.entries) };
         match written {
-            Ok(()) => {
+            Ok(bytes) => {
                 self.judge.keep();
+                prepared.bytes = bytes;
                 self.publish(prepared);
             }
             Err(error) => {
@@ -207,7 +211,8 @@ impl Committer {
         let mut prepared = Prepared {
             entries: Vec::with_capacity(group.len()),
             outcomes: Vec::with_capacity(group.len()),
-            channels: HashMap::new(),
+            channels: Channels::with_capacity_and_hasher(group.len(), RandomState::default()),
+            bytes: 0,
         };
         let shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
         for (append, done) in group {
@@ -254,8 +259,8 @@ impl Committer {
         prepared
     }
 
-    /// Writes and syncs a group.
-    fn write(&mut self, segment: &Segment, entries: &[Entry]) -> io::Result<()> {
+    /// Writes and syncs a group; the bytes that it became.
+    fn write(&mut self, segment: &Segment, entries: &[Entry]) -> io::Result<u64> {
         self.buffer.clear();
         let mut starts = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -267,13 +272,12 @@ impl Committer {
         segment.file.write_all_at(&self.buffer, position)?;
         segment.file.sync()?;
         self.uncut = false;
-        for (entry, start) in entries.iter().zip(starts) {
-            segment.note(entry.offset, position + start);
-        }
+        segment.note_all(entries.iter().zip(starts).map(|(entry, start)| (entry.offset, position + start)));
+        let bytes = self.buffer.len() as u64;
         if self.buffer.capacity() > 2 * GROUP_BYTES_MAX {
             self.buffer = Vec::new();
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Cuts off what a failed write may have left.
@@ -349,14 +353,14 @@ impl Committer {
 
     /// What is on disk becomes visible: to readers, then to followers, then to who appended.
     fn publish(&self, prepared: Prepared) {
-        let Prepared { entries, outcomes, channels } = prepared;
+        let Prepared { entries, outcomes, channels, bytes } = prepared;
         if let Some(newest) = entries.last() {
             let end = newest.offset + 1;
             {
                 let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
                 shared.channels.extend(channels);
                 if let Some(segment) = shared.segments.last() {
-                    segment.bytes.fetch_add(self.buffer_len(&entries), Relaxed);
+                    segment.bytes.fetch_add(bytes, Relaxed);
                     segment.newest_ms.fetch_max(newest.time_ms, Relaxed);
                     segment.end.store(end, Relaxed);
                 }
@@ -366,10 +370,6 @@ impl Committer {
         for (done, appended) in outcomes {
             done(Ok(appended));
         }
-    }
-
-    fn buffer_len(&self, entries: &[Entry]) -> u64 {
-        entries.iter().map(|e| format::encoded_len(e) as u64).sum()
     }
 
     /// Deletes sealed segments that are too old or too much.

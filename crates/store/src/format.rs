@@ -59,11 +59,6 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Bytes of a record with its head.
-pub(crate) fn encoded_len(e: &Entry) -> usize {
-    RECORD_HEAD + FIXED + e.key.len() + e.idempotency_key.len() + e.version.0.len() + e.meta.len() + e.payload.len()
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "lengths were checked when the record was accepted")]
 pub(crate) fn encode(e: &Entry, out: &mut Vec<u8>) {
     let at = out.len();

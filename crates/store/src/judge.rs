@@ -67,7 +67,10 @@ impl Judge {
         {
             return Some(Suppressed::Duplicate(*first));
         }
-        let seen = self.versions.get(&hash((key, ""))).filter(|_| version.1 > 0)?;
+        if version.1 == 0 {
+            return None;
+        }
+        let seen = self.versions.get(&hash((key, "")))?;
         (*seen.epoch == *version.0 && seen.number >= version.1).then_some(Suppressed::OldVersion)
     }
 

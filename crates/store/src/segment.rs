@@ -71,6 +71,13 @@ impl Segment {
         note(index.get_or_insert_default(), offset, position);
     }
 
+    /// [`Segment::note`] for a run of records.
+    pub(crate) fn note_all(&self, records: impl Iterator<Item = (u64, u64)>) {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let sparse = index.get_or_insert_default();
+        records.for_each(|(offset, position)| note(sparse, offset, position));
+    }
+
     /// Forgets notes from `offset` on, because the write failed.
     pub(crate) fn take_back(&self, offset: u64) {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);

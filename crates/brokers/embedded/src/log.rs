@@ -99,8 +99,9 @@ impl Log for EmbeddedLog {
             key,
             meta: stored,
             payload,
-            idempotency_key: idempotency_key.unwrap_or_default().into(),
-            version: version.map_or(("".into(), 0), |v| (v.epoch.into(), v.number)),
+            // The empty default is shared, not allocated.
+            idempotency_key: idempotency_key.map_or_else(Arc::default, Into::into),
+            version: version.map_or_else(Default::default, |v| (v.epoch.into(), v.number)),
         };
         let (tx, rx) = oneshot::channel();
         // Who appended may have given up; the record stands all the same.
