@@ -150,6 +150,52 @@ fn refusals_end_with_a_sentence() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// A node in development mode on a directory.
+fn on_disk(directory: &Path) -> Command {
+    let mut command = tidegate();
+    command.args(["--shards", "1", "--listen", "127.0.0.1:0", "--broker"]);
+    command.arg(format!("embedded:{}", directory.display()));
+    command
+}
+
+#[test]
+fn a_directory_that_is_in_use_or_damaged_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let refusal = || {
+        let output = on_disk(dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    let mut node = Running::start(&mut on_disk(dir.path()));
+    let line = node.wait_for("address=");
+    let address = line.split_once("address=").unwrap().1.split_whitespace().next().unwrap();
+    let error = refusal();
+    let holder = format!("in use by process {}", node.child.id());
+    assert!(error.contains(&holder) && error.contains("choose another directory"), "{error}");
+    for data in ["1", "2", "3"] {
+        publish(&format!("http://{address}"), "news", data);
+    }
+    assert_eq!(node.terminate(), 0);
+
+    let log = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    let segment = log.join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let first = bytes.iter().position(|byte| *byte == b'1').unwrap();
+    bytes[first] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let error = refusal();
+    assert!(error.contains("is damaged at byte 16") && error.contains("restore the file from a backup"), "{error}");
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn a_kafka_that_is_away_at_the_start_is_waited_for() {
+    let mut node = Running::start(tidegate().args(["--broker", "kafka://127.0.0.1:1/x", "--listen", "127.0.0.1:0"]));
+    let line = node.wait_for("cannot reach the log yet");
+    assert!(line.contains("Kafka at 127.0.0.1:1 cannot be reached") && line.contains("trying again"), "{line}");
+    assert_eq!(node.terminate(), 0);
+}
+
 #[test]
 fn a_configuration_is_checked_and_shown() {
     let dir = tempfile::tempdir().unwrap();
