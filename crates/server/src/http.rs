@@ -4,8 +4,8 @@
 //! bytes read so far: the server API, health, metrics, the demo page. Nothing that is delivered to a subscriber passes
 //! through here. Plain publishes are answered by the shards themselves ([`Publishes`]).
 //!
-//! Bounds: [`CONNECTIONS_MAX`] connections (past it the shards answer 503), a deadline for every head and every body,
-//! and the configured size of a body.
+//! Bounds: [`CONNECTIONS_MAX`] connections (past it the shards answer 503), a deadline for every head, every body and
+//! every unread answer, and the configured size of a body.
 
 mod body;
 mod demo;
@@ -23,6 +23,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tidegate_types::limits::HTTP_IDLE_MAX;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -36,6 +37,8 @@ pub use tidegate_shard::HandedOver;
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Sockets that wait to be taken over.
 pub const HANDED_OVER_MAX: usize = 256;
+/// How long a peer may read nothing of its answer.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// For what is still answered when the node shuts down.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
@@ -69,6 +72,10 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%error, "cannot take an HTTP connection over"),
     };
+    // The system ends a connection whose peer takes nothing; nobody else would, and it holds one of the slots.
+    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX)) {
+        tracing::debug!(%error, "cannot bound how long an answer waits for its reader");
+    }
     let io = TokioIo::new(rewind::Rewind::new(handed.head, stream));
     let service = service_fn(|request| {
         let state = state.clone();
