@@ -1,9 +1,11 @@
-//! `cargo xtask bench`: builds the server, then runs the suite of `tidegate-loadgen`, which does all the work.
+//! `cargo xtask bench`: builds the server, starts a Kafka for the cases that need one, then runs the suite of
+//! `tidegate-loadgen`, which does all the work.
 
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use tidegate_loadgen::suite::SuiteCommand;
+use tidegate_testkit::kafka::{Jit, Kafka, Options};
 
 /// Options of `cargo xtask bench`.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,7 +20,10 @@ pub(crate) struct Bench {
 impl Bench {
     /// Builds and measures.
     pub(crate) fn run(&self) -> Result<()> {
-        if self.suite.part.is_none() && !self.no_build {
+        if self.suite.part.is_some() {
+            return self.suite.run(&["bench"]);
+        }
+        if !self.no_build {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let status = Command::new(cargo)
                 .args(["build", "--release", "--bin", "tidegate"])
@@ -26,6 +31,15 @@ impl Bench {
                 .context("start cargo")?;
             ensure!(status.success(), "the server could not be built");
         }
-        self.suite.run(&["bench"])
+        let mut command = self.suite.clone();
+        // One broker, as a broker is run where figures matter. It ends with this function.
+        let kafka = match command.suite.misses_kafka()? {
+            true => Some(Kafka::start_with(Options { jit: Jit::Full, ..Options::default() })?),
+            false => None,
+        };
+        if let Some(kafka) = &kafka {
+            command.suite.kafka = Some(kafka.bootstrap().parse().context("Kafka's address")?);
+        }
+        command.run(&["bench"])
     }
 }

@@ -11,6 +11,8 @@
 mod bench;
 mod clients;
 mod clock;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub mod limit;
 mod mark;
 mod publish;

@@ -1,9 +1,14 @@
 //! The workloads. Each is a set of options, which is also its command line, and a run that fills a report.
 
+mod deliver;
 mod delivery;
 mod fan_out;
 mod http_publish;
 mod idle;
+#[cfg(feature = "kafka")]
+mod kafka_bare;
+#[cfg(feature = "kafka")]
+mod kafka_warm_up;
 mod many_channels;
 mod ping_pong;
 mod recover;
@@ -14,9 +19,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+pub use deliver::Deliver;
 pub use fan_out::FanOut;
 pub use http_publish::HttpPublish;
 pub use idle::Idle;
+#[cfg(feature = "kafka")]
+pub use kafka_bare::KafkaBare;
+#[cfg(feature = "kafka")]
+pub use kafka_warm_up::KafkaWarmUp;
 pub use many_channels::ManyChannels;
 pub use ping_pong::PingPong;
 pub use recover::Recover;
@@ -48,6 +58,14 @@ pub enum Scenario {
     PingPong(PingPong),
     /// Publishes by HTTP on keep-alive connections, one subscriber per channel
     HttpPublish(HttpPublish),
+    /// Publishes by HTTP at a steady rate: how long until each is delivered, through whatever broker the server has
+    Deliver(Deliver),
+    /// Kafka without a server: how long from a producer to a consumer, which `deliver` through Kafka compares with
+    #[cfg(feature = "kafka")]
+    KafkaBare(KafkaBare),
+    /// The first subscription in a partition of Kafka that many records come into
+    #[cfg(feature = "kafka")]
+    KafkaWarmUp(KafkaWarmUp),
 }
 
 impl Scenario {
@@ -62,6 +80,11 @@ impl Scenario {
             Self::SlowReaders(_) => "slow-readers",
             Self::PingPong(_) => "ping-pong",
             Self::HttpPublish(_) => "http-publish",
+            Self::Deliver(_) => "deliver",
+            #[cfg(feature = "kafka")]
+            Self::KafkaBare(_) => "kafka-bare",
+            #[cfg(feature = "kafka")]
+            Self::KafkaWarmUp(_) => "kafka-warm-up",
         }
     }
 
@@ -76,6 +99,11 @@ impl Scenario {
             Self::SlowReaders(o) => o.clients,
             Self::PingPong(o) => o.clients,
             Self::HttpPublish(o) => o.channels + o.connections,
+            Self::Deliver(o) => 2 * o.channels,
+            #[cfg(feature = "kafka")]
+            Self::KafkaBare(_) => 0,
+            #[cfg(feature = "kafka")]
+            Self::KafkaWarmUp(_) => 1,
         }
     }
 
@@ -90,6 +118,11 @@ impl Scenario {
             Self::SlowReaders(o) => o.run(target, &mut report),
             Self::PingPong(o) => o.run(target, &mut report),
             Self::HttpPublish(o) => o.run(target, &mut report),
+            Self::Deliver(o) => o.run(target, &mut report),
+            #[cfg(feature = "kafka")]
+            Self::KafkaBare(o) => o.run(&mut report),
+            #[cfg(feature = "kafka")]
+            Self::KafkaWarmUp(o) => o.run(target, &mut report),
         }?;
         Ok(report)
     }

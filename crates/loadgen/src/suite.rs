@@ -5,10 +5,12 @@
 //! CPU 0, the load on CPU 1.
 
 mod cases;
+mod kafka;
 mod page;
 mod results;
 mod server;
 
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::limit::{self, Costs};
 use crate::scenario::Scenario;
 use crate::target::Target;
 use cases::Case;
+use kafka::Kafka;
 use results::Results;
 use server::{Server, pinned};
 
@@ -72,6 +75,9 @@ pub struct Suite {
     /// First port; every server gets the next
     #[arg(long, default_value_t = 8_300)]
     pub port: u16,
+    /// A Kafka on this machine for the cases that need one; without it they are skipped
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    pub kafka: Option<SocketAddrV4>,
     /// Let server and load run on any CPU
     #[arg(long)]
     pub no_pin: bool,
@@ -118,11 +124,13 @@ impl Suite {
             server::pin(CPUS.1).context("pin the load to CPU 1")?;
         }
         let page = self.page()?;
+        let kafka = Kafka::connect(self.kafka, &cases)?;
+        let cases = kafka.possible(cases);
         let mut results = Results::new(self.raw.as_deref())?;
         let mut port = self.port;
         for round in 0..self.rounds {
             for case in &cases {
-                self.round(case, round, &contenders, own_args, &mut port, &mut results)?;
+                self.round(case, round, &contenders, own_args, &kafka, &mut port, &mut results)?;
             }
         }
         print!("{}", page::text(&cases, &results));
@@ -145,6 +153,14 @@ impl Suite {
             );
         }
         Ok(page)
+    }
+
+    /// Whether a case that was asked for needs a Kafka, and none was named.
+    ///
+    /// # Errors
+    /// When a case is not known.
+    pub fn misses_kafka(&self) -> Result<bool> {
+        Ok(self.kafka.is_none() && self.cases()?.iter().any(|case| case.needs_kafka()))
     }
 
     fn cases(&self) -> Result<Vec<&'static Case>> {
@@ -174,6 +190,7 @@ impl Suite {
         round: usize,
         contenders: &[Contender],
         own_args: &[&str],
+        kafka: &Kafka,
         port: &mut u16,
         results: &mut Results,
     ) -> Result<()> {
@@ -188,7 +205,7 @@ impl Suite {
             }
             *port = port.checked_add(1).context("no more ports")?;
             eprintln!("round {} {}: {}", round + 1, case.name, contender.name);
-            let outcome = self.measure(case, contender, *port);
+            let outcome = self.measure(case, contender, kafka, *port);
             if let Err(error) = &outcome {
                 eprintln!("  failed: {error:#}");
             }
@@ -206,19 +223,24 @@ impl Suite {
         probe.finish(writer)
     }
 
-    fn measure(&self, case: &Case, contender: &Contender, port: u16) -> Result<Report> {
-        let scenario: Scenario = cases::parse_scenario(case.scenario)?;
-        let server = self.on_server_cpu(|| Server::start(&contender.command, case, port))?;
+    fn measure(&self, case: &Case, contender: &Contender, kafka: &Kafka, port: u16) -> Result<Report> {
+        let topic = kafka.topic(case, port)?;
+        let scenario: Scenario = cases::parse_scenario(&case.scenario.replace("{kafka}", &topic.options()))?;
+        let server = case.broker.map(|broker| {
+            let broker = broker.replace("{kafka}", &topic.path());
+            self.on_server_cpu(|| Server::start(&contender.command, &broker, case.shards, port))
+        });
+        let server = server.transpose()?;
         let target = Target {
             url: format!("ws://127.0.0.1:{port}"),
             api: "/api/publish".into(),
             api_key: Some(self.api_key.clone()),
             token: None,
-            pid: Some(server.pid()),
+            pid: server.as_ref().map(Server::pid),
             prefix: "bench".into(),
         };
         let report = crate::bench::measure(&scenario, &target);
-        report.with_context(|| server.last_words())
+        report.with_context(|| server.map_or_else(String::new, |server| server.last_words()))
     }
 
     /// Runs what starts a process, so that the process inherits the server's CPU.

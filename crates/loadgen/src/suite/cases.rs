@@ -17,8 +17,10 @@ pub struct Case {
     pub scenario: &'static str,
     /// Options of the limit probe that runs beside it.
     pub probe: Option<&'static str>,
-    /// The broker of our server.
-    pub broker: &'static str,
+    /// The broker of our server, with {dir} and {kafka} to fill in. Without one no server is started.
+    pub broker: Option<&'static str>,
+    /// Partitions of the topic that the case needs in Kafka; 0 = it needs no Kafka.
+    pub partitions: i32,
     /// The shards of our server.
     pub shards: &'static str,
     /// Whether other servers take part.
@@ -47,6 +49,8 @@ pub enum By {
     Write,
     /// The same figure of our server in another case.
     Case(&'static str),
+    /// The same figure in two other cases, added.
+    Sum(&'static str, &'static str),
     /// Nothing.
     One,
 }
@@ -74,12 +78,13 @@ const fn at_most(figure: &'static str, by: By, bound: f64, stretch: Option<f64>)
     Bar { figure, by, wanted: Wanted::AtMost(bound), stretch }
 }
 
-const MEMORY: &str = "memory:";
+const MEMORY: Option<&str> = Some("memory:");
+const KAFKA: Option<&str> = Some("kafka://{kafka}");
 const PACED_PROBE: Option<&str> = Some("--clients 1000 --gap-us 50000 --deliveries 40000");
 const DELIVERY: &str = "cpu_us_per_delivery";
 
 const fn case(name: &'static str, title: &'static str, scenario: &'static str, bars: &'static [Bar]) -> Case {
-    Case { name, title, scenario, probe: PACED_PROBE, broker: MEMORY, shards: "1", for_all: true, bars }
+    Case { name, title, scenario, probe: PACED_PROBE, broker: MEMORY, partitions: 0, shards: "1", for_all: true, bars }
 }
 
 /// All cases.
@@ -161,7 +166,7 @@ pub const CASES: &[Case] = &[
         &[at_most("cpu_us_per_publish", By::Write, 6.0, None)],
     ),
     Case {
-        broker: "embedded:{dir}/data",
+        broker: Some("embedded:{dir}/data"),
         for_all: false,
         ..case(
             "http-publish-embedded",
@@ -173,6 +178,66 @@ pub const CASES: &[Case] = &[
                 wanted: Wanted::AtLeast(0.7),
                 stretch: None,
             }],
+        )
+    },
+    Case {
+        broker: KAFKA,
+        partitions: 8,
+        for_all: false,
+        ..case(
+            "http-publish-kafka",
+            "the same through Kafka, 8 partitions",
+            "http-publish --connections 64 --channels 64 --seconds 4",
+            &[at_most("cpu_us_per_publish", By::Write, 11.0, None)],
+        )
+    },
+    Case {
+        probe: None,
+        broker: None,
+        partitions: 8,
+        for_all: false,
+        ..case(
+            "kafka-bare",
+            "Kafka alone, 1,000/s, from a producer to a consumer",
+            "kafka-bare --rate 1000 --seconds 30 {kafka}",
+            &[],
+        )
+    },
+    Case {
+        probe: None,
+        for_all: false,
+        ..case(
+            "deliver",
+            "1,000/s by HTTP through the memory broker, publish -> deliver",
+            "deliver --rate 1000 --seconds 30",
+            &[],
+        )
+    },
+    Case {
+        probe: None,
+        broker: KAFKA,
+        partitions: 8,
+        for_all: false,
+        ..case(
+            "kafka-latency",
+            "the same through Kafka, 8 partitions",
+            "deliver --rate 1000 --seconds 30",
+            &[
+                at_most("latency_p50_us", By::Sum("kafka-bare", "deliver"), 1.5, None),
+                at_most("latency_p99_us", By::Sum("kafka-bare", "deliver"), 1.5, None),
+            ],
+        )
+    },
+    Case {
+        probe: None,
+        broker: KAFKA,
+        partitions: 1,
+        for_all: false,
+        ..case(
+            "kafka-warm-up",
+            "the first subscription in a partition of Kafka that gets 10,000 records/s",
+            "kafka-warm-up --rate 10000 {kafka}",
+            &[at_most("subscribe_us", By::One, 1e6, None)],
         )
     },
     Case {
@@ -208,6 +273,13 @@ pub const CASES: &[Case] = &[
     },
 ];
 
+impl Case {
+    /// Whether it can run only beside a Kafka.
+    pub fn needs_kafka(&self) -> bool {
+        self.partitions > 0
+    }
+}
+
 /// Reads a scenario's command line.
 pub(super) fn parse_scenario(text: &str) -> Result<Scenario> {
     #[derive(clap::Parser)]
@@ -239,11 +311,17 @@ mod tests {
     #[test]
     fn every_case_is_a_command_line() {
         for case in CASES {
-            parse_scenario(case.scenario).unwrap();
+            if cfg!(feature = "kafka") || case.partitions == 0 {
+                parse_scenario(&case.scenario.replace("{kafka}", "--kafka 127.0.0.1:9092 --topic t")).unwrap();
+            }
             if let Some(options) = case.probe {
                 parse_writer(options).unwrap();
             }
         }
+    }
+
+    fn is_case(name: &str) -> bool {
+        CASES.iter().any(|case| case.name == name)
     }
 
     #[test]
@@ -252,7 +330,8 @@ mod tests {
             for bar in case.bars {
                 match bar.by {
                     By::Write => assert!(case.probe.is_some(), "{}", case.name),
-                    By::Case(other) => assert!(CASES.iter().any(|c| c.name == other), "{other}"),
+                    By::Case(other) => assert!(is_case(other), "{other}"),
+                    By::Sum(one, other) => assert!(is_case(one) && is_case(other), "{one}, {other}"),
                     By::One => {}
                 }
             }

@@ -21,6 +21,7 @@ const SHOWN: &[&str] = &[
     "reconnects_per_s",
     "latency_p50_us",
     "latency_p99_us",
+    "subscribe_us",
     "connect_p99_us",
     "reconnect_p99_us",
     "round_trip_p50_us",
@@ -124,6 +125,7 @@ fn name_of(bar: &Bar) -> String {
         By::One => bar.figure.to_owned(),
         By::Write => format!("{} / W", bar.figure),
         By::Case(other) => format!("{} / that of {other}", bar.figure),
+        By::Sum(one, other) => format!("{} / those of {one} + {other}", bar.figure),
     }
 }
 

@@ -90,6 +90,9 @@ impl Results {
                 By::One => 1.0,
                 By::Write => self.probe(case.name, round, WRITE)?,
                 By::Case(other) => self.one(other, server, round, bar.figure)?,
+                By::Sum(one, other) => {
+                    self.one(one, server, round, bar.figure)? + self.one(other, server, round, bar.figure)?
+                }
             };
             (by > 0.0).then(|| value / by)
         };

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::cases::Case;
 use crate::clock::Deadline;
 
 /// A server answers connects within this time.
@@ -32,12 +31,12 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts `command`, a line of words without quoting, with its places filled in, and waits until its port answers.
-    pub(super) fn start(command: &str, case: &Case, port: u16) -> Result<Self> {
+    pub(super) fn start(command: &str, broker: &str, shards: &str, port: u16) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("tidegate-bench-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let fill = |word: &str| {
-            word.replace("{broker}", case.broker)
-                .replace("{shards}", case.shards)
+            word.replace("{broker}", broker)
+                .replace("{shards}", shards)
                 .replace("{port}", &port.to_string())
                 .replace("{dir}", &dir.to_string_lossy())
         };
