@@ -113,6 +113,11 @@ impl Connection {
         Ok(producer)
     }
 
+    /// Why the publishing client broke, if it did and a new one would break as well.
+    pub(crate) fn publishing_refused(&self) -> Option<BrokerError> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.refused()
+    }
+
     /// The publishing client if there is one; it is gone for good.
     pub(crate) fn take_producer(&self) -> Option<Arc<Producer>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -281,7 +281,11 @@ impl Log for KafkaLog {
             let producer = connection.producer().inspect_err(|_| connection.breaker.withdrawn())?;
             let answer = producer.send(&self.0.topic, self.partition_of(&record.key), &record)?;
             drop(producer);
-            answer.await.unwrap_or_else(|_| Err(BrokerError::UnknownOutcome("the Kafka client was closed".into())))
+            let closed = |_| Err(BrokerError::UnknownOutcome("the Kafka client was closed".into()));
+            answer.await.unwrap_or_else(closed).map_err(|error| match error {
+                BrokerError::Unavailable(_) => connection.publishing_refused().unwrap_or(error),
+                other => other,
+            })
         })
     }
 

@@ -49,6 +49,12 @@ impl Pending {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         match code {
             RDKafkaErrorCode::Fatal => self.broken.store(true, Relaxed),
+            // Never sent: the client met a fatal error. Nothing is known about the cluster.
+            RDKafkaErrorCode::PurgeQueue => {
+                self.broken.store(true, Relaxed);
+                self.breaker.withdrawn();
+                return starts_anew();
+            }
             _ if refusal(code).is_some() => {
                 // The cluster answered.
                 self.breaker.withdrawn();
@@ -60,6 +66,10 @@ impl Pending {
         self.breaker.failed(&text);
         if may_be_stored { BrokerError::UnknownOutcome(text.into()) } else { BrokerError::Unavailable(text.into()) }
     }
+}
+
+fn starts_anew() -> BrokerError {
+    BrokerError::Unavailable("the Kafka client starts anew, retry".into())
 }
 
 /// Errors that a retry does not change.
@@ -106,6 +116,12 @@ impl Producer {
         self.broken.load(Relaxed)
     }
 
+    /// Why the client broke, if a new one would break as well: it got no producer id, say, for want of permissions.
+    pub(crate) fn refused(&self) -> Option<BrokerError> {
+        let (code, _) = self.client.client().fatal_error()?;
+        refusal(code).map(|text| BrokerError::Refused(text.into()))
+    }
+
     /// Hands a record over; the answer comes through the receiver.
     pub(crate) fn send(
         &self,
@@ -138,7 +154,7 @@ impl Producer {
             }
             RDKafkaErrorCode::Fatal => {
                 self.broken.store(true, Relaxed);
-                BrokerError::Unavailable("the Kafka client starts anew, retry".into())
+                self.refused().unwrap_or_else(starts_anew)
             }
             _ => match refusal(code) {
                 Some(text) => BrokerError::Refused(text.into()),

@@ -58,7 +58,9 @@ async fn a_topic_made_anew() {
     let options = rdkafka::admin::AdminOptions::new().operation_timeout(Some(SOON));
     admin(&kafka.bootstrap).delete_topics(&[&topic], &options).await.unwrap();
     create_topic(&kafka.bootstrap, &topic, 2, &[]).await;
-    let (epoch, _) = new_epoch(&sink);
+    let (epoch, why) = new_epoch(&sink);
+    eprintln!("{why}");
+    assert!(why.contains("again") || why.contains("anew") || why.contains("re-created"), "{why}");
     assert_ne!(epoch, before);
     drop(tail);
     let again = open(&broker, &topic).await.unwrap();

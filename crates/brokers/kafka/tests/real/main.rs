@@ -10,7 +10,10 @@ mod groups;
 mod keys;
 mod outage;
 mod partitioners;
+mod permissions;
 mod refusals;
 mod security;
 mod support;
+#[cfg(feature = "three-brokers")]
+mod three_brokers;
 mod transactions;

@@ -53,6 +53,14 @@ async fn logins_and_certificates() {
     assert!(error.to_string().to_lowercase().contains("auth"), "{error}");
     assert!(!error.to_string().contains("not-the-password"));
 
+    // A certificate, but not the one that signed the broker's.
+    let other = kafka.ca_file(0).with_file_name("node.pem").to_string_lossy().into_owned();
+    let wrong = login("SCRAM-SHA-256", &passwords.scram, &[(PROTOCOL, "sasl_ssl"), (AUTHORITY, &other)]);
+    let error = try_it(&kafka.sasl_tls_bootstrap(), &wrong).await.unwrap_err();
+    eprintln!("wrong authority: {error}");
+    assert!(matches!(error, BrokerError::Refused(_)), "{error:?}");
+    assert!(error.to_string().contains("ssl.ca.location"), "{error}");
+
     let untrusted = login("SCRAM-SHA-256", &passwords.scram, &[(PROTOCOL, "sasl_ssl")]);
     let error = try_it(&kafka.sasl_tls_bootstrap(), &untrusted).await.unwrap_err();
     eprintln!("unknown authority: {error}");
