@@ -1,6 +1,10 @@
 //! `cargo xtask bench`: builds the server, starts a Kafka for the cases that need one, then runs the suite of
 //! `tidegate-loadgen`, which does all the work.
+//!
+//! The load and the limit probe are measured with, so they are optimised too: the command starts itself again in a
+//! release build, with the feature `bench`, which alone needs librdkafka.
 
+use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,19 +24,18 @@ pub(crate) struct Bench {
 impl Bench {
     /// Builds and measures.
     pub(crate) fn run(&self) -> Result<()> {
+        if !cfg!(feature = "bench") {
+            let again = ["run", "--quiet", "--release", "--package", "xtask", "--features", "bench", "--"];
+            return cargo(again.map(OsString::from).into_iter().chain(std::env::args_os().skip(1)));
+        }
         if self.suite.part.is_some() {
             return self.suite.run(&["bench"]);
         }
         if !self.no_build {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let status = Command::new(cargo)
-                .args(["build", "--release", "--bin", "tidegate"])
-                .status()
-                .context("start cargo")?;
-            ensure!(status.success(), "the server could not be built");
+            cargo(["build", "--release", "--bin", "tidegate"])?;
         }
         let mut command = self.suite.clone();
-        // One broker, as a broker is run where figures matter. It ends with this function.
+        // One broker, run as where figures matter. It ends with this function.
         let kafka = match command.suite.misses_kafka()? {
             true => Some(Kafka::start_with(Options { jit: Jit::Full, ..Options::default() })?),
             false => None,
@@ -42,4 +45,11 @@ impl Bench {
         }
         command.run(&["bench"])
     }
+}
+
+fn cargo(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(args).status().context("start cargo")?;
+    ensure!(status.success(), "cargo ended with {status}");
+    Ok(())
 }

@@ -111,6 +111,15 @@ struct Contender {
     ours: bool,
 }
 
+/// What the rounds share.
+struct Course<'a> {
+    own_args: &'a [&'a str],
+    kafka: Kafka,
+    /// The last server's.
+    port: u16,
+    results: Results,
+}
+
 /// The name of our own server in the results.
 const OURS: &str = "tidegate";
 
@@ -126,13 +135,14 @@ impl Suite {
         let page = self.page()?;
         let kafka = Kafka::connect(self.kafka, &cases)?;
         let cases = kafka.possible(cases);
-        let mut results = Results::new(self.raw.as_deref())?;
-        let mut port = self.port;
+        let results = Results::new(self.raw.as_deref())?;
+        let mut course = Course { own_args, kafka, port: self.port, results };
         for round in 0..self.rounds {
             for case in &cases {
-                self.round(case, round, &contenders, own_args, &kafka, &mut port, &mut results)?;
+                self.round(case, round, &contenders, &mut course)?;
             }
         }
+        let results = course.results;
         print!("{}", page::text(&cases, &results));
         if let Some(path) = page {
             let text = page::markdown(&cases, &results, self.rounds);
@@ -189,27 +199,25 @@ impl Suite {
         case: &'static Case,
         round: usize,
         contenders: &[Contender],
-        own_args: &[&str],
-        kafka: &Kafka,
-        port: &mut u16,
-        results: &mut Results,
+        course: &mut Course<'_>,
     ) -> Result<()> {
         if let Some(options) = case.probe {
             eprintln!("round {} {}: limit probe", round + 1, case.name);
-            results.add_probe(case.name, round, self.probe(options, own_args)?);
+            course.results.add_probe(case.name, round, self.probe(options, course.own_args)?);
         }
         for n in 0..contenders.len() {
             let contender = &contenders[(n + round) % contenders.len()];
             if !contender.ours && !case.for_all {
                 continue;
             }
-            *port = port.checked_add(1).context("no more ports")?;
+            course.port = course.port.checked_add(1).context("no more ports")?;
             eprintln!("round {} {}: {}", round + 1, case.name, contender.name);
-            let outcome = self.measure(case, contender, kafka, *port);
+            let outcome = self.measure(case, contender, &course.kafka, course.port);
             if let Err(error) = &outcome {
                 eprintln!("  failed: {error:#}");
             }
-            results.add(case.name, &contender.name, round, outcome.map_err(|error| format!("{error:#}")))?;
+            let outcome = outcome.map_err(|error| format!("{error:#}"));
+            course.results.add(case.name, &contender.name, round, outcome)?;
         }
         Ok(())
     }
