@@ -42,11 +42,16 @@ impl Server {
         };
         let mut words = command.split_whitespace().map(fill);
         let program = words.next().context("the server's command is empty")?;
-        // The server runs in its own directory, so that it finds no configuration but what the command names.
+        // The server runs in its own directory, and without our settings, so that it finds no configuration but what the
+        // command names.
         let program = std::fs::canonicalize(&program).unwrap_or_else(|_| program.into());
         let log = std::fs::File::create(dir.join("log")).context("server log")?;
         let errors = log.try_clone().context("server log")?;
-        let child = Command::new(&program)
+        let mut command = Command::new(&program);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"TIDEGATE_")) {
+            command.env_remove(name);
+        }
+        let child = command
             .args(words)
             .current_dir(&dir)
             .stdin(Stdio::null())
