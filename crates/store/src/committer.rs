@@ -13,8 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 
+use crate::chain;
 use crate::error::AppendError;
-use crate::format::{self, Entry, NO_OFFSET};
+use crate::format::{self, Entry};
 use crate::fs;
 use crate::judge::{Judge, Suppressed};
 use crate::segment::{self, HEAD, Segment, Sparse};
@@ -218,7 +219,8 @@ impl Committer {
         for (append, done) in group {
             let offset = write_start + prepared.entries.len() as u64;
             let known = prepared.channels.get(&append.key).or_else(|| shared.channels.get(&append.key)).copied();
-            let last = known.map_or(0, |c| c.last);
+            let channel = known.unwrap_or_else(|| Channel::beginning_at(1));
+            let last = channel.last;
             let version = (&*append.version.0, append.version.1);
             match self.judge.suppressed(offset, &append.key, &append.idempotency_key, version) {
                 Some(Suppressed::Duplicate((offset, number))) => {
@@ -232,15 +234,14 @@ impl Committer {
                 None => {}
             }
             let number = last + 1;
-            let previous = known.map_or(NO_OFFSET, |c| c.last_offset);
+            let (previous, skip) = (channel.last_offset, chain::skip_offset(number, &channel.marks));
             self.judge.note(
                 (offset, number),
                 &append.key,
                 &append.idempotency_key,
                 (&append.version.0, append.version.1),
             );
-            let first = known.map_or(number, |c| c.first);
-            prepared.channels.insert(append.key.clone(), Channel { last: number, last_offset: offset, first });
+            prepared.channels.insert(append.key.clone(), channel.with(number, offset));
             prepared.outcomes.push((done, Appended { offset, number, suppressed: false }));
             let Append { key, meta, payload, idempotency_key, version } = append;
             prepared.entries.push(Entry {
@@ -254,6 +255,7 @@ impl Committer {
                 version,
                 write_start,
                 previous,
+                skip,
             });
         }
         prepared

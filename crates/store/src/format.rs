@@ -8,7 +8,7 @@ use crate::error::AppendError;
 
 /// Bytes before the body of a record: length and checksum.
 pub(crate) const RECORD_HEAD: usize = 8;
-const FIXED: usize = 58;
+const FIXED: usize = 66;
 /// No record of the channel before this one.
 pub(crate) const NO_OFFSET: u64 = u64::MAX;
 /// Bytes of one record's body: a length above it is damage, not a record.
@@ -35,6 +35,8 @@ pub struct Entry {
     pub version: (Arc<str>, u64),
     pub(crate) write_start: u64,
     pub(crate) previous: u64,
+    /// Offset of an older record of the channel; which one, `chain` says.
+    pub(crate) skip: u64,
 }
 
 fn length<T: TryFrom<usize>>(what: &str, len: usize) -> Result<T, AppendError> {
@@ -63,7 +65,7 @@ pub(crate) fn check(
 pub(crate) fn encode(e: &Entry, out: &mut Vec<u8>) {
     let at = out.len();
     out.extend_from_slice(&[0; RECORD_HEAD]);
-    for v in [e.offset, e.write_start, e.number, e.previous] {
+    for v in [e.offset, e.write_start, e.number, e.previous, e.skip] {
         out.extend_from_slice(&v.to_le_bytes());
     }
     out.extend_from_slice(&e.time_ms.to_le_bytes());
@@ -128,7 +130,7 @@ fn parse(body: &[u8]) -> Option<Entry> {
         Some(head)
     };
     let u64_of = |b: &[u8]| b.try_into().ok().map(u64::from_le_bytes);
-    let mut numbers = [0; 6];
+    let mut numbers = [0; 7];
     for n in &mut numbers {
         *n = u64_of(take(8)?)?;
     }
@@ -142,7 +144,7 @@ fn parse(body: &[u8]) -> Option<Entry> {
         *text = std::str::from_utf8(take(len)?).ok()?.into();
     }
     let meta = Bytes::copy_from_slice(take(meta_len)?);
-    let [offset, write_start, number, previous, time, version] = numbers;
+    let [offset, write_start, number, previous, skip, time, version] = numbers;
     let [key, idempotency_key, version_epoch] = texts;
     Some(Entry {
         offset,
@@ -155,6 +157,7 @@ fn parse(body: &[u8]) -> Option<Entry> {
         version: (version_epoch, version),
         write_start,
         previous,
+        skip,
     })
 }
 
@@ -174,6 +177,7 @@ pub(crate) mod tests {
             version: ("e".into(), 9),
             write_start: offset - 1,
             previous: NO_OFFSET,
+            skip: 3,
         }
     }
 

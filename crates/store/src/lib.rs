@@ -4,13 +4,13 @@
 //! channel. What [`Store::append`] acknowledged is on disk; what readers and followers see is on disk; so nothing that
 //! anybody saw is taken back by a crash, and no number is used twice.
 //!
-//! # Files of a directory (format version 1, all integers little-endian)
+//! # Files of a directory (format version 2, all integers little-endian)
 //!
 //! | file | content |
 //! | --- | --- |
 //! | `LOCK` | held with `flock` while the store is open; the text is the holder's process id |
-//! | `META` | `tidegate-store 1` and `epoch <16 hex digits>`, a line each; written once |
-//! | `<base>.log` | a segment: 16 bytes head (`TGLOG\0\0\1`, u64 base offset), then records; 20 digits of base in the name |
+//! | `META` | `tidegate-store 2` and `epoch <16 hex digits>`, a line each; written once |
+//! | `<base>.log` | a segment: 16 bytes head (`TGLOG\0\0\2`, u64 base offset), then records; 20 digits of base in the name |
 //! | `<base>.idx` | of a sealed segment: where records are, and the last number of each channel in it |
 //! | `<base>.state` | everything a start needs about what lies before `base`: channels, duplicates, versions; the newest counts |
 //!
@@ -22,6 +22,7 @@
 //! | 8 | offset of the first record of the write that this one was part of |
 //! | 8 | number in the channel, from 1 |
 //! | 8 | offset of the channel's record before this one; `u64::MAX` = none |
+//! | 8 | offset of an older record of the channel, by which far ones are found; `u64::MAX` = none |
 //! | 8 | time, ms since 1970 |
 //! | 8 | version number; 0 = none |
 //! | 2, 2, 2, 4 | lengths of key, idempotency key, version epoch, meta |
@@ -33,6 +34,7 @@
 //! acknowledged: then data is damaged and the start fails with file and position. Otherwise it is the torn end of the
 //! last write, which nobody was told of, and is cut off.
 
+mod chain;
 mod committer;
 mod error;
 mod format;

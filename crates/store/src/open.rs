@@ -93,13 +93,13 @@ fn epoch(fs: &dyn Fs, directory: &Path, names: &[String]) -> Result<u64, OpenErr
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|e| io(std::io::Error::other(e)))?;
         let epoch = u64::from_le_bytes(random);
-        fs::replace(fs, &path, format!("tidegate-store 1\nepoch {epoch:016x}\n").as_bytes()).map_err(io)?;
+        fs::replace(fs, &path, format!("tidegate-store 2\nepoch {epoch:016x}\n").as_bytes()).map_err(io)?;
         return Ok(epoch);
     }
     let bytes = fs::read_all(&*fs.open(&path, false).map_err(io)?).map_err(io)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let parsed =
-        text.strip_prefix("tidegate-store 1\nepoch ").and_then(|rest| u64::from_str_radix(rest.trim(), 16).ok());
+        text.strip_prefix("tidegate-store 2\nepoch ").and_then(|rest| u64::from_str_radix(rest.trim(), 16).ok());
     parsed.ok_or_else(|| OpenError::Format {
         file: path.clone(),
         what: format!("{:?}", text.lines().next().unwrap_or("")),
@@ -242,9 +242,8 @@ const REACH: u64 = 1 << 24;
 
 /// Takes a record into the tables.
 pub(crate) fn note(entry: &Entry, channels: &mut Channels, judge: &mut Judge) {
-    let channel = channels.entry(entry.key.clone()).or_insert(Channel { last: 0, last_offset: 0, first: entry.number });
-    channel.last = entry.number;
-    channel.last_offset = entry.offset;
+    let channel = channels.entry(entry.key.clone()).or_insert(Channel::beginning_at(entry.number));
+    *channel = channel.with(entry.number, entry.offset);
     judge.note((entry.offset, entry.number), &entry.key, &entry.idempotency_key, (&entry.version.0, entry.version.1));
     judge.keep();
 }

@@ -11,7 +11,7 @@ use crate::state::{Channels, Sealed, Unsealed};
 
 /// Bytes before the first record.
 pub(crate) const HEAD: u64 = 16;
-const MAGIC: &[u8; 8] = b"TGLOG\0\0\x01";
+const MAGIC: &[u8; 8] = b"TGLOG\0\0\x02";
 const INDEX_MAGIC: &[u8; 8] = b"TGIDX\0\0\x01";
 /// Bytes between two entries of the sparse index.
 const INDEX_EVERY: u64 = 16 << 10;
@@ -128,8 +128,10 @@ impl Segment {
         }
     }
 
-    /// Position from which on the record at `offset` is found: at most [`INDEX_EVERY`] bytes before it.
-    fn position_before(&self, fs: &dyn Fs, offset: u64) -> Result<u64, ReadError> {
+    /// The two indexed places, offset and position, that the record at `offset` lies between; about [`INDEX_EVERY`]
+    /// bytes apart.
+    fn span(&self, fs: &dyn Fs, offset: u64) -> Result<[(u64, u64); 2], ReadError> {
+        let written = (self.end.load(Relaxed), self.bytes.load(Relaxed));
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if index.is_none() {
             let read = fs.open(&self.path.with_extension("idx"), false).and_then(|f| fs::read_all(&*f)).ok();
@@ -146,7 +148,20 @@ impl Segment {
         }
         let sparse = index.as_deref().unwrap_or_default();
         let at = sparse.partition_point(|(first, _)| *first <= offset);
-        Ok(at.checked_sub(1).map_or(HEAD, |i| sparse[i].1))
+        let first = at.checked_sub(1).map_or((self.base, HEAD), |i| sparse[i]);
+        let next = sparse.get(at).copied().filter(|(offset, _)| *offset < written.0);
+        Ok([first, next.unwrap_or(written)])
+    }
+
+    /// The run of records that the one at `offset` lies in.
+    pub(crate) fn run(&self, fs: &dyn Fs, offset: u64) -> Result<Run, ReadError> {
+        let [(first, position), (end, end_position)] = self.span(fs, offset)?;
+        let len = usize::try_from(end_position.saturating_sub(position)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len];
+        let io = |error| ReadError::Io { path: self.path.clone(), error };
+        let read = self.file.read_at(&mut bytes, position).map_err(io)?;
+        bytes.truncate(read);
+        Ok(Run { first, end, position, bytes })
     }
 
     /// Hands out records with their positions from the one at `offset` on, until `each` says stop.
@@ -156,7 +171,7 @@ impl Segment {
         offset: u64,
         each: &mut dyn FnMut(Entry, u64) -> bool,
     ) -> Result<(), ReadError> {
-        let position = self.position_before(fs, offset)?;
+        let [(_, position), _] = self.span(fs, offset)?;
         self.scan(position, &mut |entry, at| entry.offset < offset || each(entry, at))
     }
 
@@ -192,6 +207,36 @@ impl Segment {
             position += at as u64;
         }
         Ok(())
+    }
+}
+
+/// Records that lie side by side, as they are on disk.
+pub(crate) struct Run {
+    first: u64,
+    end: u64,
+    pub(crate) position: u64,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    pub(crate) fn holds(&self, offset: u64) -> bool {
+        (self.first..self.end).contains(&offset)
+    }
+
+    /// Its record at `offset`. Damage of other records does not matter, but for that of a length before it.
+    pub(crate) fn record(&self, file: &Path, offset: u64) -> Result<Entry, ReadError> {
+        let mut at = 0;
+        let damaged = |at: usize| ReadError::Damaged { file: file.to_owned(), position: self.position + at as u64 };
+        for _ in self.first..offset {
+            match format::size(self.bytes.get(at..).unwrap_or_default()) {
+                Found::Needs(size) => at += size,
+                Found::Record(..) | Found::Bad(_) => return Err(damaged(at)),
+            }
+        }
+        match format::decode(self.bytes.get(at..).unwrap_or_default()) {
+            Found::Record(entry, _) if entry.offset == offset => Ok(entry),
+            _ => Err(damaged(at)),
+        }
     }
 }
 

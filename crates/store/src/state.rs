@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::chain::{self, Marks, NO_MARKS};
+use crate::format::NO_OFFSET;
 use crate::judge::{Judge, Seen};
 
 /// One channel: small, because a log may have a million.
@@ -17,11 +19,26 @@ pub(crate) struct Channel {
     pub(crate) last_offset: u64,
     /// Number of its oldest record that is kept; `last + 1` when none is.
     pub(crate) first: u64,
+    /// For the pointers of the next records.
+    pub(crate) marks: Marks,
+}
+
+impl Channel {
+    /// A channel whose first known record has this number.
+    pub(crate) fn beginning_at(number: u64) -> Self {
+        Self { last: number - 1, last_offset: NO_OFFSET, first: number, marks: NO_MARKS }
+    }
+
+    /// The channel with one record more.
+    #[must_use]
+    pub(crate) fn with(self, number: u64, offset: u64) -> Self {
+        Self { last: number, last_offset: offset, marks: chain::marked(self.marks, number, offset), ..self }
+    }
 }
 
 pub(crate) type Channels = HashMap<Arc<str>, Channel, RandomState>;
 
-const STATE_MAGIC: &[u8; 8] = b"TGSTA\0\0\x01";
+const STATE_MAGIC: &[u8; 8] = b"TGSTA\0\0\x02";
 
 /// Bytes that end with their checksum.
 pub(crate) struct Sealed(Vec<u8>);
@@ -93,6 +110,7 @@ pub(crate) fn write(base: u64, channels: &Channels, judge: &Judge) -> Vec<u8> {
     for (key, channel) in channels {
         out.text(key);
         out.u64s(&[channel.last, channel.last_offset, channel.first]);
+        out.u64s(&channel.marks);
     }
     out.u64(judge.keys.len() as u64);
     for (id, (offset, number)) in &judge.keys {
@@ -115,10 +133,15 @@ pub(crate) fn read(bytes: &[u8], base: u64, judge: &mut Judge) -> Option<Channel
         return None;
     }
     let count = usize::try_from(from.u64()?).ok()?;
-    let mut channels = Channels::with_capacity_and_hasher(count.min(bytes.len() / 32), RandomState::default());
+    let mut channels = Channels::with_capacity_and_hasher(count.min(bytes.len() / 56), RandomState::default());
     for _ in 0..count {
         let key = from.text()?.into();
-        channels.insert(key, Channel { last: from.u64()?, last_offset: from.u64()?, first: from.u64()? });
+        let (last, last_offset, first) = (from.u64()?, from.u64()?, from.u64()?);
+        let mut marks = NO_MARKS;
+        for mark in &mut marks {
+            *mark = from.u64()?;
+        }
+        channels.insert(key, Channel { last, last_offset, first, marks });
     }
     let mut keys = Vec::new();
     for _ in 0..from.u64()? {
@@ -141,7 +164,8 @@ mod tests {
     fn a_state_reads_as_it_was_written_and_damage_shows() {
         let mut judge = Judge::new(10);
         judge.note((3, 1), "a", "k", (&"e".into(), 2));
-        let channels: Channels = [("a".into(), Channel { last: 4, last_offset: 9, first: 2 })].into_iter().collect();
+        let channels: Channels =
+            [("a".into(), Channel { last: 4, last_offset: 9, first: 2, marks: [1, 2, 3] })].into_iter().collect();
         let bytes = write(10, &channels, &judge);
         let mut read_judge = Judge::new(10);
         assert_eq!(read(&bytes, 10, &mut read_judge), Some(channels));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::committer::{Committer, Done, Queue};
 use crate::error::OpenError;
-use crate::format::{self, Entry, NO_OFFSET};
+use crate::format::{self, Entry};
 use crate::fs::{Fs, RealFs};
 use crate::open;
 use crate::read::PageLimits;
@@ -211,14 +211,8 @@ impl Store {
 
     /// Ends of a channel.
     pub fn channel_top(&self, key: &str) -> ChannelTop {
-        self.channel(key).0
-    }
-
-    pub(crate) fn channel(&self, key: &str) -> (ChannelTop, u64) {
-        match self.shared().channels.get(key) {
-            Some(c) => (ChannelTop { last: c.last, first_kept: c.first }, c.last_offset),
-            None => (ChannelTop { last: 0, first_kept: 1 }, NO_OFFSET),
-        }
+        let known = self.shared().channels.get(key).map(|c| ChannelTop { last: c.last, first_kept: c.first });
+        known.unwrap_or(ChannelTop { last: 0, first_kept: 1 })
     }
 
     /// Tells `follower` of everything from `from` on: first what is there, on this thread, and then what comes.

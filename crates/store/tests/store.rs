@@ -6,5 +6,7 @@ mod crash;
 mod disk;
 #[path = "store/faulty.rs"]
 mod faulty;
+#[path = "store/reading.rs"]
+mod reading;
 #[path = "store/rig.rs"]
 mod rig;
