@@ -7,6 +7,7 @@
 //! not be written is taken back, in memory and in the file.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use foldhash::fast::RandomState;
 
 use crate::chain;
-use crate::error::AppendError;
+use crate::error::{self, AppendError};
 use crate::format::{self, Entry};
 use crate::fs;
 use crate::judge::{Judge, Suppressed};
@@ -36,6 +37,28 @@ pub struct Appended {
 /// Called with the outcome of an append.
 pub type Done = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
 
+/// Answers an append once, whatever happens: unanswered when it is dropped, its outcome is unknown.
+struct Answer(Option<Done>);
+
+impl Answer {
+    fn give(mut self, result: Result<Appended, AppendError>) {
+        self.call(result);
+    }
+
+    fn call(&mut self, result: Result<Appended, AppendError>) {
+        let Some(done) = self.0.take() else { return };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| done(result))) {
+            tracing::error!(panic = error::panic_text(&*panic), "whoever appended panicked over the answer");
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.call(Err(AppendError::Unknown("the log broke while it was written".to_owned())));
+    }
+}
+
 /// Records and bytes of one group.
 const GROUP_RECORDS_MAX: usize = 8_192;
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -44,9 +67,10 @@ const RETENTION_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Waiting {
-    appends: Vec<(Append, Done)>,
+    appends: Vec<(Append, Answer)>,
     bytes: usize,
     closed: bool,
+    broken: Option<String>,
 }
 
 /// Appends that wait for the committer; bounded.
@@ -71,8 +95,11 @@ impl Queue {
     }
 
     pub(crate) fn push(&self, append: Append, done: Done) {
+        let answer = Answer(Some(done));
         let mut waiting = self.lock();
-        let refused = if waiting.closed {
+        let refused = if let Some(why) = &waiting.broken {
+            Some(AppendError::Broken(why.clone()))
+        } else if waiting.closed {
             Some(AppendError::Closed)
         } else if waiting.appends.len() >= self.records_max || waiting.bytes >= self.bytes_max {
             Some(AppendError::Busy(waiting.appends.len()))
@@ -81,10 +108,10 @@ impl Queue {
         };
         if let Some(error) = refused {
             drop(waiting);
-            return done(Err(error));
+            return answer.give(Err(error));
         }
         waiting.bytes += weight(&append);
-        waiting.appends.push((append, done));
+        waiting.appends.push((append, answer));
         let first = waiting.appends.len() == 1;
         drop(waiting);
         if first {
@@ -97,8 +124,21 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Nothing is taken any more, and what waits was not stored.
+    fn fail(&self, why: &str) {
+        let waiting = {
+            let mut waiting = self.lock();
+            waiting.broken = Some(why.to_owned());
+            waiting.bytes = 0;
+            std::mem::take(&mut waiting.appends)
+        };
+        for (_, answer) in waiting {
+            answer.give(Err(AppendError::Broken(why.to_owned())));
+        }
+    }
+
     /// The next group; empty when it is time for something else, `None` when the queue is closed and empty.
-    fn take(&self) -> Option<Vec<(Append, Done)>> {
+    fn take(&self) -> Option<Vec<(Append, Answer)>> {
         let mut waiting = self.lock();
         if waiting.appends.is_empty() && !waiting.closed {
             waiting = self.arrived.wait_timeout(waiting, RETENTION_EVERY).unwrap_or_else(PoisonError::into_inner).0;
@@ -136,7 +176,7 @@ pub(crate) struct Committer {
 /// A group that was judged and numbered.
 struct Prepared {
     entries: Vec<Entry>,
-    outcomes: Vec<(Done, Appended)>,
+    outcomes: Vec<(Answer, Appended)>,
     channels: Channels,
     /// Bytes that the entries become.
     bytes: u64,
@@ -152,7 +192,16 @@ impl Committer {
         Self { inner, judge, uncut: false, rolling: false, last_retention_ms: now_ms(), state_base, buffer: Vec::new() }
     }
 
+    /// Writes until the queue is closed and empty. A panic is named in every answer from then on.
     pub(crate) fn run(mut self) {
+        let inner = self.inner.clone();
+        let Err(panic) = catch_unwind(AssertUnwindSafe(move || self.work())) else { return };
+        let why = error::panic_text(&*panic);
+        tracing::error!(directory = %inner.directory.display(), panic = why, "the log broke, start the process anew");
+        inner.queue.fail(inner.broken.get_or_init(|| why.to_owned()));
+    }
+
+    fn work(&mut self) {
         while let Some(group) = self.inner.queue.take() {
             if !group.is_empty() {
                 self.commit(group);
@@ -171,14 +220,14 @@ impl Committer {
         self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner).segments.clone()
     }
 
-    fn commit(&mut self, group: Vec<(Append, Done)>) {
+    fn commit(&mut self, group: Vec<(Append, Answer)>) {
         // A segment is sealed with tables that know nothing of this group.
         let bytes = group.iter().map(|(append, _)| weight(append) as u64 + append.key.len() as u64).sum();
         let segment = match self.cut().and_then(|()| self.segment_for(bytes)) {
             Ok(segment) => segment,
             Err(error) => {
                 tracing::error!(directory = %self.inner.directory.display(), %error, "cannot write, publishes fail until it can");
-                group.into_iter().for_each(|(_, done)| done(Err(AppendError::Disk(error.to_string()))));
+                group.into_iter().for_each(|(_, answer)| answer.give(Err(AppendError::Disk(error.to_string()))));
                 return;
             }
         };
@@ -195,19 +244,19 @@ impl Committer {
                 self.judge.take_back();
                 self.uncut = true;
                 let cut = self.cut();
-                for (done, appended) in prepared.outcomes {
+                for (answer, appended) in prepared.outcomes {
                     let failed = match &cut {
                         Ok(()) => AppendError::Disk(error.to_string()),
                         Err(second) => AppendError::Unknown(format!("{error}; nor could it be taken back: {second}")),
                     };
-                    done(if appended.suppressed { Ok(appended) } else { Err(failed) });
+                    answer.give(if appended.suppressed { Ok(appended) } else { Err(failed) });
                 }
             }
         }
     }
 
     /// Judges and numbers a group as if it were stored.
-    fn prepare(&mut self, group: Vec<(Append, Done)>) -> Prepared {
+    fn prepare(&mut self, group: Vec<(Append, Answer)>) -> Prepared {
         let (write_start, time_ms) = (self.end(), now_ms());
         let mut prepared = Prepared {
             entries: Vec::with_capacity(group.len()),
@@ -216,7 +265,7 @@ impl Committer {
             bytes: 0,
         };
         let shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        for (append, done) in group {
+        for (append, answer) in group {
             let offset = write_start + prepared.entries.len() as u64;
             let known = prepared.channels.get(&append.key).or_else(|| shared.channels.get(&append.key)).copied();
             let channel = known.unwrap_or_else(|| Channel::beginning_at(1));
@@ -224,11 +273,11 @@ impl Committer {
             let version = (&*append.version.0, append.version.1);
             match self.judge.suppressed(offset, &append.key, &append.idempotency_key, version) {
                 Some(Suppressed::Duplicate((offset, number))) => {
-                    prepared.outcomes.push((done, Appended { offset, number, suppressed: true }));
+                    prepared.outcomes.push((answer, Appended { offset, number, suppressed: true }));
                     continue;
                 }
                 Some(Suppressed::OldVersion) => {
-                    prepared.outcomes.push((done, Appended { offset, number: last, suppressed: true }));
+                    prepared.outcomes.push((answer, Appended { offset, number: last, suppressed: true }));
                     continue;
                 }
                 None => {}
@@ -242,7 +291,7 @@ impl Committer {
                 (&append.version.0, append.version.1),
             );
             prepared.channels.insert(append.key.clone(), channel.with(number, offset));
-            prepared.outcomes.push((done, Appended { offset, number, suppressed: false }));
+            prepared.outcomes.push((answer, Appended { offset, number, suppressed: false }));
             let Append { key, meta, payload, idempotency_key, version } = append;
             prepared.entries.push(Entry {
                 offset,
@@ -369,8 +418,8 @@ impl Committer {
             }
             self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).give(&entries, end);
         }
-        for (done, appended) in outcomes {
-            done(Ok(appended));
+        for (answer, appended) in outcomes {
+            answer.give(Ok(appended));
         }
     }
 

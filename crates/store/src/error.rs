@@ -71,6 +71,15 @@ pub enum AppendError {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+    /// A mistake in the program ended the committer. What was under way then is [`AppendError::Unknown`].
+    #[error("the log broke and stores nothing until the process is started anew: {0}")]
+    Broken(String),
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
 }
 
 /// Why something cannot be read.

@@ -37,6 +37,7 @@
 mod chain;
 mod committer;
 mod error;
+mod follow;
 mod format;
 mod fs;
 mod judge;
@@ -48,7 +49,8 @@ mod store;
 
 pub use committer::{Appended, Done};
 pub use error::{AppendError, OpenError, ReadError};
+pub use follow::{Follower, FollowerId};
 pub use format::Entry;
 pub use fs::{File, Fs, RealFs};
 pub use read::{ChannelPage, Page, PageLimits};
-pub use store::{Append, Bounds, ChannelTop, Follower, FollowerId, Options, Store};
+pub use store::{Append, Bounds, ChannelTop, Options, Store};

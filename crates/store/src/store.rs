@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use crate::committer::{Committer, Done, Queue};
 use crate::error::OpenError;
-use crate::format::{self, Entry};
+use crate::follow::Followers;
+use crate::format;
 use crate::fs::{Fs, RealFs};
 use crate::open;
-use crate::read::PageLimits;
 use crate::segment::Segment;
 use crate::state::Channels;
 
@@ -80,43 +80,10 @@ pub struct ChannelTop {
     pub first_kept: u64,
 }
 
-/// Who is told of every record, in order, once it is on disk. Calls must not wait and not call the store.
-pub trait Follower: Send + Sync + 'static {
-    /// Records in order; everything before `next` was given.
-    fn records(&self, entries: &[Entry], next: u64);
-
-    /// What lay before `start` is gone; it goes on from there.
-    fn truncated(&self, start: u64);
-}
-
-/// Names a follower.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FollowerId(u64);
-
 /// What readers and the committer share.
 pub(crate) struct Shared {
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) channels: Channels,
-}
-
-#[derive(Default)]
-pub(crate) struct Followers {
-    list: Vec<(FollowerId, u64, Arc<dyn Follower>)>,
-    end: u64,
-    next_id: u64,
-}
-
-impl Followers {
-    /// Gives a write that is on disk to everybody.
-    pub(crate) fn give(&mut self, entries: &[Entry], end: u64) {
-        self.end = end;
-        for (_, from, follower) in &mut self.list {
-            let skip = entries.partition_point(|e| e.offset < *from);
-            if skip < entries.len() {
-                follower.records(&entries[skip..], end);
-            }
-        }
-    }
 }
 
 pub(crate) struct Inner {
@@ -126,12 +93,14 @@ pub(crate) struct Inner {
     pub(crate) shared: Mutex<Shared>,
     pub(crate) followers: Mutex<Followers>,
     pub(crate) queue: Queue,
+    /// Why the committer ended before it was told to.
+    pub(crate) broken: OnceLock<String>,
     epoch: u64,
 }
 
 /// See the crate docs. Dropping it closes it: what was accepted is written first.
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     committer: Mutex<Option<JoinHandle<()>>>,
     _lock: Option<std::fs::File>,
 }
@@ -174,8 +143,9 @@ impl Store {
             options,
             fs,
             shared: Mutex::new(Shared { segments: opened.segments, channels: opened.channels }),
-            followers: Mutex::new(Followers { end, ..Followers::default() }),
+            followers: Mutex::new(Followers::new(end)),
             queue,
+            broken: OnceLock::new(),
             epoch: opened.epoch,
         });
         let committer = Committer::new(inner.clone(), opened.judge, opened.state_base);
@@ -215,42 +185,6 @@ impl Store {
         known.unwrap_or(ChannelTop { last: 0, first_kept: 1 })
     }
 
-    /// Tells `follower` of everything from `from` on: first what is there, on this thread, and then what comes.
-    ///
-    /// # Errors
-    /// When what is there cannot be read.
-    pub fn follow(&self, mut from: u64, follower: Arc<dyn Follower>) -> Result<FollowerId, crate::ReadError> {
-        const PAGE: PageLimits = PageLimits { records_max: 1_000, bytes_max: 1 << 20 };
-        loop {
-            let end = {
-                let mut followers = self.followers();
-                if from >= followers.end {
-                    followers.next_id += 1;
-                    let id = FollowerId(followers.next_id);
-                    followers.list.push((id, from, follower));
-                    return Ok(id);
-                }
-                followers.end
-            };
-            match self.read(from, end, PAGE) {
-                Ok(page) => {
-                    from = page.next;
-                    follower.records(&page.entries, page.next);
-                }
-                Err(crate::ReadError::OutOfRange { start, .. }) => {
-                    follower.truncated(start);
-                    from = start;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Ends what [`Store::follow`] began.
-    pub fn unfollow(&self, id: FollowerId) {
-        self.followers().list.retain(|(other, ..)| *other != id);
-    }
-
     /// Writes what was accepted and ends the committer; appends after it fail.
     pub fn close(&self) {
         self.inner.queue.close();
@@ -260,12 +194,13 @@ impl Store {
         }
     }
 
-    pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Why nothing is stored any more, until the process starts anew; `None` while all is well.
+    pub fn broken(&self) -> Option<&str> {
+        self.inner.broken.get().map(String::as_str)
     }
 
-    fn followers(&self) -> MutexGuard<'_, Followers> {
-        self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn fs(&self) -> &dyn Fs {

@@ -6,6 +6,8 @@ mod crash;
 mod disk;
 #[path = "store/faulty.rs"]
 mod faulty;
+#[path = "store/panics.rs"]
+mod panics;
 #[path = "store/reading.rs"]
 mod reading;
 #[path = "store/rig.rs"]

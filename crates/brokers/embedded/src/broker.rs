@@ -2,28 +2,54 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidegate_broker::{BoxFuture, Broker, BrokerError, Capabilities, Health, Log, LogSpec};
+use tidegate_broker::{BoxFuture, Breaker, Broker, BrokerError, Capabilities, Health, Log, LogSpec};
 use tidegate_store::{OpenError, Options, Store};
 
 use crate::factory::CAPABILITIES;
 use crate::log::EmbeddedLog;
 
 /// See the crate docs.
-pub struct Embedded {
+pub struct Embedded(Arc<Logs>);
+
+struct Logs {
     directory: PathBuf,
     options: Options,
-    logs: Mutex<HashMap<Arc<str>, Arc<EmbeddedLog>>>,
+    /// Taken before `open`, while a log is opened: the second who asks for it waits for the first.
+    opening: Mutex<()>,
+    open: Mutex<HashMap<Arc<str>, Arc<EmbeddedLog>>>,
 }
 
 impl Embedded {
     pub(crate) fn new(directory: PathBuf, options: Options) -> Self {
-        Self { directory, options, logs: Mutex::default() }
+        Self(Arc::new(Logs { directory, options, opening: Mutex::default(), open: Mutex::default() }))
+    }
+}
+
+impl Logs {
+    fn table(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<EmbeddedLog>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self, name: &str) -> Option<Arc<EmbeddedLog>> {
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.table().get(name).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<EmbeddedLog>> {
+        self.table().values().cloned().collect()
+    }
+
+    /// Waits for the disk, and for others who open a log.
+    fn open(&self, name: &Arc<str>) -> Result<Arc<EmbeddedLog>, OpenError> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = self.known(name) {
+            return Ok(log);
+        }
+        let store = Store::open(&self.directory.join(directory_name(name)), self.options.clone())?;
+        let log = Arc::new(EmbeddedLog::new(store));
+        self.table().insert(name.clone(), log.clone());
+        Ok(log)
     }
 }
 
@@ -57,28 +83,27 @@ impl Broker for Embedded {
 
     fn open<'a>(&'a self, spec: &'a LogSpec) -> BoxFuture<'a, Result<Arc<dyn Log>, BrokerError>> {
         Box::pin(async move {
-            if let Some(log) = self.known(&spec.name) {
+            if let Some(log) = self.0.known(&spec.name) {
                 return Ok(log as Arc<dyn Log>);
             }
-            let directory = self.directory.join(directory_name(&spec.name));
-            let options = self.options.clone();
-            let opening = tokio::task::spawn_blocking(move || Store::open(&directory, options));
+            // It ends in the table also when the caller gives up: the directory is locked from then on.
+            let (logs, name) = (self.0.clone(), spec.name.clone());
+            let opening = tokio::task::spawn_blocking(move || logs.open(&name));
             let opened = opening.await.map_err(|e| BrokerError::Internal(e.to_string().into()))?;
-            let log = Arc::new(EmbeddedLog::new(opened.map_err(refused)?));
-            let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(logs.entry(spec.name.clone()).or_insert(log).clone() as Arc<dyn Log>)
+            Ok(opened.map_err(refused)? as Arc<dyn Log>)
         })
     }
 
     fn health(&self) -> Health {
-        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = self.0.table();
         let trouble = logs.values().map(|log| log.trouble()).find(|t| !t.is_empty()).unwrap_or_default();
-        Health { trouble, ..Health::default() }
+        let breaker = if logs.values().any(|log| log.is_broken()) { Breaker::Open } else { Breaker::Closed };
+        Health { breaker, trouble }
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let logs: Vec<_> = self.logs.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            let logs = self.0.all();
             let closed = tokio::task::spawn_blocking(move || logs.iter().for_each(|log| log.close()));
             if closed.await.is_err() {
                 tracing::error!("closing the store ended with a panic");
@@ -95,5 +120,16 @@ mod tests {
     fn a_logs_name_makes_a_harmless_directory() {
         assert_eq!(directory_name("progress-1"), "progress-1");
         assert_eq!(directory_name("../a b"), "%2e.%2fa%20b");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_two_open_at_once_is_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let broker = Embedded::new(directory.path().to_owned(), Options::default());
+        let spec = LogSpec { name: "log".into(), read_only: false };
+        let (one, other) = tokio::join!(broker.open(&spec), broker.open(&spec));
+        assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
+        assert_eq!(broker.health(), Health::default());
+        broker.shutdown().await;
     }
 }

@@ -23,7 +23,15 @@ impl EmbeddedLog {
         Self { store: Arc::new(store), trouble: Arc::default() }
     }
 
+    /// Whether nothing will be stored until the process is started anew.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.store.broken().is_some()
+    }
+
     pub(crate) fn trouble(&self) -> String {
+        if let Some(why) = self.store.broken() {
+            return AppendError::Broken(why.to_owned()).to_string();
+        }
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -67,6 +75,7 @@ fn append_error(error: AppendError) -> BrokerError {
         AppendError::Unknown(_) => BrokerError::UnknownOutcome(text),
         AppendError::Busy(_) => BrokerError::Overloaded(text),
         AppendError::TooLong(_) => BrokerError::Refused(text),
+        AppendError::Broken(_) => BrokerError::Internal(text),
     }
 }
 
@@ -107,7 +116,8 @@ impl Log for EmbeddedLog {
         // Who appended may have given up; the record stands all the same.
         self.store.append(append, Box::new(move |result| drop(tx.send(result))));
         Box::pin(async move {
-            let result = rx.await.unwrap_or(Err(AppendError::Closed)).map_err(append_error);
+            let unanswered = || Err(AppendError::Unknown("the store gave no answer".to_owned()));
+            let result = rx.await.unwrap_or_else(|_| unanswered()).map_err(append_error);
             let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
             match &result {
                 Ok(_) if trouble.is_empty() => {}

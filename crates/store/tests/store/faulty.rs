@@ -30,6 +30,8 @@ pub(crate) struct Disk {
     pub(crate) sick: bool,
     /// Files cannot be made.
     pub(crate) no_new_files: bool,
+    /// Syncs panic, as a mistake in the program would.
+    pub(crate) panics: bool,
 }
 
 #[derive(Clone, Default)]
@@ -90,7 +92,7 @@ impl Disk {
             self.files.insert(id, content);
         }
         self.stops_in = None;
-        (self.full, self.sick, self.no_new_files) = (false, false, false);
+        (self.full, self.sick, self.no_new_files, self.panics) = (false, false, false, false);
     }
 }
 
@@ -137,7 +139,12 @@ impl File for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.fs.0.lock().unwrap().healthy_step()?;
+        let panics = {
+            let mut disk = self.fs.0.lock().unwrap();
+            disk.healthy_step()?;
+            disk.panics
+        };
+        assert!(!panics, "a mistake in the program");
         self.with(|content| content.synced = content.seen.clone());
         Ok(())
     }
