@@ -17,7 +17,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use tidegate_store::{Append, AppendError, Appended, Options, Store};
+use tidegate_store::{Append, AppendError, Appended, Keep, Options, Store};
 
 /// Measures the store beside the bare disk
 #[derive(Parser)]
@@ -106,6 +106,7 @@ fn records(payload_bytes: usize) -> impl Iterator<Item = Append> {
         payload: payload.clone(),
         idempotency_key: Arc::default(),
         version: (Arc::default(), 0),
+        keep: Keep::ALL,
     })
 }
 

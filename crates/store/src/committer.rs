@@ -9,8 +9,8 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 
@@ -19,157 +19,23 @@ use crate::error::{self, AppendError};
 use crate::format::{self, Entry};
 use crate::fs;
 use crate::judge::{Judge, Suppressed};
+use crate::queue::{Answer, Appended, GROUP_BYTES_MAX, weight};
+use crate::retention::Retention;
 use crate::segment::{self, HEAD, Segment, Sparse};
 use crate::state::{self, Channel, Channels};
-use crate::store::{Append, Inner};
-
-/// Where a record landed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Appended {
-    /// Its offset; for a duplicate the first one's, for an old version the log's end.
-    pub offset: u64,
-    /// Its number in the channel; for a duplicate the first one's, for an old version the channel's newest.
-    pub number: u64,
-    /// Nothing was stored.
-    pub suppressed: bool,
-}
-
-/// Called with the outcome of an append.
-pub type Done = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
-
-/// Answers an append once, whatever happens: unanswered when it is dropped, its outcome is unknown.
-struct Answer(Option<Done>);
-
-impl Answer {
-    fn give(mut self, result: Result<Appended, AppendError>) {
-        self.call(result);
-    }
-
-    fn call(&mut self, result: Result<Appended, AppendError>) {
-        let Some(done) = self.0.take() else { return };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| done(result))) {
-            tracing::error!(panic = error::panic_text(&*panic), "whoever appended panicked over the answer");
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.call(Err(AppendError::Unknown("the log broke while it was written".to_owned())));
-    }
-}
-
-/// Records and bytes of one group.
-const GROUP_RECORDS_MAX: usize = 8_192;
-const GROUP_BYTES_MAX: usize = 8 << 20;
-/// Between two looks at what retention may delete.
-const RETENTION_EVERY: Duration = Duration::from_secs(10);
-
-#[derive(Default)]
-struct Waiting {
-    appends: Vec<(Append, Answer)>,
-    bytes: usize,
-    closed: bool,
-    broken: Option<String>,
-}
-
-/// Appends that wait for the committer; bounded.
-pub(crate) struct Queue {
-    waiting: Mutex<Waiting>,
-    arrived: Condvar,
-    records_max: usize,
-    bytes_max: usize,
-}
-
-fn weight(append: &Append) -> usize {
-    append.payload.len() + append.meta.len() + 128
-}
-
-impl Queue {
-    pub(crate) fn new(records_max: usize, bytes_max: usize) -> Self {
-        Self { waiting: Mutex::default(), arrived: Condvar::new(), records_max, bytes_max }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn push(&self, append: Append, done: Done) {
-        let answer = Answer(Some(done));
-        let mut waiting = self.lock();
-        let refused = if let Some(why) = &waiting.broken {
-            Some(AppendError::Broken(why.clone()))
-        } else if waiting.closed {
-            Some(AppendError::Closed)
-        } else if waiting.appends.len() >= self.records_max || waiting.bytes >= self.bytes_max {
-            Some(AppendError::Busy(waiting.appends.len()))
-        } else {
-            None
-        };
-        if let Some(error) = refused {
-            drop(waiting);
-            return answer.give(Err(error));
-        }
-        waiting.bytes += weight(&append);
-        waiting.appends.push((append, answer));
-        let first = waiting.appends.len() == 1;
-        drop(waiting);
-        if first {
-            self.arrived.notify_one();
-        }
-    }
-
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.arrived.notify_one();
-    }
-
-    /// Nothing is taken any more, and what waits was not stored.
-    fn fail(&self, why: &str) {
-        let waiting = {
-            let mut waiting = self.lock();
-            waiting.broken = Some(why.to_owned());
-            waiting.bytes = 0;
-            std::mem::take(&mut waiting.appends)
-        };
-        for (_, answer) in waiting {
-            answer.give(Err(AppendError::Broken(why.to_owned())));
-        }
-    }
-
-    /// The next group; empty when it is time for something else, `None` when the queue is closed and empty.
-    fn take(&self) -> Option<Vec<(Append, Answer)>> {
-        let mut waiting = self.lock();
-        if waiting.appends.is_empty() && !waiting.closed {
-            waiting = self.arrived.wait_timeout(waiting, RETENTION_EVERY).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if waiting.appends.is_empty() {
-            return (!waiting.closed).then(Vec::new);
-        }
-        let mut bytes = 0;
-        let fits = waiting.appends.iter().take(GROUP_RECORDS_MAX).take_while(|(append, _)| {
-            bytes += weight(append);
-            bytes <= GROUP_BYTES_MAX
-        });
-        let count = fits.count().max(1);
-        let rest = waiting.appends.split_off(count);
-        let group = std::mem::replace(&mut waiting.appends, rest);
-        waiting.bytes -= group.iter().map(|(append, _)| weight(append)).sum::<usize>();
-        Some(group)
-    }
-}
+use crate::store::{Append, Inner, Shared};
 
 /// See the module docs.
 pub(crate) struct Committer {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     judge: Judge,
     /// The file may hold more than what is synced: it must be cut before the next write.
     uncut: bool,
     /// A new segment was begun and is not there yet.
     rolling: bool,
-    last_retention_ms: i64,
+    pub(crate) retention: Retention,
     /// Where the newest state file reaches to: what it does not cover is not deleted.
-    state_base: u64,
+    pub(crate) state_base: u64,
     buffer: Vec<u8>,
 }
 
@@ -182,14 +48,15 @@ struct Prepared {
     bytes: u64,
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Committer {
-    pub(crate) fn new(inner: Arc<Inner>, judge: Judge, state_base: u64) -> Self {
-        Self { inner, judge, uncut: false, rolling: false, last_retention_ms: now_ms(), state_base, buffer: Vec::new() }
+    pub(crate) fn new(inner: Arc<Inner>, judge: Judge, state_base: u64, gone: Vec<u64>) -> Self {
+        let retention = Retention::new(gone);
+        Self { inner, judge, uncut: false, rolling: false, retention, state_base, buffer: Vec::new() }
     }
 
     /// Writes until the queue is closed and empty. A panic is named in every answer from then on.
@@ -202,11 +69,11 @@ impl Committer {
     }
 
     fn work(&mut self) {
-        while let Some(group) = self.inner.queue.take() {
+        while let Some(group) = self.inner.queue.take(self.retention.patience()) {
             if !group.is_empty() {
                 self.commit(group);
             }
-            if now_ms() - self.last_retention_ms >= i64::try_from(RETENTION_EVERY.as_millis()).unwrap_or(i64::MAX) {
+            if self.retention.is_due() {
                 self.retain();
             }
         }
@@ -216,8 +83,12 @@ impl Committer {
         self.lock_segments().last().map_or(0, |s| s.end.load(Relaxed))
     }
 
-    fn lock_segments(&self) -> Vec<Arc<Segment>> {
-        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner).segments.clone()
+    pub(crate) fn lock_shared(&self) -> MutexGuard<'_, Shared> {
+        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_segments(&self) -> Vec<Arc<Segment>> {
+        self.lock_shared().segments.clone()
     }
 
     fn commit(&mut self, group: Vec<(Append, Answer)>) {
@@ -290,9 +161,9 @@ impl Committer {
                 &append.idempotency_key,
                 (&append.version.0, append.version.1),
             );
-            prepared.channels.insert(append.key.clone(), channel.with(number, offset));
+            prepared.channels.insert(append.key.clone(), channel.with(number, offset, append.keep));
             prepared.outcomes.push((answer, Appended { offset, number, suppressed: false }));
-            let Append { key, meta, payload, idempotency_key, version } = append;
+            let Append { key, meta, payload, idempotency_key, version, keep } = append;
             prepared.entries.push(Entry {
                 offset,
                 number,
@@ -302,6 +173,7 @@ impl Committer {
                 payload,
                 idempotency_key,
                 version,
+                keep,
                 write_start,
                 previous,
                 skip,
@@ -359,7 +231,11 @@ impl Committer {
                 self.rolling = false;
                 if let Some(active) = &active {
                     match self.seal(active) {
-                        Ok(()) => self.state_base = segment.base,
+                        Ok(()) => {
+                            self.state_base = segment.base;
+                            self.sweep();
+                            self.retention.due = true;
+                        }
                         Err(error) => {
                             tracing::warn!(%error, "cannot write the tables of a sealed segment, the next start reads more")
                         }
@@ -421,49 +297,5 @@ impl Committer {
         for (answer, appended) in outcomes {
             answer.give(Ok(appended));
         }
-    }
-
-    /// Deletes sealed segments that are too old or too much.
-    fn retain(&mut self) {
-        self.last_retention_ms = now_ms();
-        while let Some(oldest) = self.expired() {
-            if let Err(error) = self.delete(&oldest) {
-                tracing::warn!(file = %oldest.path.display(), %error, "cannot delete an old segment");
-                return;
-            }
-        }
-    }
-
-    /// The oldest segment, if it is sealed and retention is over.
-    fn expired(&self) -> Option<Arc<Segment>> {
-        let segments = self.lock_segments();
-        let (_, sealed) = segments.split_last()?;
-        let oldest = sealed.first().filter(|s| s.end.load(Relaxed) <= self.state_base)?;
-        let options = &self.inner.options;
-        let old = options.retention_age.is_some_and(|age| {
-            let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-            oldest.newest_ms.load(Relaxed) < now_ms().saturating_sub(age_ms)
-        });
-        let total: u64 = segments.iter().map(|s| s.bytes.load(Relaxed)).sum();
-        let much = options.retention_bytes.is_some_and(|max| total > max);
-        (old || much).then(|| oldest.clone())
-    }
-
-    fn delete(&self, oldest: &Arc<Segment>) -> io::Result<()> {
-        let fs = &*self.inner.fs;
-        let numbers = oldest.last_numbers(fs).map_err(io::Error::other)?;
-        {
-            let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.segments.retain(|s| s.base != oldest.base);
-            for (key, number) in numbers {
-                if let Some(channel) = shared.channels.get_mut(&*key) {
-                    channel.first = channel.first.max(number + 1);
-                }
-            }
-        }
-        fs.remove(&oldest.path)?;
-        // It may never have been written.
-        let _ = fs.remove(&oldest.path.with_extension("idx"));
-        fs.sync_directory(&self.inner.directory)
     }
 }

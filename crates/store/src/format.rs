@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::AppendError;
+use crate::store::Keep;
 
 /// Bytes before the body of a record: length and checksum.
 pub(crate) const RECORD_HEAD: usize = 8;
-const FIXED: usize = 66;
+const FIXED: usize = 74;
 /// No record of the channel before this one.
 pub(crate) const NO_OFFSET: u64 = u64::MAX;
 /// Bytes of one record's body: a length above it is damage, not a record.
@@ -33,6 +34,7 @@ pub struct Entry {
     pub idempotency_key: Arc<str>,
     /// Epoch and number of the version; number 0 = none.
     pub version: (Arc<str>, u64),
+    pub(crate) keep: Keep,
     pub(crate) write_start: u64,
     pub(crate) previous: u64,
     /// Offset of an older record of the channel; which one, `chain` says.
@@ -70,6 +72,8 @@ pub(crate) fn encode(e: &Entry, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&e.time_ms.to_le_bytes());
     out.extend_from_slice(&e.version.1.to_le_bytes());
+    out.extend_from_slice(&e.keep.count.to_le_bytes());
+    out.extend_from_slice(&e.keep.age_s.to_le_bytes());
     for text in [&e.key, &e.idempotency_key, &e.version.0] {
         out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     }
@@ -134,6 +138,8 @@ fn parse(body: &[u8]) -> Option<Entry> {
     for n in &mut numbers {
         *n = u64_of(take(8)?)?;
     }
+    let mut u32_field = || take(4)?.try_into().ok().map(u32::from_le_bytes);
+    let keep = Keep { count: u32_field()?, age_s: u32_field()? };
     let mut lengths = [0; 3];
     for l in &mut lengths {
         *l = usize::from(u16::from_le_bytes(take(2)?.try_into().ok()?));
@@ -155,6 +161,7 @@ fn parse(body: &[u8]) -> Option<Entry> {
         payload: Bytes::copy_from_slice(rest),
         idempotency_key,
         version: (version_epoch, version),
+        keep,
         write_start,
         previous,
         skip,
@@ -175,6 +182,7 @@ pub(crate) mod tests {
             payload: Bytes::from_static(b"payload"),
             idempotency_key: "k".into(),
             version: ("e".into(), 9),
+            keep: Keep { count: 5, age_s: 6 },
             write_start: offset - 1,
             previous: NO_OFFSET,
             skip: 3,

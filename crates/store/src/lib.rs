@@ -25,6 +25,7 @@
 //! | 8 | offset of an older record of the channel, by which far ones are found; `u64::MAX` = none |
 //! | 8 | time, ms since 1970 |
 //! | 8 | version number; 0 = none |
+//! | 4, 4 | how many newest records the channel wants kept, and for how many seconds |
 //! | 2, 2, 2, 4 | lengths of key, idempotency key, version epoch, meta |
 //! | ... | key, idempotency key, version epoch, meta, and the payload up to the end |
 //!
@@ -42,15 +43,17 @@ mod format;
 mod fs;
 mod judge;
 mod open;
+mod queue;
 mod read;
+mod retention;
 mod segment;
 mod state;
 mod store;
 
-pub use committer::{Appended, Done};
 pub use error::{AppendError, OpenError, ReadError};
 pub use follow::{Follower, FollowerId};
 pub use format::Entry;
 pub use fs::{File, Fs, RealFs};
+pub use queue::{Appended, Done};
 pub use read::{ChannelPage, Page, PageLimits};
-pub use store::{Append, Bounds, ChannelTop, Options, Store};
+pub use store::{Append, Bounds, ChannelTop, Keep, Options, Store};

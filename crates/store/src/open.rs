@@ -7,6 +7,7 @@ use crate::error::OpenError;
 use crate::format::{self, Entry, Found, RECORD_HEAD};
 use crate::fs::{self, Fs};
 use crate::judge::Judge;
+use crate::retention;
 use crate::segment::{self, HEAD, Segment, Sparse};
 use crate::state::{self, Channel, Channels};
 use crate::store::Options;
@@ -19,6 +20,8 @@ pub(crate) struct Opened {
     pub(crate) judge: Judge,
     /// Where the state file reached to; 0 = there was none.
     pub(crate) state_base: u64,
+    /// Bases of deleted segments whose index is still there.
+    pub(crate) gone: Vec<u64>,
 }
 
 /// Takes the lock of a directory; it is held until the file is dropped.
@@ -73,7 +76,21 @@ pub(crate) fn open(fs: &dyn Fs, directory: &Path, options: &Options) -> Result<O
         }
     }
     judge.keep();
-    Ok(Opened { epoch, segments, channels, judge, state_base })
+    let gone = note_deleted(fs, directory, &names, segments.first().map_or(0, |s| s.base), &mut channels);
+    Ok(Opened { epoch, segments, channels, judge, state_base, gone })
+}
+
+/// Takes into the table what retention deleted since the state was written: all before `start`.
+fn note_deleted(fs: &dyn Fs, directory: &Path, names: &[String], start: u64, channels: &mut Channels) -> Vec<u64> {
+    let gone: Vec<u64> = bases(names, ".idx").into_iter().filter(|base| *base < start).collect();
+    for base in &gone {
+        let numbers = segment::last_numbers(fs, &segment::path(directory, *base, "idx"), *base);
+        retention::forget(channels, &numbers.unwrap_or_default());
+    }
+    for channel in channels.values_mut().filter(|c| c.last_offset < start) {
+        channel.first = channel.last + 1;
+    }
+    gone
 }
 
 fn bases(names: &[String], extension: &str) -> Vec<u64> {
@@ -243,7 +260,7 @@ const REACH: u64 = 1 << 24;
 /// Takes a record into the tables.
 pub(crate) fn note(entry: &Entry, channels: &mut Channels, judge: &mut Judge) {
     let channel = channels.entry(entry.key.clone()).or_insert(Channel::beginning_at(entry.number));
-    *channel = channel.with(entry.number, entry.offset);
+    *channel = channel.with(entry.number, entry.offset, entry.keep);
     judge.note((entry.offset, entry.number), &entry.key, &entry.idempotency_key, (&entry.version.0, entry.version.1));
     judge.keep();
 }

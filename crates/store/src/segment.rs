@@ -108,24 +108,9 @@ impl Segment {
         out.finish()
     }
 
-    /// Each channel's last number in this segment.
-    pub(crate) fn last_numbers(&self, fs: &dyn Fs) -> Result<Vec<(String, u64)>, ReadError> {
-        let from_index = || {
-            let bytes = fs::read_all(&*fs.open(&self.path.with_extension("idx"), false).ok()?).ok()?;
-            let (_, mut rest) = read_index(&bytes, self.base)?;
-            (0..rest.u64()?).map(|_| Some((rest.text()?.to_owned(), rest.u64()?))).collect()
-        };
-        match from_index() {
-            Some(numbers) => Ok(numbers),
-            None => {
-                let mut numbers = std::collections::HashMap::new();
-                self.scan(HEAD, &mut |entry, _| {
-                    numbers.insert(entry.key.to_string(), entry.number);
-                    true
-                })?;
-                Ok(numbers.into_iter().collect())
-            }
-        }
+    /// Each channel's last number in this segment; `None` when its index was lost.
+    pub(crate) fn last_numbers(&self, fs: &dyn Fs) -> Option<Vec<(String, u64)>> {
+        last_numbers(fs, &self.path.with_extension("idx"), self.base)
     }
 
     /// The two indexed places, offset and position, that the record at `offset` lies between; about [`INDEX_EVERY`]
@@ -254,6 +239,13 @@ fn read_index(bytes: &[u8], base: u64) -> Option<(Sparse, Unsealed<'_>)> {
     let (_end, _newest_ms, count) = (from.u64()?, from.u64()?, from.u64()?);
     let sparse = (0..count).map(|_| Some((from.u64()?, from.u64()?))).collect::<Option<_>>()?;
     Some((sparse, from))
+}
+
+/// Each channel's last number in the segment at `base`, from its index.
+pub(crate) fn last_numbers(fs: &dyn Fs, path: &Path, base: u64) -> Option<Vec<(String, u64)>> {
+    let bytes = fs::read_all(&*fs.open(path, false).ok()?).ok()?;
+    let (_, mut rest) = read_index(&bytes, base)?;
+    (0..rest.u64()?).map(|_| Some((rest.text()?.to_owned(), rest.u64()?))).collect()
 }
 
 /// End offset and newest time of a sealed segment, from its index.

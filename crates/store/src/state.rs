@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use crate::chain::{self, Marks, NO_MARKS};
 use crate::format::NO_OFFSET;
 use crate::judge::{Judge, Seen};
+use crate::store::Keep;
 
 /// One channel: small, because a log may have a million.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Channel {
     pub(crate) last_offset: u64,
     /// Number of its oldest record that is kept; `last + 1` when none is.
     pub(crate) first: u64,
+    /// What its newest record says.
+    pub(crate) keep: Keep,
     /// For the pointers of the next records.
     pub(crate) marks: Marks,
 }
@@ -26,13 +29,13 @@ pub(crate) struct Channel {
 impl Channel {
     /// A channel whose first known record has this number.
     pub(crate) fn beginning_at(number: u64) -> Self {
-        Self { last: number - 1, last_offset: NO_OFFSET, first: number, marks: NO_MARKS }
+        Self { last: number - 1, last_offset: NO_OFFSET, first: number, keep: Keep::ALL, marks: NO_MARKS }
     }
 
     /// The channel with one record more.
     #[must_use]
-    pub(crate) fn with(self, number: u64, offset: u64) -> Self {
-        Self { last: number, last_offset: offset, marks: chain::marked(self.marks, number, offset), ..self }
+    pub(crate) fn with(self, number: u64, offset: u64, keep: Keep) -> Self {
+        Self { last: number, last_offset: offset, keep, marks: chain::marked(self.marks, number, offset), ..self }
     }
 }
 
@@ -110,6 +113,7 @@ pub(crate) fn write(base: u64, channels: &Channels, judge: &Judge) -> Vec<u8> {
     for (key, channel) in channels {
         out.text(key);
         out.u64s(&[channel.last, channel.last_offset, channel.first]);
+        out.u64s(&[channel.keep.count.into(), channel.keep.age_s.into()]);
         out.u64s(&channel.marks);
     }
     out.u64(judge.keys.len() as u64);
@@ -133,15 +137,16 @@ pub(crate) fn read(bytes: &[u8], base: u64, judge: &mut Judge) -> Option<Channel
         return None;
     }
     let count = usize::try_from(from.u64()?).ok()?;
-    let mut channels = Channels::with_capacity_and_hasher(count.min(bytes.len() / 56), RandomState::default());
+    let mut channels = Channels::with_capacity_and_hasher(count.min(bytes.len() / 72), RandomState::default());
     for _ in 0..count {
         let key = from.text()?.into();
         let (last, last_offset, first) = (from.u64()?, from.u64()?, from.u64()?);
+        let keep = Keep { count: from.u64()?.try_into().ok()?, age_s: from.u64()?.try_into().ok()? };
         let mut marks = NO_MARKS;
         for mark in &mut marks {
             *mark = from.u64()?;
         }
-        channels.insert(key, Channel { last, last_offset, first, marks });
+        channels.insert(key, Channel { last, last_offset, first, keep, marks });
     }
     let mut keys = Vec::new();
     for _ in 0..from.u64()? {
@@ -164,8 +169,12 @@ mod tests {
     fn a_state_reads_as_it_was_written_and_damage_shows() {
         let mut judge = Judge::new(10);
         judge.note((3, 1), "a", "k", (&"e".into(), 2));
-        let channels: Channels =
-            [("a".into(), Channel { last: 4, last_offset: 9, first: 2, marks: [1, 2, 3] })].into_iter().collect();
+        let channels: Channels = [(
+            "a".into(),
+            Channel { last: 4, last_offset: 9, first: 2, keep: Keep { count: 7, age_s: 8 }, marks: [1, 2, 3] },
+        )]
+        .into_iter()
+        .collect();
         let bytes = write(10, &channels, &judge);
         let mut read_judge = Judge::new(10);
         assert_eq!(read(&bytes, 10, &mut read_judge), Some(channels));

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::committer::{Committer, Done, Queue};
+use crate::committer::Committer;
 use crate::error::OpenError;
 use crate::follow::Followers;
 use crate::format;
 use crate::fs::{Fs, RealFs};
 use crate::open;
+use crate::queue::{Done, Queue};
 use crate::segment::Segment;
 use crate::state::Channels;
 
@@ -26,6 +27,8 @@ pub struct Options {
     pub retention_age: Option<Duration>,
     /// The oldest sealed segments are deleted while all together are longer; `None` = never.
     pub retention_bytes: Option<u64>,
+    /// The oldest sealed segments are deleted while no channel wants anything in them kept; see [`Keep`].
+    pub delete_unwanted: bool,
     /// An idempotency key or version counts as seen among so many newest records.
     pub dedup_records: u64,
     /// Appends that may wait for the disk.
@@ -40,6 +43,7 @@ impl Default for Options {
             segment_bytes: 128 << 20,
             retention_age: None,
             retention_bytes: None,
+            delete_unwanted: true,
             dedup_records: 50_000,
             queue_max: 65_536,
             queue_bytes_max: 64 << 20,
@@ -60,6 +64,23 @@ pub struct Append {
     pub idempotency_key: Arc<str>,
     /// Epoch and number; number 0 = none.
     pub version: (Arc<str>, u64),
+    /// How much of its past the channel wants from now on.
+    pub keep: Keep,
+}
+
+/// How much of its past a channel wants kept: what is both newer than `age_s` seconds and among the `count` newest.
+/// Records go by whole segments, so more may be there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keep {
+    /// Newest records.
+    pub count: u32,
+    /// Seconds.
+    pub age_s: u32,
+}
+
+impl Keep {
+    /// Everything, until [`Options`] end it.
+    pub const ALL: Self = Self { count: u32::MAX, age_s: u32::MAX };
 }
 
 /// The offsets that are kept: `start <= end`, `end` is where the next record will be.
@@ -148,7 +169,7 @@ impl Store {
             broken: OnceLock::new(),
             epoch: opened.epoch,
         });
-        let committer = Committer::new(inner.clone(), opened.judge, opened.state_base);
+        let committer = Committer::new(inner.clone(), opened.judge, opened.state_base, opened.gone);
         let thread = std::thread::Builder::new().name("tidegate-store".to_owned()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(directory))?;
         Ok(Self { inner, committer: Mutex::new(Some(thread)), _lock: lock })

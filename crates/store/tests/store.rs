@@ -10,5 +10,7 @@ mod faulty;
 mod panics;
 #[path = "store/reading.rs"]
 mod reading;
+#[path = "store/retention.rs"]
+mod retention;
 #[path = "store/rig.rs"]
 mod rig;

@@ -65,9 +65,10 @@ fn options(context: &BuildContext) -> Result<Options, BrokerError> {
             "retention_age" => {
                 options.retention_age = Some(duration(text).ok_or_else(|| wrong("duration such as 7d"))?)
             }
+            "delete_unwanted" => options.delete_unwanted = text.parse().map_err(|_| wrong("true or false"))?,
             _ => {
                 let text = format!(
-                    "embedded.{key}: unknown setting, there are segment_bytes, retention_age and retention_bytes"
+                    "embedded.{key}: unknown setting, there are segment_bytes, retention_age, retention_bytes and delete_unwanted"
                 );
                 return Err(BrokerError::Refused(text.into()));
             }
@@ -112,6 +113,8 @@ mod tests {
         assert_eq!(parse("segment_bytes", "64MiB").unwrap().segment_bytes, 64 << 20);
         assert_eq!(parse("retention_age", "7d").unwrap().retention_age, Some(Duration::from_secs(7 * 86_400)));
         assert_eq!(parse("retention_bytes", "2 GiB").unwrap().retention_bytes, Some(2 << 30));
+        assert!(!parse("delete_unwanted", "false").unwrap().delete_unwanted);
+        assert!(parse("delete_unwanted", "no").unwrap_err().contains("is no true or false"));
         assert!(parse("retention_bytes", "many").unwrap_err().contains("embedded.retention_bytes"));
         assert!(parse("segment_bytes", "1KiB").unwrap_err().contains("at least 1MiB"));
         assert!(parse("retention", "1").unwrap_err().contains("there are segment_bytes"));

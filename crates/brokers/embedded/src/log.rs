@@ -6,7 +6,7 @@ use tidegate_broker::{
     Appended, Bounds, BoxFuture, BrokerError, ChannelPage, ChannelTop, Key, Log, LogInfo, Page, PageLimits, Partition,
     Record, TailHandle, TailLoss, TailSink, Tailed,
 };
-use tidegate_store::{Append, AppendError, Entry, Follower, FollowerId, ReadError, Store};
+use tidegate_store::{Append, AppendError, Entry, Follower, FollowerId, Keep, ReadError, Store};
 use tidegate_types::Epoch;
 use tokio::sync::oneshot;
 
@@ -101,7 +101,7 @@ impl Log for EmbeddedLog {
     }
 
     fn append(&self, record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
-        let Record { key, payload, meta, .. } = record;
+        let Record { key, payload, meta, keep } = record;
         let stored = meta::encode(meta.as_deref());
         let (idempotency_key, version) = meta.map_or((None, None), |m| (m.idempotency_key, m.version));
         let append = Append {
@@ -111,6 +111,10 @@ impl Log for EmbeddedLog {
             // The empty default is shared, not allocated.
             idempotency_key: idempotency_key.map_or_else(Arc::default, Into::into),
             version: version.map_or_else(Default::default, |v| (v.epoch.into(), v.number)),
+            keep: Keep {
+                count: keep.count_max,
+                age_s: u32::try_from(keep.age_max.as_secs().saturating_add(1)).unwrap_or(u32::MAX),
+            },
         };
         let (tx, rx) = oneshot::channel();
         // Who appended may have given up; the record stands all the same.

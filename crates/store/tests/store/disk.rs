@@ -1,30 +1,15 @@
 //! On a real disk: numbers, reading, starting, retention, errors.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use tidegate_store::{Append, Entry, Follower, Options, PageLimits, ReadError, Store};
+use tidegate_store::{Append, Entry, Follower, Options, PageLimits, Store};
 
-use crate::rig::{ALL, append, append_all, everything, record};
+use crate::rig::{ALL, append, append_all, everything, fill, record, segments};
 
 fn open(directory: &Path) -> Store {
     Store::open(directory, Options { segment_bytes: 20_000, ..Options::default() }).unwrap()
-}
-
-fn fill(store: &Store, count: usize) {
-    for chunk in (0..count).collect::<Vec<_>>().chunks(50) {
-        let all = chunk.iter().map(|n| record(&format!("c{}", n % 3), &format!("{n}{}", "x".repeat(n % 97)))).collect();
-        assert!(append_all(store, all).into_iter().all(|r| r.is_ok()));
-    }
-}
-
-fn segments(directory: &Path) -> Vec<PathBuf> {
-    let names = fs::read_dir(directory).unwrap().map(|e| e.unwrap().path());
-    let mut logs: Vec<_> = names.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
-    logs.sort();
-    logs
 }
 
 #[test]
@@ -98,29 +83,6 @@ fn a_start_without_index_and_state_files_reads_the_records_instead() {
     let store = open(directory.path());
     assert_eq!(everything(&store).len(), 1_500);
     assert_eq!(store.channel_top("c0").last, 500);
-}
-
-#[test]
-fn retention_deletes_whole_segments_and_numbers_go_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes: 20_000, retention_age: Some(Duration::ZERO), ..Options::default() };
-    let store = Store::open(directory.path(), options).unwrap();
-    fill(&store, 1_000);
-    let begun = std::time::Instant::now();
-    while segments(directory.path()).len() > 1 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "retention looks every ten seconds");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let start = store.bounds().start;
-    assert!(start > 0);
-    assert!(matches!(store.read(0, 10, ALL), Err(ReadError::OutOfRange { offset: 0, .. })));
-    let top = store.channel_top("c0");
-    assert_eq!(top.last, 334);
-    let page = store.read_channel("c0", 0, ALL).unwrap();
-    assert_eq!(page.entries.first().map_or(top.last + 1, |e| e.number), page.top.first_kept);
-    drop(store);
-    let store = open(directory.path());
-    assert_eq!(append(&store, record("c0", "on")).unwrap().number, 335);
 }
 
 #[derive(Default)]

@@ -1,8 +1,9 @@
 //! Short ways to append and read.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use tidegate_store::{Append, AppendError, Appended, Entry, PageLimits, Store};
+use tidegate_store::{Append, AppendError, Appended, Entry, Keep, PageLimits, Store};
 
 pub(crate) const ALL: PageLimits = PageLimits { records_max: usize::MAX, bytes_max: usize::MAX };
 
@@ -13,6 +14,7 @@ pub(crate) fn record(key: &str, payload: &str) -> Append {
         payload: payload.to_owned().into(),
         idempotency_key: "".into(),
         version: ("".into(), 0),
+        keep: Keep::ALL,
     }
 }
 
@@ -45,4 +47,20 @@ pub(crate) fn everything(store: &Store) -> Vec<Entry> {
         entries.extend(page.entries);
     }
     entries
+}
+
+/// Appends `count` records over the channels `c0`, `c1` and `c2` in turn.
+pub(crate) fn fill(store: &Store, count: usize) {
+    for chunk in (0..count).collect::<Vec<_>>().chunks(50) {
+        let all = chunk.iter().map(|n| record(&format!("c{}", n % 3), &format!("{n}{}", "x".repeat(n % 97)))).collect();
+        assert!(append_all(store, all).into_iter().all(|r| r.is_ok()));
+    }
+}
+
+/// The segment files of a directory, oldest first.
+pub(crate) fn segments(directory: &Path) -> Vec<PathBuf> {
+    let names = std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().path());
+    let mut logs: Vec<_> = names.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
+    logs.sort();
+    logs
 }
