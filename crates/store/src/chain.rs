@@ -179,9 +179,10 @@ impl Store {
             return Ok(page);
         }
         let mut walker = Walker { store: self, key, segments, run: None };
-        if let Some(newest) = walker.record(last, last_offset)? {
-            page.entries = walker.fill(wanted, newest, limits)?.entries;
-        }
+        let filled = walker
+            .record(last, last_offset)
+            .and_then(|newest| newest.map_or(Ok(Filling::new(limits)), |newest| walker.fill(wanted, newest, limits)));
+        page.entries = filled.map_err(|error| self.noted(error))?.entries;
         let oldest = page.entries.first().map_or(last + 1, |e| e.number);
         if oldest > wanted {
             page.top.first_kept = oldest;

@@ -94,7 +94,7 @@ pub enum ReadError {
         start: u64,
     },
     /// A record's checksum fails.
-    #[error("{file} is damaged at byte {position}")]
+    #[error("{file} is damaged at byte {position}: restore it from a backup, or wait until retention deletes it")]
     Damaged {
         /// The file.
         file: PathBuf,

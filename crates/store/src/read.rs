@@ -1,7 +1,7 @@
 //! Reading ranges of the log. Bounded, from any thread, and only what is synced.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 use crate::error::ReadError;
 use crate::format::Entry;
@@ -68,7 +68,7 @@ impl Store {
     /// Reads `from..to` of the log, a page of it.
     ///
     /// # Errors
-    /// When `from` lies before what is kept, a record is damaged or the system refuses.
+    /// When `from` lies before what is kept, the record there is damaged or the system refuses.
     pub fn read(&self, from: u64, to: u64, limits: PageLimits) -> Result<Page, ReadError> {
         let (segments, start, end) = self.segments_from(from);
         if from < start {
@@ -82,17 +82,40 @@ impl Store {
             if next >= to {
                 break;
             }
-            segment.read_from(self.fs(), next, &mut |entry, _| {
+            let read = segment.read_from(self.fs(), next, &mut |entry, _| {
                 let offset = entry.offset;
                 more = offset < to && filling.push(entry);
                 next = if more { offset + 1 } else { next };
                 more
-            })?;
+            });
+            match read.map_err(|error| self.noted(error)) {
+                Err(error) if filling.entries.is_empty() => return Err(error),
+                Err(_) => break,
+                Ok(()) => {}
+            }
             if !more {
                 break;
             }
         }
         Ok(Page { entries: filling.entries, next })
+    }
+
+    /// Tells the log of damage, once in a row for each place.
+    pub(crate) fn noted(&self, error: ReadError) -> ReadError {
+        if let ReadError::Damaged { .. } = &error {
+            let text = error.to_string();
+            let mut damage = self.inner.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            if *damage != text {
+                tracing::error!("{text}");
+                *damage = text;
+            }
+        }
+        error
+    }
+
+    /// The damage that was met last; empty = none.
+    pub fn damage(&self) -> String {
+        self.inner.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The segments that hold `offset` and what follows, and the ends of the log.

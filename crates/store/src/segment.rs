@@ -125,7 +125,7 @@ impl Segment {
         if index.is_none() {
             // The index was lost: made anew from the records.
             let mut sparse = Sparse::new();
-            self.scan(HEAD, &mut |entry, position| {
+            self.scan(HEAD, 0, &mut |entry, position| {
                 note(&mut sparse, entry.offset, position);
                 true
             })?;
@@ -156,38 +156,54 @@ impl Segment {
         offset: u64,
         each: &mut dyn FnMut(Entry, u64) -> bool,
     ) -> Result<(), ReadError> {
-        let [(_, position), _] = self.span(fs, offset)?;
-        self.scan(position, &mut |entry, at| entry.offset < offset || each(entry, at))
+        let [(first, position), _] = self.span(fs, offset)?;
+        self.scan(position, offset.saturating_sub(first), each)
     }
 
-    /// Hands out records from a position on, up to what is synced.
-    fn scan(&self, mut position: u64, each: &mut dyn FnMut(Entry, u64) -> bool) -> Result<(), ReadError> {
+    /// Hands out records from a position on, up to what is synced; so many are left out first, unread.
+    fn scan(
+        &self,
+        mut position: u64,
+        mut left_out: u64,
+        each: &mut dyn FnMut(Entry, u64) -> bool,
+    ) -> Result<(), ReadError> {
         let end = self.bytes.load(Relaxed);
-        let io = |error| ReadError::Io { path: self.path.clone(), error };
+        let damaged = |position| ReadError::Damaged { file: self.path.clone(), position };
         let mut buffer = Vec::new();
         let mut want = BLOCK;
         while position < end {
             let left = usize::try_from(end - position).unwrap_or(usize::MAX);
             buffer.resize(want.min(left), 0);
-            let read = self.file.read_at(&mut buffer, position).map_err(io)?;
+            let read = self.file.read_at(&mut buffer, position);
+            let read = read.map_err(|error| ReadError::Io { path: self.path.clone(), error })?;
             let mut at = 0;
             want = BLOCK;
             while at < read {
-                match format::decode(&buffer[at..read]) {
+                let found = match format::size(&buffer[at..read]) {
+                    Found::Needs(size) if left_out > 0 && at + size <= read => {
+                        left_out -= 1;
+                        at += size;
+                        continue;
+                    }
+                    sized if left_out > 0 => sized,
+                    _ => format::decode(&buffer[at..read]),
+                };
+                match found {
                     Found::Record(entry, size) => {
                         if !each(entry, position + at as u64) {
                             return Ok(());
                         }
                         at += size;
                     }
-                    Found::Needs(n) if at + n > read && n <= left && (at > 0 || n > read) => {
+                    Found::Needs(n) if n <= left && (at > 0 || n > buffer.len()) => {
                         want = n.max(BLOCK);
                         break;
                     }
-                    Found::Needs(_) | Found::Bad(_) => {
-                        return Err(ReadError::Damaged { file: self.path.clone(), position: position + at as u64 });
-                    }
+                    Found::Needs(_) | Found::Bad(_) => return Err(damaged(position + at as u64)),
                 }
+            }
+            if read == 0 {
+                return Err(damaged(position));
             }
             position += at as u64;
         }

@@ -116,6 +116,8 @@ pub(crate) struct Inner {
     pub(crate) queue: Queue,
     /// Why the committer ended before it was told to.
     pub(crate) broken: OnceLock<String>,
+    /// The damage that readers met last; empty = none.
+    pub(crate) damage: Mutex<String>,
     epoch: u64,
 }
 
@@ -167,6 +169,7 @@ impl Store {
             followers: Mutex::new(Followers::new(end)),
             queue,
             broken: OnceLock::new(),
+            damage: Mutex::default(),
             epoch: opened.epoch,
         });
         let committer = Committer::new(inner.clone(), opened.judge, opened.state_base, opened.gone);

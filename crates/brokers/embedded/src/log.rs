@@ -32,7 +32,8 @@ impl EmbeddedLog {
         if let Some(why) = self.store.broken() {
             return AppendError::Broken(why.to_owned()).to_string();
         }
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let failed = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if failed.is_empty() { self.store.damage() } else { failed }
     }
 
     pub(crate) fn close(&self) {

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tidegate_store::{File, Fs, Options, PageLimits, RealFs, Store};
+use tidegate_store::{File, Fs, Options, PageLimits, ReadError, RealFs, Store};
 
-use crate::rig::{append_all, everything, record};
+use crate::rig::{ALL, append, append_all, everything, fill, record, segments};
 
 /// The machine's file system, counting reads.
 #[derive(Clone, Default)]
@@ -118,4 +118,48 @@ fn a_page_far_behind_costs_its_own_records() {
     }
     assert!(reads("hot", 0, 1_000) <= 260, "{} reads for 1,000 neighbours", reads("hot", 0, 1_000));
     assert!(reads("cold", 0, 10) <= 60, "{} reads for a rare channel", reads("cold", 0, 10));
+}
+
+#[test]
+fn damage_in_a_sealed_segment_fails_who_reads_it_and_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || Options { segment_bytes: 20_000, ..Options::default() };
+    fill(&Store::open(directory.path(), options()).unwrap(), 1_500);
+    let log = segments(directory.path()).remove(2);
+    let mut bytes = std::fs::read(&log).unwrap();
+    let payload = bytes.windows(20).position(|w| w.iter().all(|b| *b == b'x')).unwrap();
+    bytes[payload] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+
+    let store = Store::open(directory.path(), options()).unwrap();
+    assert_eq!(store.damage(), "", "sealed segments are not read at a start");
+    let page = store.read(0, u64::MAX, ALL).unwrap();
+    let damaged = page.next;
+    assert_eq!(page.entries.len() as u64, damaged, "what lies before it is read");
+    let error = store.read(damaged, u64::MAX, ALL).unwrap_err();
+    assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("is damaged at byte") && error.to_string().contains("backup"), "{error}");
+    assert_eq!(store.damage(), error.to_string());
+    assert_eq!(store.read(damaged + 1, u64::MAX, ALL).unwrap().next, 1_500, "and what lies after it");
+
+    let (key, number) = (format!("c{}", damaged % 3), damaged / 3 + 1);
+    assert!(matches!(store.read_channel(&key, number - 1, ALL), Err(ReadError::Damaged { .. })));
+    let after = store.read_channel(&key, number, ALL).unwrap();
+    assert_eq!(after.entries.first().map(|e| e.number), Some(number + 1));
+    for other in ["c0", "c1", "c2"].into_iter().filter(|other| *other != key) {
+        assert_eq!(store.read_channel(other, 0, ALL).unwrap().entries.len(), 500, "{other}");
+    }
+    assert_eq!(append(&store, record(&key, "on")).unwrap().number, 501);
+
+    let cut = std::fs::OpenOptions::new().write(true).open(&log).unwrap();
+    cut.set_len(10_000).unwrap();
+    let base = store.read(0, damaged, ALL).unwrap().next;
+    let mut at = damaged + 1;
+    let error = loop {
+        match store.read(at, u64::MAX, ALL) {
+            Ok(page) => at = page.next,
+            Err(error) => break error,
+        }
+    };
+    assert!(base == damaged && matches!(error, ReadError::Damaged { .. }), "{error}");
 }
