@@ -1,7 +1,7 @@
 //! The chain of a channel's records: how one of them is found without reading what lies between.
 //!
 //! Every record points to its channel's record before it. It also points further back, to the number that is left when
-//! its last digit in base 64 that is not zero becomes zero: from 300,000 to 299,968, to 299,008, to 262,144. So a record
+//! its last digit in base 128 that is not zero becomes zero: from 300,000 to 299,904, to 294,912. So a record
 //! a million numbers back is found in some hundred reads, however much other channels wrote meanwhile, and the rest of
 //! a page costs its own records.
 //!
@@ -17,22 +17,23 @@ use crate::segment::{Run, Segment};
 use crate::state::Channel;
 use crate::store::{ChannelTop, Store};
 
-/// Digits that are made zero; above 64 to this power a walk goes in steps of so many.
-const LEVELS: usize = 3;
-const BASE: u64 = 64;
+/// Digits that are made zero; above 128 to this power a walk goes in steps of so many.
+const LEVELS: usize = 2;
+const DIGIT_BITS: usize = 7;
 
-/// Offsets of a channel's newest records whose numbers end with one, two, three zeros in base 64.
+/// Offsets of a channel's newest records whose numbers end with one and with two zeros in base 128.
 pub(crate) type Marks = [u64; LEVELS];
 pub(crate) const NO_MARKS: Marks = [NO_OFFSET; LEVELS];
 
-const fn unit(level: usize) -> u64 {
-    BASE.pow(level as u32 + 1)
+/// What a number has in its last digits: so many and one more.
+const fn rest(number: u64, level: usize) -> u64 {
+    number & ((1 << (DIGIT_BITS * (level + 1))) - 1)
 }
 
 /// Which mark a record with this number points to, and that one's number.
 fn skip(number: u64) -> Option<(usize, u64)> {
-    let level = (0..LEVELS).find(|level| !number.is_multiple_of(unit(*level)))?;
-    let target = number - number % unit(level);
+    let level = (0..LEVELS).find(|level| rest(number, *level) != 0)?;
+    let target = number - rest(number, level);
     (target > 0).then_some((level, target))
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn skip_offset(number: u64, marks: &Marks) -> u64 {
 /// The marks once a record stands at `offset`.
 pub(crate) fn marked(mut marks: Marks, number: u64, offset: u64) -> Marks {
     for (level, mark) in marks.iter_mut().enumerate() {
-        if number.is_multiple_of(unit(level)) {
+        if rest(number, level) == 0 {
             *mark = offset;
         }
     }
@@ -101,12 +102,12 @@ impl Walker<'_> {
         Ok(from)
     }
 
-    /// `top` and every record of a page from `wanted` on whose number is a multiple of 64, newest first.
+    /// `top` and every record of a page from `wanted` on whose number is a multiple of 128, newest first.
     fn stages(&mut self, wanted: u64, top: Entry) -> Result<Vec<Entry>, ReadError> {
         let mut stages = vec![top.clone()];
         let mut at = top;
         loop {
-            let target = at.number - at.number % BASE;
+            let target = at.number - rest(at.number, 0);
             let next = match target {
                 _ if target < wanted.max(1) => None,
                 _ if target == at.number => self.before(&at)?,
@@ -215,11 +216,11 @@ mod tests {
 
     #[test]
     fn any_number_is_found_in_few_reads() {
-        for (last, goal) in [(1_000_000, 1), (999_999, 500_001), (262_143, 65), (4_096, 4_033), (70, 69)] {
-            let most = 400;
+        for (last, goal) in [(1_000_000, 1), (999_999, 500_001), (262_143, 65), (16_384, 16_257), (140, 139)] {
+            let most = 600;
             assert!(reads(last, goal) < most, "{last} to {goal}: {}", reads(last, goal));
         }
-        assert_eq!(reads(300_000, 262_144), 3);
+        assert_eq!(reads(300_000, 294_912), 2);
     }
 
     #[test]

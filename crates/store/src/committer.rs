@@ -12,8 +12,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use foldhash::fast::RandomState;
-
 use crate::chain;
 use crate::error::{self, AppendError};
 use crate::format::{self, Entry};
@@ -37,9 +35,11 @@ pub(crate) struct Committer {
     /// Where the newest state file reaches to: what it does not cover is not deleted.
     pub(crate) state_base: u64,
     buffer: Vec<u8>,
+    prepared: Prepared,
 }
 
-/// A group that was judged and numbered.
+/// A group that was judged and numbered. Kept for the next one: its tables are large.
+#[derive(Default)]
 struct Prepared {
     entries: Vec<Entry>,
     outcomes: Vec<(Answer, Appended)>,
@@ -56,7 +56,16 @@ pub(crate) fn now_ms() -> i64 {
 impl Committer {
     pub(crate) fn new(inner: Arc<Inner>, judge: Judge, state_base: u64, gone: Vec<u64>) -> Self {
         let retention = Retention::new(gone);
-        Self { inner, judge, uncut: false, rolling: false, retention, state_base, buffer: Vec::new() }
+        Self {
+            inner,
+            judge,
+            uncut: false,
+            rolling: false,
+            retention,
+            state_base,
+            buffer: Vec::new(),
+            prepared: Prepared::default(),
+        }
     }
 
     /// Writes until the queue is closed and empty. A panic is named in every answer from then on.
@@ -108,14 +117,14 @@ impl Committer {
             Ok(bytes) => {
                 self.judge.keep();
                 prepared.bytes = bytes;
-                self.publish(prepared);
+                self.publish(&mut prepared);
             }
             Err(error) => {
                 tracing::error!(directory = %self.inner.directory.display(), %error, "cannot write, publishes fail until it can");
                 self.judge.take_back();
                 self.uncut = true;
                 let cut = self.cut();
-                for (answer, appended) in prepared.outcomes {
+                for (answer, appended) in prepared.outcomes.drain(..) {
                     let failed = match &cut {
                         Ok(()) => AppendError::Disk(error.to_string()),
                         Err(second) => AppendError::Unknown(format!("{error}; nor could it be taken back: {second}")),
@@ -124,17 +133,15 @@ impl Committer {
                 }
             }
         }
+        prepared.entries.clear();
+        prepared.channels.clear();
+        self.prepared = prepared;
     }
 
     /// Judges and numbers a group as if it were stored.
     fn prepare(&mut self, group: Vec<(Append, Answer)>) -> Prepared {
         let (write_start, time_ms) = (self.end(), now_ms());
-        let mut prepared = Prepared {
-            entries: Vec::with_capacity(group.len()),
-            outcomes: Vec::with_capacity(group.len()),
-            channels: Channels::with_capacity_and_hasher(group.len(), RandomState::default()),
-            bytes: 0,
-        };
+        let mut prepared = std::mem::take(&mut self.prepared);
         let shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
         for (append, answer) in group {
             let offset = write_start + prepared.entries.len() as u64;
@@ -279,22 +286,22 @@ impl Committer {
     }
 
     /// What is on disk becomes visible: to readers, then to followers, then to who appended.
-    fn publish(&self, prepared: Prepared) {
+    fn publish(&self, prepared: &mut Prepared) {
         let Prepared { entries, outcomes, channels, bytes } = prepared;
         if let Some(newest) = entries.last() {
             let end = newest.offset + 1;
             {
                 let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
-                shared.channels.extend(channels);
+                shared.channels.extend(channels.drain());
                 if let Some(segment) = shared.segments.last() {
-                    segment.bytes.fetch_add(bytes, Relaxed);
+                    segment.bytes.fetch_add(*bytes, Relaxed);
                     segment.newest_ms.fetch_max(newest.time_ms, Relaxed);
                     segment.end.store(end, Relaxed);
                 }
             }
-            self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).give(&entries, end);
+            self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).give(entries, end);
         }
-        for (answer, appended) in outcomes {
+        for (answer, appended) in outcomes.drain(..) {
             answer.give(Ok(appended));
         }
     }

@@ -137,7 +137,7 @@ pub(crate) fn read(bytes: &[u8], base: u64, judge: &mut Judge) -> Option<Channel
         return None;
     }
     let count = usize::try_from(from.u64()?).ok()?;
-    let mut channels = Channels::with_capacity_and_hasher(count.min(bytes.len() / 72), RandomState::default());
+    let mut channels = Channels::with_capacity_and_hasher(count.min(bytes.len() / 64), RandomState::default());
     for _ in 0..count {
         let key = from.text()?.into();
         let (last, last_offset, first) = (from.u64()?, from.u64()?, from.u64()?);
@@ -171,7 +171,7 @@ mod tests {
         judge.note((3, 1), "a", "k", (&"e".into(), 2));
         let channels: Channels = [(
             "a".into(),
-            Channel { last: 4, last_offset: 9, first: 2, keep: Keep { count: 7, age_s: 8 }, marks: [1, 2, 3] },
+            Channel { last: 4, last_offset: 9, first: 2, keep: Keep { count: 7, age_s: 8 }, marks: [1, 2] },
         )]
         .into_iter()
         .collect();
