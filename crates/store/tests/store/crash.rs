@@ -1,11 +1,11 @@
 //! Crashes at any operation: nothing acknowledged is lost, no number is used twice, nothing that was given to a follower
-//! is taken back, and a duplicate stays one.
+//! is taken back, and a duplicate stays one. The same while segments are deleted that no channel wants.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use tidegate_store::{Append, Entry, Follower, Options, Store};
+use tidegate_store::{Append, Entry, Follower, Keep, Options, Store};
 
 use crate::faulty::FaultyFs;
 use crate::rig::{append_all, everything, record};
@@ -29,16 +29,17 @@ fn options() -> Options {
     Options { segment_bytes: 6_000, ..Options::default() }
 }
 
-/// One life of the store: appends groups until the machine stops or `groups` are done.
-fn live(fs: &FaultyFs, life: u64, groups: u64, acknowledged: &mut HashMap<String, (u64, u64)>, given: &Arc<Given>) {
+/// One life of the store: appends groups until the machine stops or all are done.
+fn live(fs: &FaultyFs, life: u64, keep: Keep, acknowledged: &mut HashMap<String, (u64, u64)>, given: &Arc<Given>) {
     let Ok(store) = Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options()) else { return };
     let from = store.bounds().end;
     store.follow(from, given.clone()).unwrap();
-    for group in 0..groups {
+    for group in 0..12 {
         let payloads: Vec<_> =
             (0..7).map(|n| format!("{life}-{group}-{n}-{}", "x".repeat((group as usize * 31 + n) % 200))).collect();
         let all = payloads.iter().enumerate().map(|(n, payload)| Append {
             idempotency_key: if n == 3 { payload.as_str().into() } else { "".into() },
+            keep,
             ..record(&format!("c{}", n % 2), payload)
         });
         for (payload, result) in payloads.iter().zip(append_all(&store, all.collect())) {
@@ -49,20 +50,24 @@ fn live(fs: &FaultyFs, life: u64, groups: u64, acknowledged: &mut HashMap<String
     }
 }
 
-fn check(fs: &FaultyFs, seed: u64, acknowledged: &HashMap<String, (u64, u64)>, given: &Given) {
-    let store = Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options())
+fn check(fs: &FaultyFs, seed: u64, acknowledged: &HashMap<String, (u64, u64)>, given: &Given) -> u64 {
+    let options = Options { delete_unwanted: false, ..options() };
+    let store = Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options)
         .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     let entries = everything(&store);
     let by_offset: HashMap<_, _> = entries.iter().map(|e| (e.offset, facts(e))).collect();
-    for (payload, (offset, number)) in acknowledged {
+    let start = store.bounds().start;
+    for (payload, (offset, number)) in acknowledged.iter().filter(|(_, (offset, _))| *offset >= start) {
         assert_eq!(by_offset.get(offset), Some(&(*offset, *number, payload.clone())), "seed {seed}: acknowledged");
     }
-    for fact in given.0.lock().unwrap().iter() {
+    for fact in given.0.lock().unwrap().iter().filter(|fact| fact.0 >= start) {
         assert_eq!(by_offset.get(&fact.0), Some(fact), "seed {seed}: given to a follower");
     }
     for key in ["c0", "c1"] {
         let numbers: Vec<_> = entries.iter().filter(|e| &*e.key == key).map(|e| e.number).collect();
-        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "seed {seed}");
+        let top = store.channel_top(key);
+        assert_eq!(numbers, (top.first_kept..=top.last).collect::<Vec<_>>(), "seed {seed}");
+        assert!(top.first_kept == 1 || numbers.len() >= 10, "seed {seed}: {key} wants ten");
     }
     let keyed: Vec<_> = acknowledged.iter().filter(|(p, _)| p.split('-').nth(2) == Some("3")).take(3).collect();
     for (payload, (offset, _)) in keyed {
@@ -70,21 +75,25 @@ fn check(fs: &FaultyFs, seed: u64, acknowledged: &HashMap<String, (u64, u64)>, g
         let again = append_all(&store, vec![retry]).pop().unwrap().unwrap();
         assert_eq!((again.suppressed, again.offset), (true, *offset), "seed {seed}: a retry");
     }
+    start
 }
 
 #[test]
 fn two_hundred_crash_points() {
+    let mut deleted = 0;
     for seed in 0..200 {
         let fs = FaultyFs::default();
         let mut acknowledged = HashMap::new();
+        let keep = if seed % 2 == 0 { Keep::ALL } else { Keep { count: 10, age_s: u32::MAX } };
         let given = Arc::new(Given::default());
         for life in 0..4 {
             fs.0.lock().unwrap().stops_in = Some(5 + (seed * 7 + life * 13) % 90);
-            live(&fs, life, 12, &mut acknowledged, &given);
+            live(&fs, life, keep, &mut acknowledged, &given);
             fs.0.lock().unwrap().crash(seed * 4 + life);
         }
-        check(&fs, seed, &acknowledged, &given);
+        deleted += check(&fs, seed, &acknowledged, &given);
     }
+    assert!(deleted > 0, "some runs deleted something");
 }
 
 #[test]
