@@ -1,51 +1,64 @@
-//! The one thread that writes: group commit.
+//! The one thread that decides what is stored, and in which order: group commit.
 //!
-//! It takes everything that waits, judges and numbers it, writes it with one call, syncs once, and only then changes what
-//! readers see, tells the followers and answers. While it syncs the next group gathers, so groups grow with load.
+//! It takes what waits, judges, numbers and encodes it, and hands it to the writer. While that one waits for the disk
+//! the next group gathers and, when it is large, is prepared. What is on disk is shown to readers, given to the
+//! followers and answered. After a group, the next one waits for those who were answered last, as long as more come and
+//! no longer than two writes take: so many small publishers share few writes, and a single one never waits.
 //!
-//! Invariant: tables, index and judge never hold a record that is not on disk once a group is over: a group that could
-//! not be written is taken back, in memory and in the file.
+//! Invariant: tables, index and judge hold no record that is not on disk once its group is over: a group that could not
+//! be written is taken back, in memory and in the file, with the one prepared behind it.
 
+use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::chain;
 use crate::error::{self, AppendError};
-use crate::format::{self, Entry};
 use crate::fs;
-use crate::judge::{Judge, Suppressed};
-use crate::queue::{Answer, Appended, GROUP_BYTES_MAX, weight};
+use crate::group::Group;
+use crate::judge::Judge;
+use crate::queue::{Asked, GROUP_BYTES_MAX, Next, Wanted, weight};
 use crate::retention::Retention;
 use crate::segment::{self, HEAD, Segment, Sparse};
-use crate::state::{self, Channel, Channels};
-use crate::store::{Append, Inner, Shared};
+use crate::state;
+use crate::store::{Inner, Shared};
+use crate::writer::{Order, Writer, Written};
+
+/// So many records or bytes are prepared while the group before them is written; fewer gather.
+const LARGE: (usize, usize) = (256, 64 << 10);
+/// A group that is written, and one behind it.
+const UNDER_WAY_MAX: usize = 2;
+/// A write counts as no slower than this when a group waits for others.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+/// Groups smaller than this are written into zeros that were laid ahead: a sync is cheaper when the file stays as long.
+const SMALL_BYTES: usize = 32 << 10;
+/// Zeros laid at once.
+const ZEROS: usize = 256 << 10;
 
 /// See the module docs.
 pub(crate) struct Committer {
     pub(crate) inner: Arc<Inner>,
-    judge: Judge,
-    /// The file may hold more than what is synced: it must be cut before the next write.
+    pub(crate) judge: Judge,
+    writer: Writer,
+    /// What the writer has: the group that it writes, and the one offered behind it.
+    pub(crate) under_way: VecDeque<Group>,
+    /// Tables for the next groups.
+    pub(crate) spare: Vec<Group>,
+    /// Answers of the group that ended last.
+    answered: usize,
+    /// How long the last write took.
+    took: Duration,
+    /// Bytes of the active file with the zeros behind its records.
+    laid: u64,
+    /// The file may hold more than what is synced and zeros: it must be cut before the next write.
     uncut: bool,
     /// A new segment was begun and is not there yet.
     rolling: bool,
     pub(crate) retention: Retention,
     /// Where the newest state file reaches to: what it does not cover is not deleted.
     pub(crate) state_base: u64,
-    buffer: Vec<u8>,
-    prepared: Prepared,
-}
-
-/// A group that was judged and numbered. Kept for the next one: its tables are large.
-#[derive(Default)]
-struct Prepared {
-    entries: Vec<Entry>,
-    outcomes: Vec<(Answer, Appended)>,
-    channels: Channels,
-    /// Bytes that the entries become.
-    bytes: u64,
 }
 
 pub(crate) fn now_ms() -> i64 {
@@ -54,18 +67,22 @@ pub(crate) fn now_ms() -> i64 {
 }
 
 impl Committer {
-    pub(crate) fn new(inner: Arc<Inner>, judge: Judge, state_base: u64, gone: Vec<u64>) -> Self {
-        let retention = Retention::new(gone);
-        Self {
+    pub(crate) fn new(inner: Arc<Inner>, judge: Judge, state_base: u64, gone: Vec<u64>) -> io::Result<Self> {
+        let laid = inner.shared().segments.last().map_or(0, |s| s.bytes.load(Relaxed));
+        Ok(Self {
+            writer: Writer::start(&inner)?,
             inner,
             judge,
+            under_way: VecDeque::new(),
+            spare: Vec::new(),
+            answered: 0,
+            took: Duration::ZERO,
+            laid,
             uncut: false,
             rolling: false,
-            retention,
+            retention: Retention::new(gone),
             state_base,
-            buffer: Vec::new(),
-            prepared: Prepared::default(),
-        }
+        })
     }
 
     /// Writes until the queue is closed and empty. A panic is named in every answer from then on.
@@ -78,179 +95,215 @@ impl Committer {
     }
 
     fn work(&mut self) {
-        while let Some(group) = self.inner.queue.take(self.retention.patience()) {
-            if !group.is_empty() {
-                self.commit(group);
+        let mut appends = Vec::new();
+        loop {
+            match self.inner.queue.next(self.wanted(), &mut appends) {
+                Next::Group => self.begin(&mut appends),
+                Next::Written(written) => self.end(written),
+                Next::Nothing => {}
+                Next::Closed => break,
             }
             if self.retention.is_due() {
+                self.settle();
                 self.retain();
+            }
+        }
+        if let Err(error) = self.cut() {
+            tracing::warn!(directory = %self.inner.directory.display(), %error, "the next start has to cut the log's end");
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        let (large, bytes) = LARGE;
+        let patience = self.retention.patience();
+        match self.under_way.back() {
+            Some(newest) if self.under_way.len() == UNDER_WAY_MAX && newest.is_full() => Wanted::NOTHING,
+            Some(_) => Wanted { records: large, bytes, most: usize::MAX, lull: Duration::MAX, patience: Duration::MAX },
+            None => {
+                let expected = (self.answered + self.inner.queue.len()).max(1);
+                // Of many, half: the other half comes while these are written, so the disk has no pause.
+                let (records, most) =
+                    if expected < large { (expected, usize::MAX) } else { (expected / 2, expected / 2) };
+                Wanted { records, bytes, most, lull: self.took.min(GATHER_MAX) / 4, patience }
             }
         }
     }
 
-    fn end(&self) -> u64 {
-        self.lock_segments().last().map_or(0, |s| s.end.load(Relaxed))
+    /// Waits until a group is over.
+    fn await_one(&mut self) {
+        match self.inner.queue.next(Wanted::NOTHING, &mut Vec::new()) {
+            Next::Written(written) => self.end(written),
+            Next::Group | Next::Nothing | Next::Closed => {}
+        }
+    }
+
+    /// Waits until nothing is under way.
+    fn settle(&mut self) {
+        while !self.under_way.is_empty() {
+            self.await_one();
+        }
     }
 
     pub(crate) fn lock_shared(&self) -> MutexGuard<'_, Shared> {
-        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.shared()
     }
 
     pub(crate) fn lock_segments(&self) -> Vec<Arc<Segment>> {
         self.lock_shared().segments.clone()
     }
 
-    fn commit(&mut self, group: Vec<(Append, Answer)>) {
-        // A segment is sealed with tables that know nothing of this group.
-        let bytes = group.iter().map(|(append, _)| weight(append) as u64 + append.key.len() as u64).sum();
-        let segment = match self.cut().and_then(|()| self.segment_for(bytes)) {
-            Ok(segment) => segment,
-            Err(error) => {
-                tracing::error!(directory = %self.inner.directory.display(), %error, "cannot write, publishes fail until it can");
-                group.into_iter().for_each(|(_, answer)| answer.give(Err(AppendError::Disk(error.to_string()))));
-                return;
-            }
-        };
-        let mut prepared = self.prepare(group);
-        let written = if prepared.entries.is_empty() { Ok(0) } else { self.write(&segment, &prepared.entries) };
-        match written {
-            Ok(bytes) => {
-                self.judge.keep();
-                prepared.bytes = bytes;
-                self.publish(&mut prepared);
-            }
-            Err(error) => {
-                tracing::error!(directory = %self.inner.directory.display(), %error, "cannot write, publishes fail until it can");
-                self.judge.take_back();
-                self.uncut = true;
-                let cut = self.cut();
-                for (answer, appended) in prepared.outcomes.drain(..) {
-                    let failed = match &cut {
-                        Ok(()) => AppendError::Disk(error.to_string()),
-                        Err(second) => AppendError::Unknown(format!("{error}; nor could it be taken back: {second}")),
-                    };
-                    answer.give(if appended.suppressed { Ok(appended) } else { Err(failed) });
-                }
-            }
+    fn begin(&mut self, appends: &mut Vec<Asked>) {
+        let bytes = appends.iter().map(|(append, _)| weight(append) as u64 + append.key.len() as u64).sum();
+        if let Err(error) = self.make_room(bytes) {
+            self.cannot_write(&error);
+            appends.drain(..).for_each(|(_, answer)| answer.give(Err(AppendError::Disk(error.to_string()))));
+            return;
         }
-        prepared.entries.clear();
-        prepared.channels.clear();
-        self.prepared = prepared;
+        let mut group = self.group();
+        self.prepare(&mut group, appends);
+        self.offer(group);
     }
 
-    /// Judges and numbers a group as if it were stored.
-    fn prepare(&mut self, group: Vec<(Append, Answer)>) -> Prepared {
-        let (write_start, time_ms) = (self.end(), now_ms());
-        let mut prepared = std::mem::take(&mut self.prepared);
-        let shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        for (append, answer) in group {
-            let offset = write_start + prepared.entries.len() as u64;
-            let known = prepared.channels.get(&append.key).or_else(|| shared.channels.get(&append.key)).copied();
-            let channel = known.unwrap_or_else(|| Channel::beginning_at(1));
-            let last = channel.last;
-            let version = (&*append.version.0, append.version.1);
-            match self.judge.suppressed(offset, &append.key, &append.idempotency_key, version) {
-                Some(Suppressed::Duplicate((offset, number))) => {
-                    prepared.outcomes.push((answer, Appended { offset, number, suppressed: true }));
-                    continue;
-                }
-                Some(Suppressed::OldVersion) => {
-                    prepared.outcomes.push((answer, Appended { offset, number: last, suppressed: true }));
-                    continue;
-                }
-                None => {}
+    /// The group that the writer did not begin yet, or a new one.
+    fn group(&mut self) -> Group {
+        if self.under_way.len() == UNDER_WAY_MAX {
+            if let Some(order) = self.writer.withdraw()
+                && let Some(mut group) = self.under_way.pop_back()
+            {
+                group.bytes = order.bytes;
+                return group;
             }
-            let number = last + 1;
-            let (previous, skip) = (channel.last_offset, chain::skip_offset(number, &channel.marks));
-            self.judge.note(
-                (offset, number),
-                &append.key,
-                &append.idempotency_key,
-                (&append.version.0, append.version.1),
-            );
-            prepared.channels.insert(append.key.clone(), channel.with(number, offset, append.keep));
-            prepared.outcomes.push((answer, Appended { offset, number, suppressed: false }));
-            let Append { key, meta, payload, idempotency_key, version, keep } = append;
-            prepared.entries.push(Entry {
-                offset,
-                number,
-                time_ms,
-                key,
-                meta,
-                payload,
-                idempotency_key,
-                version,
-                keep,
-                write_start,
-                previous,
-                skip,
-            });
+            // The writer has it, so it is done with the one before.
+            self.await_one();
         }
-        prepared
+        self.spare.pop().unwrap_or_default()
     }
 
-    /// Writes and syncs a group; the bytes that it became.
-    fn write(&mut self, segment: &Segment, entries: &[Entry]) -> io::Result<u64> {
-        self.buffer.clear();
-        let mut starts = Vec::with_capacity(entries.len());
-        for entry in entries {
-            starts.push(self.buffer.len() as u64);
-            format::encode(entry, &mut self.buffer);
+    fn cannot_write(&self, error: &io::Error) {
+        tracing::error!(directory = %self.inner.directory.display(), %error, "cannot write, publishes fail until it can");
+    }
+
+    /// Gives a group to the writer.
+    fn offer(&mut self, mut group: Group) {
+        let segment = self.active().expect("there is room for a group only in a segment");
+        let (mut bytes, end) = (std::mem::take(&mut group.bytes), group.end.1);
+        let position = end - bytes.len() as u64;
+        if end > self.laid {
+            self.laid = end;
+            if bytes.len() < SMALL_BYTES && self.under_way.is_empty() {
+                self.laid += ZEROS as u64;
+                bytes.resize(bytes.len() + ZEROS, 0);
+            }
         }
-        let position = segment.bytes.load(Relaxed);
+        self.under_way.push_back(group);
+        self.writer.offer(Order { segment, bytes, position });
+    }
+
+    /// A group is on disk, or could not be written.
+    fn end(&mut self, written: Written) {
+        let Written { bytes, result, took } = written;
+        let mut group = self.under_way.pop_front().expect("the writer was given a group");
+        group.bytes = if bytes.capacity() > 2 * GROUP_BYTES_MAX { Vec::new() } else { bytes };
+        self.took = took;
+        match result {
+            Ok(Ok(())) => {
+                self.judge.keep(group.judged);
+                self.publish(&mut group);
+            }
+            Ok(Err(error)) => self.take_back(&mut group, &error),
+            Err(panic) => resume_unwind(panic),
+        }
+        self.recycle(group);
+    }
+
+    fn recycle(&mut self, mut group: Group) {
+        group.clear();
+        self.spare.push(group);
+    }
+
+    /// What is on disk becomes visible: to readers, then to followers, then to who appended.
+    fn publish(&mut self, group: &mut Group) {
+        if !group.entries.is_empty() {
+            let segment = self.active().expect("it was written to one");
+            group.show(&segment, &mut self.lock_shared());
+            self.inner.followers().give(&group.entries, group.end.0);
+        }
+        self.answered = group.outcomes.len();
+        for (answer, appended) in group.outcomes.drain(..) {
+            answer.give(Ok(appended));
+        }
+    }
+
+    /// Nothing of a group was stored, nor of the one behind it, which counts on it.
+    fn take_back(&mut self, group: &mut Group, error: &io::Error) {
+        self.cannot_write(error);
+        self.writer.restart();
+        self.judge.take_back();
         self.uncut = true;
-        segment.file.write_all_at(&self.buffer, position)?;
-        segment.file.sync()?;
-        self.uncut = false;
-        segment.note_all(entries.iter().zip(starts).map(|(entry, start)| (entry.offset, position + start)));
-        let bytes = self.buffer.len() as u64;
-        if self.buffer.capacity() > 2 * GROUP_BYTES_MAX {
-            self.buffer = Vec::new();
+        let cut = self.cut();
+        group.fail(|| match &cut {
+            Ok(()) => AppendError::Disk(error.to_string()),
+            Err(second) => AppendError::Unknown(format!("{error}; nor could it be taken back: {second}")),
+        });
+        while let Some(mut behind) = self.under_way.pop_front() {
+            behind.fail(|| AppendError::Disk(error.to_string()));
+            self.recycle(behind);
         }
-        Ok(bytes)
     }
 
-    /// Cuts off what a failed write may have left.
+    /// Cuts off zeros, and what a failed write may have left.
     fn cut(&mut self) -> io::Result<()> {
-        if let (true, Some(segment)) = (self.uncut, self.lock_segments().last()) {
-            segment.file.set_len(segment.bytes.load(Relaxed))?;
-            segment.file.sync()?;
-            segment.take_back(segment.end.load(Relaxed));
+        if let Some(segment) = self.active() {
+            let (end, bytes) = segment.shown();
+            if self.uncut || self.laid > bytes {
+                self.uncut = true;
+                segment.file.set_len(bytes)?;
+                segment.file.sync()?;
+                segment.take_back(end);
+                self.laid = bytes;
+            }
         }
         self.uncut = false;
         Ok(())
     }
 
-    /// The active segment, sealed and followed by a new one when so many bytes would make it too long.
-    fn segment_for(&mut self, bytes: u64) -> io::Result<Arc<Segment>> {
-        let active = self.lock_segments().last().cloned();
-        match active {
-            Some(active) if !self.rolling && active.bytes.load(Relaxed) + bytes <= self.inner.options.segment_bytes => {
-                Ok(active)
+    /// Makes sure that the active segment can be written to and take so many bytes more; seals it otherwise and begins
+    /// a new one.
+    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        if self.uncut {
+            self.cut()?;
+        }
+        let Some(active) = self.active() else { return self.roll(None) };
+        let (_, before) = self.ahead();
+        let fits = before + bytes <= self.inner.options.segment_bytes || before == HEAD;
+        if fits && !self.rolling {
+            return Ok(());
+        }
+        self.settle();
+        self.cut()?;
+        self.roll(Some(&active))
+    }
+
+    fn roll(&mut self, active: Option<&Arc<Segment>>) -> io::Result<()> {
+        // If this fails half-way, the old segment must not grow past the new one's base: the next try rolls again.
+        self.rolling = true;
+        let segment = self.new_segment(active.map_or(0, |s| s.end.load(Relaxed)))?;
+        // From here on the one before is never written to again, whatever fails.
+        self.lock_shared().segments.push(segment.clone());
+        self.laid = HEAD;
+        self.rolling = false;
+        match active.map_or(Ok(()), |active| self.seal(active)) {
+            Ok(()) if active.is_none() => {}
+            Ok(()) => {
+                self.state_base = segment.base;
+                self.sweep();
+                self.retention.due = true;
             }
-            Some(active) if !self.rolling && active.bytes.load(Relaxed) == HEAD => Ok(active),
-            active => {
-                // If this fails half-way, the old segment must not grow past the new one's base: the next try rolls again.
-                self.rolling = true;
-                let segment = self.new_segment(active.as_ref().map_or(0, |s| s.end.load(Relaxed)))?;
-                // From here on the one before is never written to again, whatever fails.
-                self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner).segments.push(segment.clone());
-                self.rolling = false;
-                if let Some(active) = &active {
-                    match self.seal(active) {
-                        Ok(()) => {
-                            self.state_base = segment.base;
-                            self.sweep();
-                            self.retention.due = true;
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot write the tables of a sealed segment, the next start reads more")
-                        }
-                    }
-                }
-                Ok(segment)
+            Err(error) => {
+                tracing::warn!(%error, "cannot write the tables of a sealed segment, the next start reads more");
             }
         }
+        Ok(())
     }
 
     /// Writes what later starts need instead of this segment's records, once its successor is there. The state before
@@ -258,7 +311,7 @@ impl Committer {
     fn seal(&self, active: &Segment) -> io::Result<()> {
         let base = active.end.load(Relaxed);
         let (index, state) = {
-            let shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let shared = self.lock_shared();
             (active.index_file(&shared.channels), state::write(base, &shared.channels, &self.judge))
         };
         let (fs, directory) = (&*self.inner.fs, &self.inner.directory);
@@ -283,26 +336,5 @@ impl Committer {
         self.inner.fs.sync_directory(&self.inner.directory)?;
         let segment = Arc::new(Segment::new(base, path, file, base, HEAD, i64::MIN, Some(Sparse::new())));
         Ok(segment)
-    }
-
-    /// What is on disk becomes visible: to readers, then to followers, then to who appended.
-    fn publish(&self, prepared: &mut Prepared) {
-        let Prepared { entries, outcomes, channels, bytes } = prepared;
-        if let Some(newest) = entries.last() {
-            let end = newest.offset + 1;
-            {
-                let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
-                shared.channels.extend(channels.drain());
-                if let Some(segment) = shared.segments.last() {
-                    segment.bytes.fetch_add(*bytes, Relaxed);
-                    segment.newest_ms.fetch_max(newest.time_ms, Relaxed);
-                    segment.end.store(end, Relaxed);
-                }
-            }
-            self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).give(entries, end);
-        }
-        for (answer, appended) in outcomes.drain(..) {
-            answer.give(Ok(appended));
-        }
     }
 }

@@ -4,7 +4,7 @@
 //! that panics over that too is left out from then on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use crate::error::{self, ReadError};
 use crate::format::Entry;
@@ -110,6 +110,6 @@ impl Store {
     }
 
     fn followers(&self) -> MutexGuard<'_, Followers> {
-        self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.followers()
     }
 }

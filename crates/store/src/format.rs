@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::AppendError;
-use crate::store::Keep;
+use crate::store::{Append, Identity, Keep};
 
 /// Bytes before the body of a record: length and checksum.
 pub(crate) const RECORD_HEAD: usize = 8;
@@ -30,10 +30,8 @@ pub struct Entry {
     pub meta: Bytes,
     /// The payload.
     pub payload: Bytes,
-    /// The idempotency key; empty = none.
-    pub idempotency_key: Arc<str>,
-    /// Epoch and number of the version; number 0 = none.
-    pub version: (Arc<str>, u64),
+    /// What makes it a duplicate of another, or older than one.
+    pub identity: Option<Box<Identity>>,
     pub(crate) keep: Keep,
     pub(crate) write_start: u64,
     pub(crate) previous: u64,
@@ -46,13 +44,9 @@ fn length<T: TryFrom<usize>>(what: &str, len: usize) -> Result<T, AppendError> {
 }
 
 /// Whether every field fits.
-pub(crate) fn check(
-    key: &str,
-    idempotency_key: &str,
-    version_epoch: &str,
-    meta: &[u8],
-    payload: &[u8],
-) -> Result<(), AppendError> {
+pub(crate) fn check(append: &Append) -> Result<(), AppendError> {
+    let Append { key, meta, payload, identity, .. } = append;
+    let Identity { idempotency_key, version_epoch, .. } = identity.as_deref().unwrap_or(Identity::NONE);
     length::<u16>("a key", key.len())?;
     length::<u16>("an idempotency key", idempotency_key.len())?;
     length::<u16>("a version epoch", version_epoch.len())?;
@@ -66,19 +60,21 @@ pub(crate) fn check(
 #[expect(clippy::cast_possible_truncation, reason = "lengths were checked when the record was accepted")]
 pub(crate) fn encode(e: &Entry, out: &mut Vec<u8>) {
     let at = out.len();
+    let identity = e.identity.as_deref().unwrap_or(Identity::NONE);
+    let texts: [&str; 3] = [&e.key, &identity.idempotency_key, &identity.version_epoch];
     out.extend_from_slice(&[0; RECORD_HEAD]);
     for v in [e.offset, e.write_start, e.number, e.previous, e.skip] {
         out.extend_from_slice(&v.to_le_bytes());
     }
     out.extend_from_slice(&e.time_ms.to_le_bytes());
-    out.extend_from_slice(&e.version.1.to_le_bytes());
+    out.extend_from_slice(&identity.version.to_le_bytes());
     out.extend_from_slice(&e.keep.count.to_le_bytes());
     out.extend_from_slice(&e.keep.age_s.to_le_bytes());
-    for text in [&e.key, &e.idempotency_key, &e.version.0] {
+    for text in texts {
         out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     }
     out.extend_from_slice(&(e.meta.len() as u32).to_le_bytes());
-    for text in [&e.key, &e.idempotency_key, &e.version.0] {
+    for text in texts {
         out.extend_from_slice(text.as_bytes());
     }
     out.extend_from_slice(&e.meta);
@@ -145,22 +141,22 @@ fn parse(body: &[u8]) -> Option<Entry> {
         *l = usize::from(u16::from_le_bytes(take(2)?.try_into().ok()?));
     }
     let meta_len = u32::from_le_bytes(take(4)?.try_into().ok()?) as usize;
-    let mut texts: [Arc<str>; 3] = Default::default();
+    let mut texts = [""; 3];
     for (text, len) in texts.iter_mut().zip(lengths) {
-        *text = std::str::from_utf8(take(len)?).ok()?.into();
+        *text = std::str::from_utf8(take(len)?).ok()?;
     }
     let meta = Bytes::copy_from_slice(take(meta_len)?);
     let [offset, write_start, number, previous, skip, time, version] = numbers;
     let [key, idempotency_key, version_epoch] = texts;
+    let identity = Identity { idempotency_key: idempotency_key.into(), version_epoch: version_epoch.into(), version };
     Some(Entry {
         offset,
         number,
         time_ms: time.cast_signed(),
-        key,
+        key: key.into(),
         meta,
         payload: Bytes::copy_from_slice(rest),
-        idempotency_key,
-        version: (version_epoch, version),
+        identity: (identity != *Identity::NONE).then(|| Box::new(identity)),
         keep,
         write_start,
         previous,
@@ -180,8 +176,7 @@ pub(crate) mod tests {
             key: "job:1".into(),
             meta: Bytes::from_static(b"m"),
             payload: Bytes::from_static(b"payload"),
-            idempotency_key: "k".into(),
-            version: ("e".into(), 9),
+            identity: Some(Box::new(Identity { idempotency_key: "k".into(), version_epoch: "e".into(), version: 9 })),
             keep: Keep { count: 5, age_s: 6 },
             write_start: offset - 1,
             previous: NO_OFFSET,

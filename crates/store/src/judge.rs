@@ -1,13 +1,15 @@
 //! Which appends store nothing: duplicates of an idempotency key and old versions, among the newest records.
 //!
-//! Invariant: it reflects exactly the records on disk and, while a write is being prepared, those of that write; when
-//! the write fails, [`Judge::take_back`] makes it as it was.
+//! Invariant: it reflects exactly the records on disk and those of the groups under way; when a write fails,
+//! [`Judge::take_back`] makes it as it was.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
+
+use crate::store::Identity;
 
 /// Where a record stands: its offset, and its number in the channel.
 pub(crate) type Stands = (u64, u64);
@@ -27,8 +29,8 @@ pub(crate) struct Judge {
     keys_order: VecDeque<(u64, u128)>,
     pub(crate) versions: HashMap<u128, Seen, RandomState>,
     versions_order: VecDeque<(u64, u128)>,
-    /// What a write under preparation changed.
-    changes: Vec<Change>,
+    /// What groups that are not on disk yet changed, in order.
+    changes: VecDeque<Change>,
 }
 
 #[derive(Debug)]
@@ -54,52 +56,52 @@ impl Judge {
     }
 
     /// Whether a record that would get `offset` stores nothing.
-    pub(crate) fn suppressed(
-        &mut self,
-        offset: u64,
-        key: &str,
-        idempotency_key: &str,
-        version: (&str, u64),
-    ) -> Option<Suppressed> {
+    pub(crate) fn suppressed(&mut self, offset: u64, key: &str, identity: &Identity) -> Option<Suppressed> {
         self.forget(offset.saturating_sub(self.depth));
-        if !idempotency_key.is_empty()
-            && let Some(first) = self.keys.get(&hash((key, idempotency_key)))
+        if !identity.idempotency_key.is_empty()
+            && let Some(first) = self.keys.get(&hash((key, &identity.idempotency_key)))
         {
             return Some(Suppressed::Duplicate(*first));
         }
-        if version.1 == 0 {
+        if identity.version == 0 {
             return None;
         }
         let seen = self.versions.get(&hash((key, "")))?;
-        (*seen.epoch == *version.0 && seen.number >= version.1).then_some(Suppressed::OldVersion)
+        let old = *seen.epoch == *identity.version_epoch && seen.number >= identity.version;
+        old.then_some(Suppressed::OldVersion)
     }
 
     /// Remembers a record.
-    pub(crate) fn note(&mut self, at: Stands, key: &str, idempotency_key: &str, version: (&Arc<str>, u64)) {
+    pub(crate) fn note(&mut self, at: Stands, key: &str, identity: &Identity) {
         self.forget(at.0.saturating_sub(self.depth));
-        if !idempotency_key.is_empty() {
-            let id = hash((key, idempotency_key));
+        if !identity.idempotency_key.is_empty() {
+            let id = hash((key, &identity.idempotency_key));
             self.keys.insert(id, at);
             self.keys_order.push_back((at.0, id));
-            self.changes.push(Change::Key(id));
+            self.changes.push_back(Change::Key(id));
         }
-        if version.1 > 0 {
+        if identity.version > 0 {
             let id = hash((key, ""));
-            let seen = Seen { epoch: version.0.clone(), number: version.1, offset: at.0 };
+            let seen = Seen { epoch: identity.version_epoch.as_str().into(), number: identity.version, offset: at.0 };
             let before = self.versions.insert(id, seen);
             self.versions_order.push_back((at.0, id));
-            self.changes.push(Change::Version(id, before));
+            self.changes.push_back(Change::Version(id, before));
         }
     }
 
-    /// What was noted since the last call stays.
-    pub(crate) fn keep(&mut self) {
-        self.changes.clear();
+    /// How much was noted and is neither kept nor taken back.
+    pub(crate) fn noted(&self) -> usize {
+        self.changes.len()
     }
 
-    /// What was noted since [`Judge::keep`] was never written.
+    /// The oldest so many of what was noted are written and stay.
+    pub(crate) fn keep(&mut self, count: usize) {
+        self.changes.drain(..count);
+    }
+
+    /// What was noted and not kept was never written.
     pub(crate) fn take_back(&mut self) {
-        while let Some(change) = self.changes.pop() {
+        while let Some(change) = self.changes.pop_back() {
             match change {
                 Change::Key(id) => {
                     self.keys.remove(&id);
@@ -145,22 +147,26 @@ impl Judge {
 mod tests {
     use super::*;
 
+    fn identity(idempotency_key: &str, version: u64) -> Identity {
+        Identity { idempotency_key: idempotency_key.into(), version, ..Identity::default() }
+    }
+
     fn note(judge: &mut Judge, offset: u64, idempotency_key: &str, version: u64) {
-        judge.note((offset, offset + 1), "c", idempotency_key, (&"".into(), version));
+        judge.note((offset, offset + 1), "c", &identity(idempotency_key, version));
     }
 
     #[test]
     fn a_write_that_failed_leaves_no_trace() {
         let mut judge = Judge::new(100);
         note(&mut judge, 0, "a", 5);
-        judge.keep();
+        judge.keep(judge.noted());
         note(&mut judge, 1, "b", 6);
         judge.take_back();
-        assert!(judge.suppressed(1, "c", "b", ("", 0)).is_none());
-        assert!(matches!(judge.suppressed(1, "c", "a", ("", 0)), Some(Suppressed::Duplicate((0, 1)))));
-        assert!(matches!(judge.suppressed(1, "c", "", ("", 5)), Some(Suppressed::OldVersion)));
-        assert!(judge.suppressed(1, "c", "", ("", 6)).is_none());
-        assert!(judge.suppressed(101, "c", "a", ("", 1)).is_none(), "out of reach");
+        assert!(judge.suppressed(1, "c", &identity("b", 0)).is_none());
+        assert!(matches!(judge.suppressed(1, "c", &identity("a", 0)), Some(Suppressed::Duplicate((0, 1)))));
+        assert!(matches!(judge.suppressed(1, "c", &identity("", 5)), Some(Suppressed::OldVersion)));
+        assert!(judge.suppressed(1, "c", &identity("", 6)).is_none());
+        assert!(judge.suppressed(101, "c", &identity("a", 1)).is_none(), "out of reach");
     }
 
     #[test]
@@ -169,6 +175,6 @@ mod tests {
         note(&mut judge, 0, "a", 0);
         note(&mut judge, 150, "a", 0);
         note(&mut judge, 151, "b", 0);
-        assert!(matches!(judge.suppressed(200, "c", "a", ("", 0)), Some(Suppressed::Duplicate((150, 151)))));
+        assert!(matches!(judge.suppressed(200, "c", &identity("a", 0)), Some(Suppressed::Duplicate((150, 151)))));
     }
 }

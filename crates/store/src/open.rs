@@ -75,7 +75,6 @@ pub(crate) fn open(fs: &dyn Fs, directory: &Path, options: &Options) -> Result<O
             segments.push(Arc::new(segment));
         }
     }
-    judge.keep();
     let gone = note_deleted(fs, directory, &names, segments.first().map_or(0, |s| s.base), &mut channels);
     Ok(Opened { epoch, segments, channels, judge, state_base, gone })
 }
@@ -203,7 +202,10 @@ fn recover(
             let what = "it ends in the middle of a record and another segment follows".to_owned();
             return Err(OpenError::Damaged { file: path, position, what });
         }
-        tracing::info!(file = %path.display(), bytes = bytes.len() as u64 - position, "cut off the torn end of the last write");
+        let torn = &bytes[usize::try_from(position).unwrap_or(bytes.len())..];
+        if torn.iter().any(|byte| *byte != 0) {
+            tracing::info!(file = %path.display(), bytes = torn.len(), "cut off the torn end of the last write");
+        }
         segment.file.set_len(position).and_then(|()| segment.file.sync()).map_err(io)?;
     }
     segment.end.store(end, std::sync::atomic::Ordering::Relaxed);
@@ -261,6 +263,8 @@ const REACH: u64 = 1 << 24;
 pub(crate) fn note(entry: &Entry, channels: &mut Channels, judge: &mut Judge) {
     let channel = channels.entry(entry.key.clone()).or_insert(Channel::beginning_at(entry.number));
     *channel = channel.with(entry.number, entry.offset, entry.keep);
-    judge.note((entry.offset, entry.number), &entry.key, &entry.idempotency_key, (&entry.version.0, entry.version.1));
-    judge.keep();
+    if let Some(identity) = &entry.identity {
+        judge.note((entry.offset, entry.number), &entry.key, identity);
+        judge.keep(judge.noted());
+    }
 }

@@ -6,8 +6,8 @@
 //! Invariant: nothing is deleted that the newest state does not cover, and readers are told first.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::committer::{Committer, now_ms};
@@ -111,7 +111,7 @@ impl Committer {
         // Where the index is lost, reading a channel finds out what it lacks.
         let numbers = oldest.last_numbers(fs).unwrap_or_default();
         {
-            let mut shared = self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shared = self.lock_shared();
             shared.segments.retain(|s| s.base != oldest.base);
             forget(&mut shared.channels, &numbers);
         }

@@ -1,4 +1,6 @@
 //! One file of records, and where in it they are.
+//!
+//! While it is written to, zeros may follow the records in the file: they were laid ahead of the next ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -78,6 +80,18 @@ impl Segment {
         records.for_each(|(offset, position)| note(sparse, offset, position));
     }
 
+    /// Offset and position of its end, as readers see it.
+    pub(crate) fn shown(&self) -> (u64, u64) {
+        (self.end.load(Relaxed), self.bytes.load(Relaxed))
+    }
+
+    /// Shows readers more of it. Under the lock of the tables, so that nobody sees half of it.
+    pub(crate) fn shows(&self, end: u64, bytes: u64, newest_ms: i64) {
+        self.bytes.store(bytes, Relaxed);
+        self.newest_ms.fetch_max(newest_ms, Relaxed);
+        self.end.store(end, Relaxed);
+    }
+
     /// Forgets notes from `offset` on, because the write failed.
     pub(crate) fn take_back(&self, offset: u64) {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +113,7 @@ impl Segment {
         for (offset, position) in sparse {
             out.u64s(&[*offset, *position]);
         }
-        let inside: Vec<_> = channels.iter().filter(|(_, c)| c.last_offset >= self.base).collect();
+        let inside: Vec<_> = channels.iter().filter(|(_, c)| c.last > 0 && c.last_offset >= self.base).collect();
         out.u64(inside.len() as u64);
         for (key, channel) in inside {
             out.text(key);
@@ -116,7 +130,7 @@ impl Segment {
     /// The two indexed places, offset and position, that the record at `offset` lies between; about [`INDEX_EVERY`]
     /// bytes apart.
     fn span(&self, fs: &dyn Fs, offset: u64) -> Result<[(u64, u64); 2], ReadError> {
-        let written = (self.end.load(Relaxed), self.bytes.load(Relaxed));
+        let written = self.shown();
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if index.is_none() {
             let read = fs.open(&self.path.with_extension("idx"), false).and_then(|f| fs::read_all(&*f)).ok();

@@ -1,10 +1,10 @@
 //! What a start needs about the past: channels, and what the judge remembers. Kept in memory, and written to a `.state`
 //! file whenever a segment is sealed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 
 use crate::chain::{self, Marks, NO_MARKS};
 use crate::format::NO_OFFSET;
@@ -27,8 +27,11 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
+    /// A channel without a record.
+    pub(crate) const NEW: Self = Self::beginning_at(1);
+
     /// A channel whose first known record has this number.
-    pub(crate) fn beginning_at(number: u64) -> Self {
+    pub(crate) const fn beginning_at(number: u64) -> Self {
         Self { last: number - 1, last_offset: NO_OFFSET, first: number, keep: Keep::ALL, marks: NO_MARKS }
     }
 
@@ -39,7 +42,9 @@ impl Channel {
     }
 }
 
-pub(crate) type Channels = HashMap<Arc<str>, Channel, RandomState>;
+/// None is ever removed, so a channel's index names it for good. One without a record is one whose first could not be
+/// written.
+pub(crate) type Channels = IndexMap<Arc<str>, Channel, RandomState>;
 
 const STATE_MAGIC: &[u8; 8] = b"TGSTA\0\0\x02";
 
@@ -164,11 +169,13 @@ pub(crate) fn read(bytes: &[u8], base: u64, judge: &mut Judge) -> Option<Channel
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Identity;
 
     #[test]
     fn a_state_reads_as_it_was_written_and_damage_shows() {
         let mut judge = Judge::new(10);
-        judge.note((3, 1), "a", "k", (&"e".into(), 2));
+        let identity = Identity { idempotency_key: "k".into(), version_epoch: "e".into(), version: 2 };
+        judge.note((3, 1), "a", &identity);
         let channels: Channels = [(
             "a".into(),
             Channel { last: 4, last_offset: 9, first: 2, keep: Keep { count: 7, age_s: 8 }, marks: [1, 2] },

@@ -60,12 +60,25 @@ pub struct Append {
     pub meta: Bytes,
     /// The payload.
     pub payload: Bytes,
-    /// Empty = none.
-    pub idempotency_key: Arc<str>,
-    /// Epoch and number; number 0 = none.
-    pub version: (Arc<str>, u64),
+    /// What makes it a duplicate of another, or older than one; most have nothing such.
+    pub identity: Option<Box<Identity>>,
     /// How much of its past the channel wants from now on.
     pub keep: Keep,
+}
+
+/// What a record is compared with others by.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Identity {
+    /// Empty = none.
+    pub idempotency_key: String,
+    /// In which `version` counts.
+    pub version_epoch: String,
+    /// 0 = none.
+    pub version: u64,
+}
+
+impl Identity {
+    pub(crate) const NONE: &Self = &Self { idempotency_key: String::new(), version_epoch: String::new(), version: 0 };
 }
 
 /// How much of its past a channel wants kept: what is both newer than `age_s` seconds and among the `count` newest.
@@ -121,6 +134,16 @@ pub(crate) struct Inner {
     epoch: u64,
 }
 
+impl Inner {
+    pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// See the crate docs. Dropping it closes it: what was accepted is written first.
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
@@ -173,6 +196,7 @@ impl Store {
             epoch: opened.epoch,
         });
         let committer = Committer::new(inner.clone(), opened.judge, opened.state_base, opened.gone);
+        let committer = committer.map_err(OpenError::io(directory))?;
         let thread = std::thread::Builder::new().name("tidegate-store".to_owned()).spawn(move || committer.run());
         let thread = thread.map_err(OpenError::io(directory))?;
         Ok(Self { inner, committer: Mutex::new(Some(thread)), _lock: lock })
@@ -186,9 +210,7 @@ impl Store {
     /// Appends a record. `done` is called once, from the committer's thread, when the record is on disk and was given
     /// to the followers, or when it is certain that it was not stored; at once, on this thread, when it cannot wait.
     pub fn append(&self, append: Append, done: Done) {
-        let fits =
-            format::check(&append.key, &append.idempotency_key, &append.version.0, &append.meta, &append.payload);
-        match fits {
+        match format::check(&append) {
             Ok(()) => self.inner.queue.push(append, done),
             Err(error) => done(Err(error)),
         }
@@ -224,7 +246,7 @@ impl Store {
     }
 
     pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.shared()
     }
 
     pub(crate) fn fs(&self) -> &dyn Fs {

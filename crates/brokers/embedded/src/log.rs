@@ -87,7 +87,7 @@ fn tailed(entry: &Entry) -> Tailed {
         time_ms: entry.time_ms,
         key: entry.key.clone(),
         payload: Some(entry.payload.clone()),
-        meta: meta::decode(&entry.meta, &entry.idempotency_key, (&entry.version.0, entry.version.1)),
+        meta: meta::decode(&entry.meta, entry.identity.as_deref()),
     }
 }
 
@@ -104,14 +104,11 @@ impl Log for EmbeddedLog {
     fn append(&self, record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
         let Record { key, payload, meta, keep } = record;
         let stored = meta::encode(meta.as_deref());
-        let (idempotency_key, version) = meta.map_or((None, None), |m| (m.idempotency_key, m.version));
         let append = Append {
             key,
             meta: stored,
             payload,
-            // The empty default is shared, not allocated.
-            idempotency_key: idempotency_key.map_or_else(Arc::default, Into::into),
-            version: version.map_or_else(Default::default, |v| (v.epoch.into(), v.number)),
+            identity: meta.and_then(|meta| meta::identity(*meta)),
             keep: Keep {
                 count: keep.count_max,
                 age_s: u32::try_from(keep.age_max.as_secs().saturating_add(1)).unwrap_or(u32::MAX),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tidegate_store::Identity;
 use tidegate_types::{ClientInfo, Meta, Tags, Version};
 
 #[derive(Serialize, Deserialize, Default)]
@@ -39,7 +40,7 @@ pub(crate) fn encode(meta: Option<&Meta>) -> Bytes {
 }
 
 /// Everything that was beside the payload.
-pub(crate) fn decode(stored: &Bytes, idempotency_key: &str, version: (&str, u64)) -> Option<Box<Meta>> {
+pub(crate) fn decode(stored: &Bytes, identity: Option<&Identity>) -> Option<Box<Meta>> {
     let Stored { tags, info } = match stored.is_empty() {
         true => Stored::default(),
         // What this crate wrote and a checksum covers; an other form would be of a later version.
@@ -51,9 +52,20 @@ pub(crate) fn decode(stored: &Bytes, idempotency_key: &str, version: (&str, u64)
         conn_info: i.conn_info.into(),
         chan_info: i.chan_info.into(),
     });
-    let idempotency_key = (!idempotency_key.is_empty()).then(|| idempotency_key.to_owned());
-    let version = (version.1 > 0).then(|| Version { epoch: version.0.to_owned(), number: version.1 });
-    Meta { tags, info, idempotency_key, version }.boxed()
+    let key = identity.map(|i| &i.idempotency_key).filter(|key| !key.is_empty());
+    let version = identity.filter(|i| i.version > 0);
+    let version = version.map(|i| Version { epoch: i.version_epoch.clone(), number: i.version });
+    Meta { tags, info, idempotency_key: key.cloned(), version }.boxed()
+}
+
+/// What the store compares records by.
+pub(crate) fn identity(meta: Meta) -> Option<Box<Identity>> {
+    let Meta { idempotency_key, version, .. } = meta;
+    if idempotency_key.is_none() && version.is_none() {
+        return None;
+    }
+    let (version_epoch, version) = version.map_or_else(Default::default, |v| (v.epoch, v.number));
+    Some(Box::new(Identity { idempotency_key: idempotency_key.unwrap_or_default(), version_epoch, version }))
 }
 
 #[cfg(test)]
@@ -72,7 +84,8 @@ mod tests {
         let version = Some(Version { epoch: "e".into(), number: 3 });
         let meta =
             Meta { tags: vec![("k".into(), "v".into())], info: Some(info), idempotency_key: Some("i".into()), version };
-        assert_eq!(decode(&encode(Some(&meta)), "i", ("e", 3)), meta.boxed());
-        assert_eq!(decode(&Bytes::new(), "", ("", 0)), None);
+        let identity = identity(meta.clone());
+        assert_eq!(decode(&encode(Some(&meta)), identity.as_deref()), meta.boxed());
+        assert_eq!(decode(&Bytes::new(), None), None);
     }
 }

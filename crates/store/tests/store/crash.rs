@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tidegate_store::{Append, Entry, Follower, Keep, Options, Store};
 
 use crate::faulty::FaultyFs;
-use crate::rig::{append_all, everything, record};
+use crate::rig::{append_all, everything, keyed, record};
 
 #[derive(Default)]
 struct Given(Mutex<Vec<(u64, u64, String)>>);
@@ -38,7 +38,7 @@ fn live(fs: &FaultyFs, life: u64, keep: Keep, acknowledged: &mut HashMap<String,
         let payloads: Vec<_> =
             (0..7).map(|n| format!("{life}-{group}-{n}-{}", "x".repeat((group as usize * 31 + n) % 200))).collect();
         let all = payloads.iter().enumerate().map(|(n, payload)| Append {
-            idempotency_key: if n == 3 { payload.as_str().into() } else { "".into() },
+            identity: if n == 3 { keyed(payload) } else { None },
             keep,
             ..record(&format!("c{}", n % 2), payload)
         });
@@ -69,9 +69,9 @@ fn check(fs: &FaultyFs, seed: u64, acknowledged: &HashMap<String, (u64, u64)>, g
         assert_eq!(numbers, (top.first_kept..=top.last).collect::<Vec<_>>(), "seed {seed}");
         assert!(top.first_kept == 1 || numbers.len() >= 10, "seed {seed}: {key} wants ten");
     }
-    let keyed: Vec<_> = acknowledged.iter().filter(|(p, _)| p.split('-').nth(2) == Some("3")).take(3).collect();
-    for (payload, (offset, _)) in keyed {
-        let retry = Append { idempotency_key: payload.as_str().into(), ..record("c1", payload) };
+    let retried: Vec<_> = acknowledged.iter().filter(|(p, _)| p.split('-').nth(2) == Some("3")).take(3).collect();
+    for (payload, (offset, _)) in retried {
+        let retry = Append { identity: keyed(payload), ..record("c1", payload) };
         let again = append_all(&store, vec![retry]).pop().unwrap().unwrap();
         assert_eq!((again.suppressed, again.offset), (true, *offset), "seed {seed}: a retry");
     }

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use tidegate_store::{Append, Entry, Follower, Options, PageLimits, Store};
+use tidegate_store::{Append, Entry, Follower, Identity, Options, PageLimits, Store};
 
-use crate::rig::{ALL, append, append_all, everything, fill, record, segments};
+use crate::rig::{ALL, append, append_all, everything, fill, keyed, record, segments};
 
 fn open(directory: &Path) -> Store {
     Store::open(directory, Options { segment_bytes: 20_000, ..Options::default() }).unwrap()
@@ -51,8 +51,9 @@ fn a_channel_is_read_by_pages_from_anywhere() {
 #[test]
 fn duplicates_and_old_versions_store_nothing_also_after_a_start() {
     let directory = tempfile::tempdir().unwrap();
-    let keyed = |id: &str| Append { idempotency_key: id.into(), ..record("c", "x") };
-    let versioned = |n| Append { version: ("e".into(), n), ..record("v", "x") };
+    let keyed = |id: &str| Append { identity: keyed(id), ..record("c", "x") };
+    let version = |n| Identity { version_epoch: "e".into(), version: n, ..Identity::default() };
+    let versioned = |n| Append { identity: Some(Box::new(version(n))), ..record("v", "x") };
     let first = {
         let store = open(directory.path());
         let first = append(&store, keyed("a")).unwrap();

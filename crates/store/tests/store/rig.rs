@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use tidegate_store::{Append, AppendError, Appended, Entry, Keep, PageLimits, Store};
+use tidegate_store::{Append, AppendError, Appended, Entry, Identity, Keep, PageLimits, Store};
 
 pub(crate) const ALL: PageLimits = PageLimits { records_max: usize::MAX, bytes_max: usize::MAX };
 
@@ -12,10 +12,13 @@ pub(crate) fn record(key: &str, payload: &str) -> Append {
         key: key.into(),
         meta: bytes::Bytes::new(),
         payload: payload.to_owned().into(),
-        idempotency_key: "".into(),
-        version: ("".into(), 0),
+        identity: None,
         keep: Keep::ALL,
     }
+}
+
+pub(crate) fn keyed(idempotency_key: &str) -> Option<Box<Identity>> {
+    Some(Box::new(Identity { idempotency_key: idempotency_key.into(), ..Identity::default() }))
 }
 
 /// Appends all at once and waits for all.
