@@ -34,6 +34,8 @@ pub(crate) struct Schedule {
     pub(crate) connections: usize,
     /// Stops after so many.
     pub(crate) count_max: u64,
+    /// Poll and nap instead of sleeping until the answer is there: on loopback the server pays for waking a sleeper.
+    pub(crate) nap: Option<Duration>,
     /// Subscribers of each channel; the index is the channel. Channels are taken at random.
     pub(crate) subscribers: Vec<u64>,
 }
@@ -208,7 +210,10 @@ impl<'a> Publishing<'a> {
     /// Waits for answers, at most until the next publish is due.
     fn collect(&mut self, next_due: Option<u64>) -> Result<()> {
         let wait = next_due.map_or(20_000_000, |due| due.saturating_sub(now_ns())).clamp(50_000, 20_000_000);
-        self.poll.wait(Duration::from_nanos(wait))?;
+        self.poll.wait(if self.schedule.nap.is_some() { Duration::ZERO } else { Duration::from_nanos(wait) })?;
+        if let Some(nap) = self.schedule.nap.filter(|_| self.poll.ready(0).is_none()) {
+            std::thread::sleep(nap);
+        }
         let mut n = 0;
         while let Some((id, _)) = self.poll.ready(n) {
             n += 1;
@@ -249,6 +254,6 @@ impl Random {
 impl Schedule {
     /// Publishes at a rate for some time on one connection to channels with these numbers of subscribers.
     pub(crate) fn paced(rate: f64, span: f64, subscribers: Vec<u64>) -> Self {
-        Self { rate, span: seconds(span), burst: 1, connections: 1, count_max: u64::MAX, subscribers }
+        Self { rate, span: seconds(span), burst: 1, connections: 1, count_max: u64::MAX, nap: None, subscribers }
     }
 }

@@ -58,7 +58,7 @@ impl FanOut {
         report.add("kernel_bytes_per_pair", (kernel_bytes() - kernel) as f64 / self.clients.max(1) as f64);
         clients.nap = (self.nap_us > 0).then(|| Duration::from_micros(self.nap_us));
         let paced = Schedule::paced(self.rate, self.seconds + self.warm, vec![self.clients as u64]);
-        let schedule = Schedule { burst: self.burst.max(1), ..paced };
+        let schedule = Schedule { burst: self.burst.max(1), nap: clients.nap, ..paced };
         delivery::run(&mut clients, &schedule, self.warm, report)?;
         finish(&mut clients, report);
         Ok(())

@@ -50,7 +50,7 @@ impl HttpPublish {
         report.add("connections", self.connections as f64);
         report.add("channels", self.channels as f64);
         let paced = Schedule::paced(self.rate, self.seconds + self.warm, vec![1; self.channels]);
-        let schedule = Schedule { connections: self.connections, ..paced };
+        let schedule = Schedule { connections: self.connections, nap: clients.nap, ..paced };
         delivery::run(&mut clients, &schedule, self.warm, report)?;
         finish(&mut clients, report);
         Ok(())

@@ -58,7 +58,7 @@ impl ManyChannels {
         report.add("channels", self.channels as f64);
         report.add("rate", self.rate);
         let paced = Schedule::paced(self.rate, self.seconds + self.warm, subscribers);
-        let schedule = Schedule { connections: self.connections, ..paced };
+        let schedule = Schedule { connections: self.connections, nap: clients.nap, ..paced };
         delivery::run(&mut clients, &schedule, self.warm, report)?;
         finish(&mut clients, report);
         Ok(())
