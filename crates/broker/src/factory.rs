@@ -14,6 +14,11 @@ pub trait BrokerFactory: Send + Sync {
     /// One line for `--help` with the URL's form.
     fn usage(&self) -> &'static str;
 
+    /// Keys of its section of the configuration, for `config reference`.
+    fn settings(&self) -> &'static [SettingDoc] {
+        &[]
+    }
+
     /// What brokers of this kind can do.
     fn capabilities(&self) -> Capabilities;
 
@@ -27,6 +32,19 @@ pub trait BrokerFactory: Send + Sync {
         url: &'a BrokerUrl,
         context: BuildContext,
     ) -> BoxFuture<'a, Result<Arc<dyn Broker>, BrokerError>>;
+}
+
+/// A setting as the reference of the configuration shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SettingDoc {
+    /// Its key in the broker's section.
+    pub key: &'static str,
+    /// What type it has: "a text", "a size".
+    pub kind: &'static str,
+    /// What stands when nobody sets it, as TOML; `None` = nothing.
+    pub default: Option<&'static str>,
+    /// What it does, a sentence or two.
+    pub doc: &'static str,
 }
 
 /// `scheme:rest` as given by `--broker` or `broker.url`: `memory:`, `embedded:DIR`, `kafka://HOST:PORT,HOST:PORT/TOPIC`.

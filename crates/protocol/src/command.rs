@@ -68,6 +68,8 @@ pub enum Method {
     },
     /// Reserved by the protocol.
     Ping,
+    /// The dialect knows it and the server does not: answered with error 108, and the connection goes on.
+    Unsupported,
     /// Answer to a ping of the server.
     Pong,
 }

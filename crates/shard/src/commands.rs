@@ -60,9 +60,11 @@ impl Shard {
                 Ok(())
             }
             Method::Send { .. } => Err(Disconnect::NOT_AVAILABLE.into()),
-            Method::Presence { .. } | Method::PresenceStats { .. } | Method::Rpc { .. } | Method::Ping => {
-                Err(ErrorCode::NOT_AVAILABLE.into())
-            }
+            Method::Presence { .. }
+            | Method::PresenceStats { .. }
+            | Method::Rpc { .. }
+            | Method::Ping
+            | Method::Unsupported => Err(ErrorCode::NOT_AVAILABLE.into()),
         }
     }
 

@@ -29,6 +29,9 @@
 //! | 2, 2, 2, 4 | lengths of key, idempotency key, version epoch, meta |
 //! | ... | key, idempotency key, version epoch, meta, and the payload up to the end |
 //!
+//! Behind the records of the newest segment there may be zeros, laid ahead because a sync is cheaper when a file stays as
+//! long as it was. They are cut off when the segment is sealed, when the store is closed, and at a start.
+//!
 //! # Recovery
 //! A start reads the newest `.state` and the segments after it, usually one. Records are taken until one is cut or its
 //! checksum fails. If a whole record follows whose write began later, everything before that write had been

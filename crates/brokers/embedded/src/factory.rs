@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_broker::{BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities};
+use tidegate_broker::{
+    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, SettingDoc,
+};
 use tidegate_store::Options;
 
 use crate::broker::Embedded;
@@ -26,6 +28,10 @@ impl BrokerFactory for Factory {
 
     fn usage(&self) -> &'static str {
         "embedded:DIR    one node, a durable log in a directory"
+    }
+
+    fn settings(&self) -> &'static [SettingDoc] {
+        SETTINGS
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -51,6 +57,33 @@ impl BrokerFactory for Factory {
     }
 }
 
+const SETTINGS: &[SettingDoc] = &[
+    SettingDoc {
+        key: "segment_bytes",
+        kind: "a size",
+        default: Some("\"128MiB\""),
+        doc: "The log is kept in files of this size, and deleted by whole files.",
+    },
+    SettingDoc {
+        key: "retention_age",
+        kind: "a duration",
+        default: None,
+        doc: "Files whose newest record is older are deleted, whatever namespaces want.",
+    },
+    SettingDoc {
+        key: "retention_bytes",
+        kind: "a size",
+        default: None,
+        doc: "The oldest files are deleted while all together are longer, whatever namespaces want.",
+    },
+    SettingDoc {
+        key: "delete_unwanted",
+        kind: "true or false",
+        default: Some("true"),
+        doc: "Files are deleted once no namespace's history_size and history_ttl want anything in them.",
+    },
+];
+
 fn options(context: &BuildContext) -> Result<Options, BrokerError> {
     let mut options = Options::default();
     for (key, value) in &context.settings {
@@ -67,9 +100,8 @@ fn options(context: &BuildContext) -> Result<Options, BrokerError> {
             }
             "delete_unwanted" => options.delete_unwanted = text.parse().map_err(|_| wrong("true or false"))?,
             _ => {
-                let text = format!(
-                    "embedded.{key}: unknown setting, there are segment_bytes, retention_age, retention_bytes and delete_unwanted"
-                );
+                let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
+                let text = format!("embedded.{key}: unknown setting, there are {}", known.join(", "));
                 return Err(BrokerError::Refused(text.into()));
             }
         }

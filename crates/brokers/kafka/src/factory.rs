@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use tidegate_broker::{BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities};
+use tidegate_broker::{
+    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, SettingDoc,
+};
 
 use crate::broker::KafkaBroker;
 use crate::connect::Connection;
-use crate::settings::Settings;
+use crate::settings::{SETTINGS, Settings};
 
 pub(crate) const NAME: &str = "kafka";
 pub(crate) const CAPABILITIES: Capabilities = Capabilities { durable: true, shared: true, channel_offsets: false };
@@ -27,6 +29,10 @@ impl BrokerFactory for Factory {
 
     fn usage(&self) -> &'static str {
         "kafka://HOST:PORT,HOST:PORT/TOPIC  a Kafka cluster; its topics are the logs"
+    }
+
+    fn settings(&self) -> &'static [SettingDoc] {
+        SETTINGS
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -4,14 +4,46 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_broker::{BrokerError, BrokerUrl, BuildContext, Secret};
+use tidegate_broker::{BrokerError, BrokerUrl, BuildContext, Secret, SettingDoc};
 
 use crate::partitioner::Partitioner;
 use crate::properties;
 
+const fn setting(
+    key: &'static str,
+    kind: &'static str,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> SettingDoc {
+    SettingDoc { key, kind, default, doc }
+}
+
 /// Keys of the section; `partitioners.TOPIC` and `properties.NAME` come on top.
-const KEYS: [&str; 6] =
-    ["brokers", "partitioner", "allow_unsafe_topics", "in_flight_max", "append_timeout_ms", "check_interval_ms"];
+pub(crate) const SETTINGS: &[SettingDoc] = &[
+    setting("brokers", "a text", None, "HOST:PORT,HOST:PORT to start from; by default those of broker.url."),
+    setting(
+        "partitioner",
+        "a text",
+        Some("\"auto\""),
+        "How producers place keys: auto finds out by sampling; murmur2 (Java), crc32 (librdkafka, kcat), \
+         fnv1a (Sarama). For a single topic: [kafka.partitioners] TOPIC = \"...\".",
+    ),
+    setting(
+        "allow_unsafe_topics",
+        "true or false",
+        Some("false"),
+        "Accept topics of which the loss of one broker loses acknowledged records.",
+    ),
+    setting("in_flight_max", "a number", Some("10000"), "Records on their way to Kafka; more are refused, retryably."),
+    setting("append_timeout_ms", "a number", Some("5000"), "After this a publish's outcome counts as unknown."),
+    setting("check_interval_ms", "a number", Some("2000"), "How often topics are looked at: identity and partitions."),
+    setting(
+        "properties",
+        "a section",
+        None,
+        "[kafka.properties] passes any property to librdkafka: \"security.protocol\" = \"SASL_SSL\". Secrets are masked.",
+    ),
+];
 
 /// `[kafka]`, checked.
 #[derive(Clone, Debug)]
@@ -126,14 +158,15 @@ fn millis(key: &str, value: &str, min: u32, max: u32) -> Result<Duration, String
 }
 
 fn unknown(key: &str) -> String {
-    let near = KEYS.iter().map(|known| (strsim::jaro_winkler(key, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let keys: Vec<_> = SETTINGS.iter().map(|s| s.key).filter(|known| *known != "properties").collect();
+    let near = keys.iter().map(|known| (strsim::jaro_winkler(key, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match near {
         Some((closeness, known)) if closeness > 0.8 => {
             format!("kafka.{key} is no setting, did you mean kafka.{known}?")
         }
         _ => format!(
             "kafka.{key} is no setting: there are {}, partitioners.TOPIC and properties.NAME (librdkafka's)",
-            KEYS.join(", ")
+            keys.join(", ")
         ),
     }
 }

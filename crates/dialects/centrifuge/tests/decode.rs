@@ -100,9 +100,9 @@ fn subscribe_wishes() {
 }
 
 #[test]
-fn kinds_of_subscription_that_are_not_built_are_asked_as_the_reserved_command() {
-    assert_eq!(one(r#"{"id":1,"subscribe":{"channel":"c","type":1}}"#), Method::Ping);
-    assert_eq!(one(r#"{"id":1,"subscribe":{"channel":"c","tf":{"key":"a","cmp":"ex"}}}"#), Method::Ping);
+fn kinds_of_subscription_that_are_not_built_are_unsupported() {
+    assert_eq!(one(r#"{"id":1,"subscribe":{"channel":"c","type":1}}"#), Method::Unsupported);
+    assert_eq!(one(r#"{"id":1,"subscribe":{"channel":"c","tf":{"key":"a","cmp":"ex"}}}"#), Method::Unsupported);
 }
 
 #[test]

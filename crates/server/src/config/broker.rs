@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_broker::{BrokerUrl, Secret};
+use tidegate_broker::{BrokerUrl, Secret, SettingDoc};
 use toml::{Table, Value};
 
 use super::BrokerConfig;
@@ -14,8 +14,9 @@ const DEFAULT_URL: &str = "embedded:./tidegate-data";
 pub(super) fn read(top: &mut Section<'_>, _dev: bool) -> BrokerConfig {
     let (url_text, url) = top.child("broker", url);
     let mut settings = BTreeMap::new();
-    for name in registry::names() {
-        let of_section = top.child(name, settings_of);
+    for factory in registry::BROKERS {
+        let name = factory.name();
+        let of_section = top.child(name, |section| settings_of(section, factory.settings()));
         if name == url.scheme {
             settings = of_section;
         }
@@ -37,7 +38,7 @@ fn url(section: &mut Section<'_>) -> (String, BrokerUrl) {
     }
 }
 
-fn settings_of(section: &mut Section<'_>) -> BTreeMap<String, Secret> {
+fn settings_of(section: &mut Section<'_>, known: &'static [SettingDoc]) -> BTreeMap<String, Secret> {
     let (table, variables) = section.rest();
     let mut settings = BTreeMap::new();
     flatten("", table, &mut settings, section);
@@ -53,6 +54,7 @@ fn settings_of(section: &mut Section<'_>) -> BTreeMap<String, Secret> {
         let shown = if is_secret(key) { "\"***\"".to_owned() } else { Value::String(value.0.clone()).to_string() };
         section.show(key, shown);
     }
+    known.iter().filter(|doc| !settings.contains_key(doc.key)).for_each(|doc| section.describe(doc));
     settings
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use tidegate_broker::SettingDoc;
 use toml::{Table, Value};
 
 use super::value::Setting;
@@ -192,6 +193,13 @@ impl Section<'_> {
     /// Shows a value that was not read by [`Section::get`].
     pub(super) fn show(&mut self, key: &str, value: String) {
         self.enter::<String>(key, Some(value), false, "");
+    }
+
+    /// Tells of a setting that a broker knows and nobody set.
+    pub(super) fn describe(&mut self, setting: &SettingDoc) {
+        let SettingDoc { key, kind, default, doc } = *setting;
+        let (section, value) = (self.path.clone(), default.map(str::to_owned));
+        self.reader.entries.push(Entry { section, key: key.to_owned(), value, is_default: true, kind, doc });
     }
 
     fn take<T: Setting>(&mut self, key: &str) -> Option<T> {

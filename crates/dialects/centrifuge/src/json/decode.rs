@@ -80,9 +80,8 @@ fn subscribe(wire: wire::Subscribe) -> Result<Method, DecodeError> {
         return Err(DecodeError(format!("unknown delta type {:?}", wire.delta)));
     }
     if wire.kind != 0 || wire.tags_filter.is_some() {
-        // Map and shared-poll subscriptions and tag filters are not built. Neutral commands have no word for them; the
-        // reserved command has the answer that they need: error 108, and the connection goes on.
-        return Ok(Method::Ping);
+        // Map and shared-poll subscriptions and tag filters are not built.
+        return Ok(Method::Unsupported);
     }
     Ok(Method::Subscribe(Box::new(Subscribe {
         channel: wire.channel,
