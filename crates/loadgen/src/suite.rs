@@ -57,7 +57,7 @@ pub struct Suite {
     /// Cases to run; all when none is named
     #[arg(long, value_delimiter = ',')]
     pub scenarios: Vec<String>,
-    /// Rounds over all of them
+    /// Rounds over all of them; those of latency through Kafka take 5 at least
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// How Tidegate is started. {port}, {broker}, {shards} and {dir} are filled in
@@ -137,8 +137,9 @@ impl Suite {
         let cases = kafka.possible(cases);
         let results = Results::new(self.raw.as_deref())?;
         let mut course = Course { own_args, kafka, port: self.port, results };
-        for round in 0..self.rounds {
-            for case in &cases {
+        let last = cases.iter().map(|case| case.rounds_min.max(self.rounds)).max().unwrap_or(0);
+        for round in 0..last {
+            for case in cases.iter().filter(|case| round < case.rounds_min.max(self.rounds)) {
                 self.round(case, round, &contenders, &mut course)?;
             }
         }

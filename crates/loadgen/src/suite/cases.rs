@@ -23,6 +23,8 @@ pub struct Case {
     pub partitions: i32,
     /// The shards of our server.
     pub shards: &'static str,
+    /// It runs in no fewer rounds than these, however few are asked for.
+    pub rounds_min: usize,
     /// Whether other servers take part.
     pub for_all: bool,
     /// What our server has to reach.
@@ -84,7 +86,18 @@ const PACED_PROBE: Option<&str> = Some("--clients 1000 --gap-us 50000 --deliveri
 const DELIVERY: &str = "cpu_us_per_delivery";
 
 const fn case(name: &'static str, title: &'static str, scenario: &'static str, bars: &'static [Bar]) -> Case {
-    Case { name, title, scenario, probe: PACED_PROBE, broker: MEMORY, partitions: 0, shards: "1", for_all: true, bars }
+    Case {
+        name,
+        title,
+        scenario,
+        probe: PACED_PROBE,
+        broker: MEMORY,
+        partitions: 0,
+        shards: "1",
+        rounds_min: 1,
+        for_all: true,
+        bars,
+    }
 }
 
 /// All cases.
@@ -192,6 +205,7 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
+        rounds_min: 5,
         probe: None,
         broker: None,
         partitions: 8,
@@ -204,6 +218,7 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
+        rounds_min: 5,
         probe: None,
         for_all: false,
         ..case(
@@ -214,6 +229,7 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
+        rounds_min: 5,
         probe: None,
         broker: KAFKA,
         partitions: 8,

@@ -40,15 +40,15 @@ W is the CPU time of one plain `write` of a ready frame to one socket by a proce
 the same round (`limit-writer`; `concat:N` = N frames joined beforehand, per frame). The server runs on CPU 0, the load on
 CPU 1, with a fresh server for every measurement. All servers and the probe take turns within a round; figures are medians over the
 rounds, with the least and the most in parentheses, and ratios are taken within each round. Every delivery is checked for
-order, number and content. Where the load polls (`--nap-us`) so that the server is not charged for waking it, latencies are
-not those of an ordinary client.
+order, number and content. Where the load, subscribers and publisher, polls (`--nap-us`) so that the server is not charged for
+waking it, latencies are not those of an ordinary client.
 ";
 
 /// The page of results.
 pub(super) fn markdown(cases: &[&Case], results: &Results, rounds: usize) -> String {
     let mut out = String::from("# Benchmarks\n\nWritten by `cargo xtask bench`; do not edit.\n\n");
     let _ = writeln!(out, "{METHOD}");
-    let _ = writeln!(out, "Machine: {}. Rounds: {rounds}.\n", machine());
+    let _ = writeln!(out, "Machine: {}. Rounds: {rounds}, latency through Kafka at least 5.\n", machine());
     out.push_str(
         "## Bars\n\n| case | figure | measured | bar (stretch) | reached |\n| --- | --- | --- | --- | --- |\n",
     );
