@@ -27,6 +27,11 @@ async function open({ url, start }, index) {
   page.setDefaultTimeout(20_000);
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
+  // That a killed node cannot be reached is what some tests are about; the browser itself logs it.
+  const unreachable = /ERR_|WebSocket connection to .* failed/;
+  page.on("console", (message) => {
+    if (message.type() === "error" && !unreachable.test(message.text())) errors.push(message.text());
+  });
   await page.goto(url);
   await page.waitForFunction(() => window.__tidegate?.status === "connected");
   if (start) {

@@ -296,6 +296,7 @@ fn health_ready_and_metrics() {
         "tidegate_publish_to_ack_seconds_count 1",
         "tidegate_publish_to_ack_seconds_bucket{le=\"+Inf\"} 1",
         "tidegate_broker_breaker 0",
+        "tidegate_broker_trouble 0",
         "# EOF",
     ] {
         assert!(metrics.body.contains(line), "{line} is not in\n{}", metrics.body);

@@ -147,12 +147,15 @@ fn partitions(hub: &Hub, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
 }
 
 fn broker(hub: &Hub, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let breaker = match hub.broker_health().breaker {
+    let health = hub.broker_health();
+    let breaker = match health.breaker {
         Breaker::Closed => 0,
         Breaker::HalfOpen => 1,
         Breaker::Open => 2,
     };
     gauge("broker_breaker", "Circuit breaker of the backbone: 0 closed, 1 half-open, 2 open", breaker, encoder)?;
+    let trouble = usize::from(!health.trouble.is_empty());
+    gauge("broker_trouble", "1 while the backbone reports trouble, such as damage; the log says what", trouble, encoder)?;
     let uptime = usize::try_from(hub.info().uptime_seconds).unwrap_or(usize::MAX);
     gauge("uptime_seconds", "Since the node started", uptime, encoder)
 }
