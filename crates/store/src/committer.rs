@@ -35,7 +35,7 @@ const GATHER_MAX: Duration = Duration::from_millis(1);
 /// Groups smaller than this are written into zeros that were laid ahead: a sync is cheaper when the file stays as long.
 const SMALL_BYTES: usize = 32 << 10;
 /// Zeros laid at once.
-const ZEROS: usize = 256 << 10;
+const ZEROS: usize = 1 << 20;
 
 /// See the module docs.
 pub(crate) struct Committer {
