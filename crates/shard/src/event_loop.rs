@@ -41,7 +41,7 @@ impl Shard {
             for event in &events {
                 self.on_event(event.data.u64(), event.flags);
             }
-            self.turn();
+            self.turn(!events.is_empty());
             if self.is_done() {
                 return;
             }
@@ -76,8 +76,8 @@ impl Shard {
         }
     }
 
-    /// Everything between two looks at the sockets.
-    fn turn(&mut self) {
+    /// Everything between two looks at the sockets; `heard` when the one before found something.
+    fn turn(&mut self, heard: bool) {
         for socket in self.control.take_given() {
             self.adopt(socket);
         }
@@ -87,7 +87,7 @@ impl Shard {
                 self.read(place);
             }
         }
-        self.sweep();
+        self.sweep(heard);
         self.catch_up();
         self.end_doomed();
         self.ring();

@@ -3,14 +3,26 @@
 //! A sweep walks the entries of a channel and sends each everything after its cursor. After [`FANOUT_SLICE`] sends the
 //! loop looks at sockets and inbox; what arrives meanwhile joins the log and goes out in the same send to everybody not
 //! yet served. So batching grows with load, and an idle channel has no delay.
+//!
+//! Who gets an answer from the log often asks on at once, and the log should have the next request while this shard is
+//! still busy with fan-out. So for a moment after such answers requests go first, and slices are small: see
+//! [`FANOUT_HOLD`].
 
 use bytes::Bytes;
 use tidegate_core::Delivery;
-use tidegate_types::limits::{FANOUT_LOG_BYTES_MAX, FANOUT_SLICE};
+use tidegate_types::limits::{FANOUT_HOLD, FANOUT_LOG_BYTES_MAX, FANOUT_SLICE, FANOUT_SLICE_WHILE_ASKED};
 
-use crate::channel::{FanOut, Framed};
+use crate::channel::{Channel, FanOut, Framed};
 use crate::shard::Shard;
 use crate::socket;
+
+const HOLD_US: u64 = FANOUT_HOLD.as_micros() as u64;
+
+/// Whether a fan-out has been held as long as it may be.
+fn has_waited(channel: Option<&Channel>, now_us: u64) -> bool {
+    let oldest = channel.and_then(|c| c.fan_out.as_ref()?.log.front());
+    oldest.is_none_or(|framed| now_us.saturating_sub(framed.entered_us) >= HOLD_US)
+}
 
 /// What became of one entry in a sweep.
 enum Served {
@@ -76,11 +88,19 @@ impl Shard {
         }
     }
 
-    /// One slice of sends over the channels with a fan-out under way.
-    pub(crate) fn sweep(&mut self) {
-        let mut left = FANOUT_SLICE;
+    /// An answer from the log goes out.
+    pub(crate) fn expect_more(&mut self) {
+        self.asked_until_us = self.now_us + HOLD_US;
+    }
+
+    /// One slice of sends over the channels with a fan-out under way. `heard` when the last look at the sockets found
+    /// something.
+    pub(crate) fn sweep(&mut self, heard: bool) {
+        let asked = self.now_us < self.asked_until_us;
+        let mut left = if asked && !heard { FANOUT_SLICE_WHILE_ASKED } else { FANOUT_SLICE };
         for _ in 0..self.dirty.len() {
-            let Some(slot) = self.dirty.pop_front() else { return };
+            let goes = |slot: &mut u32| !(asked && heard) || has_waited(self.channels.get(*slot), self.now_us);
+            let Some(slot) = self.dirty.pop_front_if(goes) else { return };
             left = self.sweep_channel(slot, left);
             if left == 0 {
                 return;

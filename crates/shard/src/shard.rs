@@ -67,6 +67,8 @@ pub(crate) struct Shard {
     pub(crate) next_registration: u32,
     /// Channels with a fan-out under way.
     pub(crate) dirty: VecDeque<u32>,
+    /// Answers from the log went out; until then who got them may ask on, microseconds of the shard's clock.
+    pub(crate) asked_until_us: u64,
     /// Connections with more to read than one turn takes.
     pub(crate) readable: VecDeque<Place>,
     /// Connections that are writable and have subscriptions behind.

@@ -170,6 +170,7 @@ fn make(
         message: Vec::new(),
         frames: Vec::new(),
         now_us: 0,
+        asked_until_us: 0,
         drain_from_ms: None,
         drained_count: 0,
         random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(id) << 32 ^ u64::from(std::process::id()),

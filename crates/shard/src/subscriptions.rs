@@ -230,6 +230,7 @@ impl Shard {
                 self.flush_replies(place.index);
             }
             ShardEvent::Answered { ticket, reply } => {
+                self.expect_more();
                 let place = Place { index: ticket.connection, generation: ticket.generation };
                 if self.connections.is_at(place) {
                     if let Some(connection) = self.connections.get_mut(place.index) {
@@ -244,6 +245,7 @@ impl Shard {
                 self.read_back(place, ticket.command, result);
             }
             ShardEvent::Response { ticket } => {
+                self.expect_more();
                 self.go_on_answering(Place { index: ticket.connection, generation: ticket.generation });
             }
             ShardEvent::Invalidated { cell } => self.invalidate(cell),

@@ -124,7 +124,7 @@ impl Committer {
                 // Of many, half: the other half comes while these are written, so the disk has no pause.
                 let (records, most) =
                     if expected < large { (expected, usize::MAX) } else { (expected / 2, expected / 2) };
-                Wanted { records, bytes, most, lull: self.took.min(GATHER_MAX) / 4, patience }
+                Wanted { records, bytes, most, lull: self.took.min(GATHER_MAX), patience }
             }
         }
     }

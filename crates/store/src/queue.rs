@@ -54,7 +54,7 @@ pub(crate) const GROUP_BYTES_MAX: usize = 8 << 20;
 pub(crate) type Asked = (Append, Answer);
 
 /// So many lulls long a group waits at most.
-const LULLS_MAX: u32 = 8;
+const LULLS_MAX: u32 = 2;
 
 /// When the committer wants a group: as soon as so much is there, or, with less, when no more comes for a while.
 #[derive(Clone, Copy)]
@@ -94,6 +94,8 @@ struct Waiting {
     written: VecDeque<Written>,
     closed: bool,
     broken: Option<String>,
+    /// With this many appends the committer has what it waits for.
+    whole: usize,
     /// What the committer sleeps for; `None` = it is awake.
     sleeping: Option<Wanted>,
 }
@@ -125,6 +127,7 @@ impl Queue {
             written: VecDeque::new(),
             closed: false,
             broken: None,
+            whole: usize::MAX,
             sleeping: None,
         };
         Self { waiting: Mutex::new(waiting), changed: Condvar::new(), records_max, bytes_max }
@@ -152,8 +155,14 @@ impl Queue {
         }
         waiting.bytes += weight(&append);
         waiting.appends.push((append, answer));
-        if waiting.sleeping.is_some_and(|wanted| waiting.is_enough(wanted)) {
-            self.wake(waiting);
+        let whole = waiting.appends.len() == waiting.whole;
+        match waiting.sleeping {
+            Some(wanted) if waiting.is_enough(wanted) => self.wake(waiting),
+            _ => drop(waiting),
+        }
+        if whole {
+            // On the same CPU the committer would wait until this thread has nothing more to do, and the disk with it.
+            std::thread::yield_now();
         }
     }
 
@@ -199,6 +208,7 @@ impl Queue {
     /// Waits for what comes first. A group goes into `group`, which must be empty.
     pub(crate) fn next(&self, wanted: Wanted, group: &mut Vec<Asked>) -> Next {
         let mut waiting = self.lock();
+        waiting.whole = wanted.records;
         let mut until = None;
         loop {
             if let Some(written) = waiting.written.pop_front() {

@@ -14,6 +14,10 @@ pub const COMMANDS_PER_FRAME_MAX: usize = 1_024;
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Sends of one fan-out between two looks at the sockets and the inbox.
 pub const FANOUT_SLICE: usize = 64;
+/// The same for a while after answers from the log, when those who got them are likely to ask on.
+pub const FANOUT_SLICE_WHILE_ASKED: usize = 4;
+/// How long that is, and how long a publication waits at most for requests to be taken first.
+pub const FANOUT_HOLD: Duration = Duration::from_millis(1);
 /// Publications waiting for a shard; past it the shard reads what it missed from the window.
 pub const SHARD_INBOX_MAX: usize = 16_384;
 /// Bytes of encoded frames that a channel keeps on a shard for subscribers not served yet.

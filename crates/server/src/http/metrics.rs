@@ -155,7 +155,12 @@ fn broker(hub: &Hub, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     };
     gauge("broker_breaker", "Circuit breaker of the backbone: 0 closed, 1 half-open, 2 open", breaker, encoder)?;
     let trouble = usize::from(!health.trouble.is_empty());
-    gauge("broker_trouble", "1 while the backbone reports trouble, such as damage; the log says what", trouble, encoder)?;
+    gauge(
+        "broker_trouble",
+        "1 while the backbone reports trouble, such as damage; the log says what",
+        trouble,
+        encoder,
+    )?;
     let uptime = usize::try_from(hub.info().uptime_seconds).unwrap_or(usize::MAX);
     gauge("uptime_seconds", "Since the node started", uptime, encoder)
 }
