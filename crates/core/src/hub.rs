@@ -22,6 +22,7 @@ use crate::error::HubError;
 use crate::inbox::{Inbox, ShardEvent};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::namespace::{Namespace, Namespaces};
+use crate::uplink::Sessions;
 use crate::window::{Bounds, Listener, Numbering, Window};
 
 /// Names a partition of a log for as long as its epoch lasts.
@@ -131,7 +132,8 @@ pub struct Hub {
     runtime: Handle,
     node_bytes: Arc<AtomicUsize>,
     next_cell: AtomicU32,
-    uid: String,
+    pub(crate) uid: String,
+    pub(crate) sessions: Sessions,
     /// Bounds the reads of the log that run at the same time.
     pub(crate) log_reads: Semaphore,
 }
@@ -183,6 +185,7 @@ impl Hub {
             node_bytes: Arc::default(),
             next_cell: AtomicU32::new(0),
             uid: random_id().to_string(),
+            sessions: Sessions::default(),
             log_reads: Semaphore::new(LOG_READS_MAX),
         });
         hub.runtime.spawn(housekeeping(Arc::downgrade(&hub), lost));

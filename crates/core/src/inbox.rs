@@ -5,9 +5,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tidegate_protocol::Reply;
 use tidegate_types::Publication;
 use tidegate_types::codes::ErrorCode;
+use tidegate_types::limits::SHARD_EVENTS_MAX;
 
 use crate::hub::CellId;
 use crate::start::{ReadAfter, Start};
@@ -62,6 +64,13 @@ pub enum ShardEvent {
         /// What follows its cursor.
         result: ReadAfter,
     },
+    /// Commands of a client that came by another way than its connection. The ticket's `command` means nothing.
+    Uplink {
+        /// Whose.
+        ticket: Ticket,
+        /// One or more commands, as the connection's dialect spells them.
+        data: Bytes,
+    },
     /// A response that is being made may be there. The ticket's `command` means nothing.
     Response {
         /// Whose.
@@ -110,7 +119,7 @@ impl std::fmt::Debug for Inbox {
 impl Inbox {
     /// An inbox for at most `deliveries_max` publications; `wake` ends the wait of its shard.
     ///
-    /// Events are not counted: each answers something that the shard itself asked for and bounds.
+    /// Events that answer something that the shard itself asked for are bounded by it; others are offered.
     pub fn new(deliveries_max: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self { queue: Mutex::default(), deliveries_max, wake: Box::new(wake) }
     }
@@ -131,6 +140,17 @@ impl Inbox {
         let mut queue = self.lock();
         queue.events.push(event);
         self.wake_if_asleep(queue);
+    }
+
+    /// Hands over an event that the shard did not ask for; `false` when too much waits.
+    pub fn offer(&self, event: ShardEvent) -> bool {
+        let mut queue = self.lock();
+        if queue.events.len() >= SHARD_EVENTS_MAX {
+            return false;
+        }
+        queue.events.push(event);
+        self.wake_if_asleep(queue);
+        true
     }
 
     /// Ends the shard's wait without telling it anything.

@@ -25,6 +25,7 @@ mod reader;
 mod recover;
 mod session;
 mod start;
+mod uplink;
 mod window;
 
 pub use auth::{ConnectionClaims, SubscriptionClaims, TokenError, Verifier};
@@ -37,3 +38,4 @@ pub use publish::PublishOptions;
 pub use recover::ReplyTo;
 pub use session::{Grant, Policy, Refusal, Session};
 pub use start::{ReadAfter, Start};
+pub use uplink::{SessionKey, UplinkError};

@@ -160,6 +160,7 @@ impl Session {
             data: policy.options.connect_data.clone(),
             ping_seconds,
             pong: !policy.options.pong_timeout.is_zero(),
+            uplink: None,
         })
     }
 

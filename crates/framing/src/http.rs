@@ -121,6 +121,28 @@ impl<'b> Head<'b> {
     }
 }
 
+/// The value of a name in a query, decoded as forms are (WHATWG URL, section 5.1): `+` is a space, `%41` a byte. What is
+/// no escape stays as it is.
+pub fn query_value(query: &str, name: &str) -> Option<Vec<u8>> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+    let bytes = value.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                at += 2;
+            }
+            (b'+', ..) => out.push(b' '),
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+    Some(out)
+}
+
 fn head_error(error: httparse::Error) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
@@ -141,6 +163,8 @@ impl Status {
     pub const BAD_REQUEST: Self = Self(400, "Bad Request");
     /// 403
     pub const FORBIDDEN: Self = Self(403, "Forbidden");
+    /// 413
+    pub const CONTENT_TOO_LARGE: Self = Self(413, "Content Too Large");
     /// 405
     pub const METHOD_NOT_ALLOWED: Self = Self(405, "Method Not Allowed");
     /// 408
@@ -209,6 +233,14 @@ mod tests {
             let error = Head::parse(bytes).unwrap_err();
             assert_eq!(error.status().0, status, "{error}");
         }
+    }
+
+    #[test]
+    fn queries_are_decoded() {
+        let value = |query| query_value(query, "k").map(|v| String::from_utf8(v).unwrap());
+        assert_eq!(value("x=1&k=a%2Bb+c%zz%4&k=2").as_deref(), Some("a+b c%zz%4"));
+        assert_eq!(value("k=").as_deref(), Some(""));
+        assert_eq!((value("kk=1"), value("k"), value("")), (None, None, None));
     }
 
     #[test]

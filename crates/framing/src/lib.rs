@@ -4,5 +4,6 @@
 //! with is a module of its own. A codec takes bytes and gives back events, or takes payloads and gives back bytes: who
 //! owns the socket and when something is sent is the caller's affair.
 
+pub mod chunked;
 pub mod http;
 pub mod websocket;

@@ -42,6 +42,6 @@ pub trait Dialect: Send + Sync + 'static {
     /// What is sent as a ping.
     fn encode_ping(&self, out: &mut Vec<u8>);
 
-    /// What stands between two messages that share a frame; `None` = messages cannot share one.
-    fn separator(&self) -> Option<u8>;
+    /// What stands between two messages that share a frame; empty where a message says itself how long it is.
+    fn separator(&self) -> &'static [u8];
 }

@@ -9,4 +9,4 @@ mod reply;
 
 pub use command::{Command, Connect, History, Method, Since, Subscribe};
 pub use dialect::{DecodeError, Dialect};
-pub use reply::{ConnectResult, HistoryResult, Push, Reply, SubscribeResult};
+pub use reply::{ConnectResult, HistoryResult, Push, Reply, SubscribeResult, Uplink};

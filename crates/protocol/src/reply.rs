@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_types::codes::{ErrorCode, Unsubscribe};
+use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
 use tidegate_types::{ClientId, Publication, StreamPosition};
 
 /// The answer to one command.
@@ -50,6 +50,23 @@ pub struct ConnectResult {
     pub ping_seconds: u32,
     /// Whether pings must be answered.
     pub pong: bool,
+    /// Where commands of a client go whose connection carries none; `None` = onto the connection itself.
+    pub uplink: Option<Uplink>,
+}
+
+/// Names a connection to whoever takes its client's commands. Secret: it is the right to speak for the client.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// The session.
+    pub session: String,
+    /// The node that has it.
+    pub node: String,
+}
+
+impl std::fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Uplink(***)")
+    }
 }
 
 /// A running subscription.
@@ -92,5 +109,10 @@ pub enum Push<'a> {
         channel: &'a str,
         /// Why.
         code: Unsubscribe,
+    },
+    /// The server ends the connection, on a transport that has no other way to say why.
+    Disconnected {
+        /// Why.
+        why: Disconnect,
     },
 }

@@ -8,8 +8,10 @@
 //! every unread answer, and the configured size of a body.
 
 mod body;
+mod client;
 mod demo;
 mod metrics;
+pub(crate) mod paths;
 mod publishes;
 mod rewind;
 mod routes;

@@ -11,14 +11,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tidegate_broker::{BrokerError, BrokerFactory, BuildContext};
 use tidegate_core::{Hub, Verifier};
-use tidegate_dialect_centrifuge::Json;
+use tidegate_dialect_centrifuge::{Json, Protobuf};
 use tidegate_framing::websocket::Origins;
-use tidegate_shard::{Framing, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
+use tidegate_protocol::Dialect;
+use tidegate_shard::{Choice, Framing, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, VERSION};
-use crate::http::{self, AppState, HandedOver};
+use crate::http::{self, AppState, HandedOver, paths};
 use crate::registry;
 
 /// Pause between two tries to open the logs of a backbone that is away.
@@ -59,13 +60,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let default_log = factory.default_log(&config.broker.url);
     let runtime = tokio::runtime::Handle::current();
     let hub = Hub::new(config.core.clone(), broker, &default_log, builder.inboxes(), runtime);
-    let state = Arc::new(AppState::new(hub.clone(), &config, address));
+    let origins = Origins::parse(&config.core.client.allowed_origins).context("client.allowed_origins")?;
+    let state = Arc::new(AppState::new(hub.clone(), &config, origins.clone(), address));
 
     let (handed_over, to_serve) = mpsc::channel(http::HANDED_OVER_MAX);
     let (shut_down, shutdown) = watch::channel(false);
     let http = tokio::spawn(http::serve(to_serve, state.clone(), shutdown.clone()));
     let verifier = Arc::new(Verifier::new(&config.core.token));
-    let options = Arc::new(shard_options(&config, &state, handed_over)?);
+    let options = Arc::new(shard_options(&config, origins, &state, handed_over));
     let shards = builder.start(&hub, &verifier, &options, listener, VERSION)?;
 
     let opened = open_logs(&hub, &config, factory, &state, address);
@@ -134,20 +136,46 @@ async fn drain(shards: Shards, config: &Config) {
     let _ = joined.await;
 }
 
+/// What is spoken, by the index that [`routes`] uses.
+fn wires() -> Vec<Wire> {
+    let (json, protobuf): (Arc<dyn Dialect>, Arc<dyn Dialect>) = (Arc::new(Json), Arc::new(Protobuf));
+    vec![
+        Wire::new(json.clone(), Framing::WebSocket),
+        Wire::new(protobuf.clone(), Framing::WebSocket),
+        Wire::new(json.clone(), Framing::Stream),
+        Wire::new(protobuf, Framing::Stream),
+        Wire::new(json, Framing::Events),
+    ]
+}
+
+fn routes() -> Vec<Route> {
+    let json = |wire| Choice { wire, protocol: "centrifuge-json", query: &[], content_type: "" };
+    let protobuf = |wire| Choice {
+        wire,
+        protocol: "centrifuge-protobuf",
+        query: &["format=protobuf", "cf_protocol=protobuf"],
+        content_type: "application/octet-stream",
+    };
+    vec![
+        Route { path: paths::WEBSOCKET.to_owned(), choices: vec![json(0), protobuf(1)] },
+        Route { path: paths::HTTP_STREAM.to_owned(), choices: vec![json(2), protobuf(3)] },
+        Route { path: paths::SSE.to_owned(), choices: vec![json(4)] },
+    ]
+}
+
 fn shard_options(
     config: &Config,
+    origins: Origins,
     state: &Arc<AppState>,
     handed_over: mpsc::Sender<HandedOver>,
-) -> anyhow::Result<ShardOptions> {
-    let client = config.core.client.clone();
-    let origins = Origins::parse(&client.allowed_origins).context("client.allowed_origins")?;
-    Ok(ShardOptions {
-        client,
+) -> ShardOptions {
+    ShardOptions {
+        client: config.core.client.clone(),
         origins,
-        wires: vec![Wire::new(Arc::new(Json), Framing::WebSocket)],
-        routes: vec![Route { path: "/connection/websocket".to_owned(), wire: 0 }],
+        wires: wires(),
+        routes: routes(),
         handler: Some(Arc::new(http::Publishes::new(state.clone(), tokio::runtime::Handle::current()))),
         hand_over: Arc::new(move |socket| handed_over.try_send(socket).map_err(mpsc::error::TrySendError::into_inner)),
         drain_per_second: config.drain.rate,
-    })
+    }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tidegate_broker::{BrokerUrl, BuildContext};
 use tidegate_core::Hub;
 use tidegate_framing::http::Head;
+use tidegate_framing::websocket::Origins;
 use tidegate_server::config::{Config, Sources};
 use tidegate_server::http::{self, AppState, HandedOver, Publishes};
 use tidegate_server::registry;
@@ -48,7 +49,8 @@ fn node(config: &str) -> Node {
     runtime.block_on(hub.open()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let state = Arc::new(AppState::new(hub, &config, address));
+    let origins = Origins::parse(["https://app.example"]).unwrap();
+    let state = Arc::new(AppState::new(hub, &config, origins, address));
     let (handed, receiver) = mpsc::channel(http::HANDED_OVER_MAX);
     let (shutdown, down) = watch::channel(false);
     runtime.spawn(http::serve(receiver, state.clone(), down));

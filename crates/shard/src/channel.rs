@@ -19,12 +19,23 @@ pub(crate) struct Entry {
     pub(crate) behind: bool,
 }
 
-/// A publication on its way, as a frame per wire that somebody here speaks.
+/// A publication on its way, as a frame for each wire that somebody here speaks.
 #[derive(Debug)]
 pub(crate) struct Framed {
     pub(crate) offset: u64,
-    pub(crate) frames: SmallVec<[Bytes; 1]>,
+    /// With their wires.
+    pub(crate) frames: SmallVec<[(u8, Bytes); 1]>,
     pub(crate) entered_us: u64,
+}
+
+impl Framed {
+    fn bytes(&self) -> usize {
+        self.frames.iter().map(|(_, frame)| frame.len()).sum()
+    }
+
+    fn frame(&self, wire: u8) -> Option<&Bytes> {
+        self.frames.iter().find(|(w, _)| *w == wire).map(|(_, frame)| frame)
+    }
 }
 
 /// Frames that were joined for one send, for everybody who needs the same.
@@ -53,21 +64,21 @@ pub(crate) struct FanOut {
 impl FanOut {
     /// Adds a frame.
     pub(crate) fn push(&mut self, framed: Framed) {
-        self.log_bytes += framed.frames.iter().map(Bytes::len).sum::<usize>();
+        self.log_bytes += framed.bytes();
         self.log.push_back(framed);
     }
 
     /// Drops everything up to `offset`.
     pub(crate) fn trim(&mut self, offset: u64) {
         while let Some(gone) = self.log.pop_front_if(|f| f.offset <= offset) {
-            self.log_bytes -= gone.frames.iter().map(Bytes::len).sum::<usize>();
+            self.log_bytes -= gone.bytes();
         }
     }
 
     /// Drops the oldest frame and says up to where nothing is held any more.
     pub(crate) fn drop_oldest(&mut self) -> u64 {
         let Some(gone) = self.log.pop_front() else { return 0 };
-        self.log_bytes -= gone.frames.iter().map(Bytes::len).sum::<usize>();
+        self.log_bytes -= gone.bytes();
         gone.offset
     }
 
@@ -80,16 +91,18 @@ impl FanOut {
         }
     }
 
-    /// All frames from index `first` on for a wire, as one buffer: a single frame as it is, several joined once.
+    /// All frames from index `first` on for a wire, as one buffer: a single frame as it is, several joined once. `None`
+    /// where some were made when nobody spoke that wire.
     pub(crate) fn joined(&mut self, first: usize, wire: u8) -> Option<Bytes> {
         let (from, to) = (self.log.get(first)?.offset, self.log.back()?.offset);
         if from == to {
-            return Some(self.log[first].frames[usize::from(wire)].clone());
+            return self.log[first].frame(wire).cloned();
         }
         if (self.joined.from, self.joined.to, self.joined.wire) != (from, to, wire) {
-            let frames = || self.log.range(first..).map(|f| &f.frames[usize::from(wire)]);
-            let mut bytes = BytesMut::with_capacity(frames().map(Bytes::len).sum());
-            frames().for_each(|f| bytes.extend_from_slice(f));
+            let frames: Option<SmallVec<[&Bytes; 16]>> = self.log.range(first..).map(|f| f.frame(wire)).collect();
+            let frames = frames?;
+            let mut bytes = BytesMut::with_capacity(frames.iter().map(|f| f.len()).sum());
+            frames.iter().for_each(|f| bytes.extend_from_slice(f));
             self.joined = Joined { from, to, wire, bytes: bytes.freeze() };
         }
         Some(self.joined.bytes.clone())
@@ -101,7 +114,7 @@ impl FanOut {
         let mut left = sent;
         let mut done = None;
         for framed in self.log.range(first..) {
-            let frame = &framed.frames[usize::from(wire)];
+            let frame = framed.frame(wire)?;
             if left == 0 {
                 break;
             }
@@ -127,12 +140,58 @@ pub(crate) struct Channel {
     /// The last offset that came through the inbox.
     pub(crate) head: u64,
     pub(crate) entries: SmallVec<[Entry; 1]>,
+    /// How many entries speak which wire: frames are made for these.
+    speakers: SmallVec<[(u8, u32); 1]>,
     pub(crate) fan_out: Option<Box<FanOut>>,
 }
 
 impl Channel {
     pub(crate) fn new(name: ChannelName, hub: HubChannel, registration: u32) -> Self {
-        Self { name, hub, registration, pending: 0, head: 0, entries: SmallVec::new(), fan_out: None }
+        Self {
+            name,
+            hub,
+            registration,
+            pending: 0,
+            head: 0,
+            entries: SmallVec::new(),
+            speakers: SmallVec::new(),
+            fan_out: None,
+        }
+    }
+
+    /// Adds an entry; returns its index.
+    pub(crate) fn join(&mut self, entry: Entry) -> u32 {
+        match self.speakers.iter_mut().find(|(wire, _)| *wire == entry.wire) {
+            Some((_, count)) => *count += 1,
+            None => self.speakers.push((entry.wire, 1)),
+        }
+        self.entries.push(entry);
+        if let Some(fan_out) = &mut self.fan_out {
+            fan_out.again = true;
+        }
+        u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 subscriptions")
+    }
+
+    /// Takes an entry out. The last one takes its place, and its connection is returned.
+    pub(crate) fn leave(&mut self, at: usize) -> Option<u32> {
+        let gone = self.entries.swap_remove(at);
+        if let Some(speakers) = self.speakers.iter().position(|(wire, _)| *wire == gone.wire) {
+            self.speakers[speakers].1 -= 1;
+            if self.speakers[speakers].1 == 0 {
+                self.speakers.swap_remove(speakers);
+            }
+        }
+        let moved = self.entries.get(at)?;
+        // The one moved here may not have been served in this sweep.
+        if let Some(fan_out) = &mut self.fan_out {
+            fan_out.again = true;
+        }
+        Some(moved.connection)
+    }
+
+    /// The wires that somebody here speaks.
+    pub(crate) fn wires(&self) -> impl Iterator<Item = u8> {
+        self.speakers.iter().map(|(wire, _)| *wire)
     }
 
     /// Whether nobody needs it any more.
@@ -149,7 +208,7 @@ mod tests {
         let mut fan_out = FanOut::default();
         for offset in [3, 5, 9] {
             let frame = Bytes::from(vec![u8::try_from(offset).unwrap(); offset]);
-            fan_out.push(Framed { offset: offset as u64, frames: [frame].into_iter().collect(), entered_us: 0 });
+            fan_out.push(Framed { offset: offset as u64, frames: [(0, frame)].into_iter().collect(), entered_us: 0 });
         }
         fan_out
     }
@@ -160,7 +219,11 @@ mod tests {
         assert_eq!([0, 3, 4, 5, 8, 9].map(|c| f.first_after(c)), [0, 1, 1, 2, 2, 3]);
         assert_eq!(f.joined(0, 0).unwrap().len(), 17);
         assert_eq!(f.joined(1, 0).unwrap().len(), 14);
-        assert_eq!(f.joined(2, 0).unwrap().as_ptr(), f.log[2].frames[0].as_ptr(), "a single frame is shared as it is");
+        assert_eq!(
+            f.joined(2, 0).unwrap().as_ptr(),
+            f.log[2].frames[0].1.as_ptr(),
+            "a single frame is shared as it is"
+        );
         assert_eq!(f.joined(3, 0), None);
     }
 
@@ -171,7 +234,7 @@ mod tests {
         assert_eq!(f.cut(0, 0, 3), Some((3, Bytes::new())));
         let (offset, rest) = f.cut(0, 0, 4).unwrap();
         assert_eq!((offset, rest.len()), (5, 4));
-        assert_eq!(rest.as_ptr(), f.log[1].frames[0][1..].as_ptr());
+        assert_eq!(rest.as_ptr(), f.log[1].frames[0].1[1..].as_ptr());
         assert_eq!(f.cut(1, 0, 14), Some((9, Bytes::new())));
     }
 

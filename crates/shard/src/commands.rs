@@ -80,7 +80,13 @@ impl Shard {
         if id == 0 {
             return Err(Disconnect::BAD_REQUEST.into());
         }
-        let result = connection.session.connect(&policy, tidegate_core::random_id(), request)?;
+        let mut result = connection.session.connect(&policy, tidegate_core::random_id(), request)?;
+        if !self.options.wires[usize::from(connection.wire)].is_duplex() {
+            let ticket = Ticket { connection: place.index, generation: place.generation, command: 0 };
+            let (key, uplink) = self.hub.open_uplink(self.id, ticket);
+            connection.uplink = Some(Box::new(key));
+            result.uplink = Some(uplink);
+        }
         self.metrics.clients.add(1);
         self.reply(place.index, id, &Reply::Connect(Box::new(result)));
         self.set_first_ping(place.index);

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tidegate_core::{Grant, Session};
+use tidegate_core::{Grant, Session, SessionKey};
 use tidegate_framing::websocket::{Decoder, Role};
 
 use crate::options::Response;
@@ -97,6 +97,8 @@ pub(crate) struct Connection {
     pub(crate) deadline_ms: u64,
     pub(crate) decoder: Decoder,
     pub(crate) session: Session,
+    /// Its name to who takes its client's commands, where the socket carries none.
+    pub(crate) uplink: Option<Box<SessionKey>>,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
     #[expect(clippy::box_collection, reason = "8 bytes in every connection instead of 24, for what few have")]
     pub(crate) waiting: Option<Box<Vec<Waiting>>>,
@@ -120,6 +122,7 @@ impl Connection {
             deadline_ms,
             decoder: Decoder::new(Role::Server),
             session: Session::default(),
+            uplink: None,
             subscriptions: SmallVec::new(),
             waiting: None,
             request: None,

@@ -51,10 +51,11 @@ impl Shard {
         if channel.entries.is_empty() {
             return;
         }
-        let frames = self.options.wires.iter().map(|wire| {
+        let frames = channel.wires().map(|index| {
             self.frames.clear();
+            let wire = &self.options.wires[usize::from(index)];
             wire.publication(channel.name.as_str(), &delivery.publication, message, &mut self.frames);
-            Bytes::copy_from_slice(&self.frames)
+            (index, Bytes::copy_from_slice(&self.frames))
         });
         let framed = Framed { offset, frames: frames.collect(), entered_us: delivery.entered_us };
         let fan_out = channel.fan_out.get_or_insert_with(|| {
@@ -151,14 +152,17 @@ impl Shard {
             return Served::Nothing;
         }
         let first = fan_out.first_after(entry.cursor);
-        let Some(bytes) = fan_out.joined(first, entry.wire) else { return Served::Nothing };
+        if first >= fan_out.log.len() {
+            return Served::Nothing;
+        }
         let Some(connection) = self.connections.get_mut(entry.connection) else { return Served::Nothing };
         let index = entry.connection;
-        if connection.blocked.is_some() {
+        let bytes = fan_out.joined(first, entry.wire).filter(|_| connection.blocked.is_none());
+        let Some(bytes) = bytes else {
             entry.behind = true;
             self.mark_behind(self.connections.place(index));
             return Served::Nothing;
-        }
+        };
         match socket::send(&connection.socket, &bytes) {
             Some(sent) if sent == bytes.len() => {
                 entry.cursor = fan_out.log.back().map_or(entry.cursor, |f| f.offset);

@@ -7,10 +7,11 @@ use tidegate_protocol::{Command, DecodeError};
 use tidegate_types::codes::Disconnect;
 use tidegate_types::limits::COMMANDS_PER_FRAME_MAX;
 
-use crate::connection::Phase;
+use crate::connection::{Connection, Phase};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket::{self, Received};
+use crate::wire::Wire;
 
 /// Bytes read from one connection before the others get their turn.
 pub(crate) const READ_BYTES: usize = 64 << 10;
@@ -64,7 +65,21 @@ impl Shard {
         }
     }
 
+    /// Acts on a message that is whole already.
+    pub(crate) fn take_message(&mut self, place: Place, message: &[u8]) {
+        let Some(connection) = self.connections.get(place.index) else { return };
+        let wire = self.options.wires[usize::from(connection.wire)].clone();
+        let (commands, error) = commands(&wire, message);
+        self.on_commands(place, commands, error);
+        self.flush_replies(place.index);
+    }
+
     fn take_frames(&mut self, place: Place, mut bytes: &mut [u8]) {
+        let duplex = |c: &Connection| self.options.wires[usize::from(c.wire)].is_duplex();
+        if !self.connections.get(place.index).is_some_and(duplex) {
+            // Nothing is to be said there any more.
+            return;
+        }
         let limits = Limits { message_bytes_max: self.options.client.message_bytes_max };
         while !bytes.is_empty() {
             let Some(connection) = self.connections.get_mut(place.index) else { return };
@@ -156,7 +171,7 @@ impl Shard {
     }
 }
 
-fn ask(wire: &crate::wire::Wire, event: Event<'_>) -> Option<Asked> {
+fn ask(wire: &Wire, event: Event<'_>) -> Option<Asked> {
     let message = match event {
         Event::Text(text) if wire.is_text() => text.as_bytes(),
         Event::Binary(bytes) if !wire.is_text() => bytes,
@@ -165,6 +180,12 @@ fn ask(wire: &crate::wire::Wire, event: Event<'_>) -> Option<Asked> {
         Event::Pong(_) => return None,
         Event::Close(frame) => return Some(Asked::Close(frame.map_or(close_code::NORMAL, |f| f.code))),
     };
+    let (commands, error) = commands(wire, message);
+    Some(Asked::Commands(commands, error))
+}
+
+/// The commands of a message, up to the first that is none.
+fn commands(wire: &Wire, message: &[u8]) -> (Vec<Command>, Option<DecodeError>) {
     let mut commands = Vec::with_capacity(1);
     let mut too_many = false;
     let decoded = wire.decode(message, &mut |command| {
@@ -180,5 +201,5 @@ fn ask(wire: &crate::wire::Wire, event: Event<'_>) -> Option<Asked> {
         Ok(()) => None,
         Err(error) => Some(error),
     };
-    Some(Asked::Commands(commands, error))
+    (commands, error)
 }

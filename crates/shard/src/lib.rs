@@ -30,11 +30,12 @@ mod shard;
 mod slab;
 mod socket;
 mod spawn;
+mod stream;
 mod subscriptions;
 mod timers;
 mod wheel;
 mod wire;
 
-pub use options::{HandOver, HandedOver, RequestHandler, Response, Route, ShardOptions};
+pub use options::{Choice, HandOver, HandedOver, RequestHandler, Response, Route, ShardOptions};
 pub use spawn::{ListenError, Shards, ShardsBuilder, Stopper, listen};
 pub use wire::{Framing, Wire};

@@ -11,13 +11,41 @@ use tidegate_framing::websocket::Origins;
 
 use crate::wire::Wire;
 
-/// A path that clients open, and what is spoken there.
+/// A path that clients open, and what may be spoken there.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// The path, without a query.
     pub path: String,
-    /// What is spoken there: index into [`ShardOptions::wires`].
+    /// What clients may choose from. The first is spoken with a client that says nothing.
+    pub choices: Vec<Choice>,
+}
+
+/// One of the things that may be spoken on a path, and how a client asks for it.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Index into [`ShardOptions::wires`].
     pub wire: u8,
+    /// Name of the WebSocket sub-protocol (RFC 6455 section 1.9).
+    pub protocol: &'static str,
+    /// `key=value` pairs of the query, any of which asks for it too.
+    pub query: &'static [&'static str],
+    /// A body of this type asks for it too; empty = none does.
+    pub content_type: &'static str,
+}
+
+impl Route {
+    /// What a client chose: by sub-protocol, else by query, else by the type of its body, else the first.
+    pub(crate) fn choose(&self, protocol: Option<&str>, head: &Head<'_>) -> Option<&Choice> {
+        let find = |is: &dyn Fn(&Choice) -> bool| self.choices.iter().find(|c| is(c));
+        let pairs = || head.query().into_iter().flat_map(|q| q.split('&'));
+        let essence = head.header("content-type").map(|t| t.split(';').next().unwrap_or_default().trim());
+        let sent =
+            |c: &Choice| essence.is_some_and(|e| !c.content_type.is_empty() && c.content_type.eq_ignore_ascii_case(e));
+        find(&|c| Some(c.protocol) == protocol)
+            .or_else(|| find(&|c| pairs().any(|pair| c.query.contains(&pair))))
+            .or_else(|| find(&sent))
+            .or(self.choices.first())
+    }
 }
 
 /// A socket whose first request is none of a shard's: everything that ends by itself is served elsewhere.
@@ -63,6 +91,13 @@ pub struct ShardOptions {
     pub hand_over: HandOver,
     /// Connections closed per second and shard when the node is drained.
     pub drain_per_second: u32,
+}
+
+impl ShardOptions {
+    /// Whether clients of a route send on the socket on which they hear.
+    pub(crate) fn is_duplex(&self, route: &Route) -> bool {
+        route.choices.first().is_none_or(|choice| self.wires[usize::from(choice.wire)].is_duplex())
+    }
 }
 
 impl std::fmt::Debug for ShardOptions {

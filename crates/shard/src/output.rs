@@ -160,5 +160,6 @@ impl Shard {
         if connection.behind > 0 {
             self.catching_up.push_back(place);
         }
+        self.end_response(index);
     }
 }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tidegate_core::{Inbox, ShardEvent, Ticket};
 use tidegate_framing::http::{Head, Status, text_response};
 use tidegate_framing::websocket::handshake;
 use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX};
 
 use crate::connection::{Phase, Request};
-use crate::options::{HandedOver, Response};
+use crate::options::{HandedOver, Response, Route};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
@@ -35,7 +36,7 @@ impl Wake for ResponseWaker {
 }
 
 /// What a request led to.
-enum Next {
+pub(crate) enum Next {
     /// The connection is a client's. Frames follow these bytes of head.
     Frames(usize),
     /// It was answered at once. The next one follows these bytes.
@@ -85,9 +86,13 @@ impl Shard {
             }
             Err(error) => return self.refuse(place, answers, &text_response(error.status(), "", &error.to_string())),
         };
-        if let Some(route) = self.options.routes.iter().find(|r| r.path == head.path()) {
-            let wire = route.wire;
-            return self.upgrade(place, &head, wire, answers);
+        if let Some(at) = self.options.routes.iter().position(|r| r.path == head.path()) {
+            let options = self.options.clone();
+            let route = &options.routes[at];
+            return match options.is_duplex(route) {
+                true => self.upgrade(place, &head, route, answers),
+                false => self.open_stream(place, &head, route, bytes, answers),
+            };
         }
         let handler = self.options.handler.as_ref();
         let Some((handler, body_bytes)) = handler.and_then(|h| Some((h, h.body_bytes(&head)?))) else {
@@ -168,31 +173,30 @@ impl Shard {
     }
 
     /// Keeps what is there of a request until the rest comes.
-    fn hold(&mut self, place: Place, bytes: &[u8]) -> Next {
+    pub(crate) fn hold(&mut self, place: Place, bytes: &[u8]) -> Next {
         if let Some(connection) = self.connections.get_mut(place.index) {
             connection.head = Some(Box::new(bytes.to_vec()));
         }
         Next::Nothing
     }
 
-    fn send_answers(&mut self, place: Place, answers: &mut Vec<u8>) {
+    pub(crate) fn send_answers(&mut self, place: Place, answers: &mut Vec<u8>) {
         if !answers.is_empty() && self.connections.is_at(place) {
             self.send_bytes(place.index, answers);
         }
         answers.clear();
     }
 
-    fn upgrade(&mut self, place: Place, head: &Head<'_>, wire: u8, answers: &mut Vec<u8>) -> Next {
+    fn upgrade(&mut self, place: Place, head: &Head<'_>, route: &Route, answers: &mut Vec<u8>) -> Next {
+        let mut wire = 0;
         let answer = match handshake::check(head) {
             Err(error) => Err(error.response()),
-            Ok(upgrade) if !self.options.origins.allows(upgrade.origin(), upgrade.host()) => {
-                let text = format!(
-                    "origin {:?} is not allowed: add it to client.allowed_origins",
-                    upgrade.origin().unwrap_or_default()
-                );
-                Err(text_response(Status::FORBIDDEN, "", &text))
-            }
-            Ok(upgrade) => Ok(upgrade.response(upgrade.choose(&["centrifuge-json"]))),
+            Ok(upgrade) => self.check_origin(upgrade.origin(), upgrade.host()).map(|()| {
+                let protocols: SmallVec<[&str; 2]> = route.choices.iter().map(|c| c.protocol).collect();
+                let protocol = upgrade.choose(&protocols);
+                wire = route.choose(protocol, head).map_or(0, |choice| choice.wire);
+                upgrade.response(protocol)
+            }),
         };
         match (answer, self.connections.get_mut(place.index)) {
             (Ok(response), Some(connection)) => {
@@ -207,8 +211,17 @@ impl Shard {
         }
     }
 
+    /// Whether a page from there may open a connection; the answer, where it may not.
+    pub(crate) fn check_origin(&self, origin: Option<&str>, host: Option<&str>) -> Result<(), Vec<u8>> {
+        if self.options.origins.allows(origin, host) {
+            return Ok(());
+        }
+        let text = format!("origin {:?} is not allowed: add it to client.allowed_origins", origin.unwrap_or_default());
+        Err(text_response(Status::FORBIDDEN, "", &text))
+    }
+
     /// Answers and ends a connection that is no client's.
-    fn refuse(&mut self, place: Place, answers: &mut Vec<u8>, response: &[u8]) -> Next {
+    pub(crate) fn refuse(&mut self, place: Place, answers: &mut Vec<u8>, response: &[u8]) -> Next {
         answers.extend_from_slice(response);
         self.send_answers(place, answers);
         if let Some(connection) = self.connections.get(place.index) {
@@ -220,7 +233,7 @@ impl Shard {
     }
 
     /// Hands a connection whose request is none of a shard's to the side that serves those.
-    fn give_away(&mut self, place: Place, bytes: &[u8], answers: &mut Vec<u8>) -> Next {
+    pub(crate) fn give_away(&mut self, place: Place, bytes: &[u8], answers: &mut Vec<u8>) -> Next {
         self.send_answers(place, answers);
         let Some(connection) = self.connections.remove(place.index) else { return Next::Nothing };
         self.metrics.connections.add(-1);

@@ -148,6 +148,7 @@ impl Shard {
         let mut frame = Vec::new();
         self.options.wires[wire].close(why, &mut frame);
         self.send_control(index, frame.into());
+        self.end_response(index);
         self.set_deadline(index, CLOSING_MS);
     }
 
@@ -168,6 +169,9 @@ impl Shard {
             self.metrics.clients.add(-1);
         }
         connection.session = tidegate_core::Session::default();
+        if let Some(key) = connection.uplink.take() {
+            self.hub.close_uplink(*key);
+        }
         let subscriptions = std::mem::take(&mut connection.subscriptions);
         let behind = std::mem::take(&mut connection.behind);
         connection.waiting = None;

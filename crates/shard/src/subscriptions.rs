@@ -124,11 +124,7 @@ impl Shard {
         // What this shard has drained beyond the cursor is read back from the window.
         let behind = channel.head > cursor || connection.blocked.is_some();
         let entry = Entry { cursor, connection: place.index, wire: connection.wire, behind };
-        let at = u32::try_from(channel.entries.len()).expect("fewer than 2^32 subscriptions");
-        channel.entries.push(entry);
-        if let Some(fan_out) = &mut channel.fan_out {
-            fan_out.again = true;
-        }
+        let at = channel.join(entry);
         let Some(subscription) = connection.subscription(slot) else { return };
         subscription.entry = at;
         let expires = subscription.expire_at > 0;
@@ -195,17 +191,9 @@ impl Shard {
             channel.pending -= 1;
         } else {
             self.metrics.subscriptions.add(-1);
-            let at = subscription.entry as usize;
-            channel.entries.swap_remove(at);
-            if let Some(moved) = channel.entries.get(at) {
-                // The one moved here may not have been served in this sweep.
-                if let Some(fan_out) = &mut channel.fan_out {
-                    fan_out.again = true;
-                }
-                let mover = self.connections.get_mut(moved.connection).and_then(|c| c.subscription(slot));
-                if let Some(mover) = mover {
-                    mover.entry = subscription.entry;
-                }
+            let moved = channel.leave(subscription.entry as usize);
+            if let Some(mover) = moved.and_then(|m| self.connections.get_mut(m)).and_then(|c| c.subscription(slot)) {
+                mover.entry = subscription.entry;
             }
         }
         self.close_channel_if_unused(slot);
@@ -248,6 +236,7 @@ impl Shard {
                 self.expect_more();
                 self.go_on_answering(Place { index: ticket.connection, generation: ticket.generation });
             }
+            ShardEvent::Uplink { ticket, data } => self.on_uplink(ticket, &data),
             ShardEvent::Invalidated { cell } => self.invalidate(cell),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_framing::chunked::{LAST_CHUNK, stream_head, write_chunk, write_events};
 use tidegate_framing::websocket::{Opcode, write_close, write_frame};
 use tidegate_protocol::{Command, DecodeError, Dialect, Push, Reply};
 use tidegate_types::Publication;
@@ -13,6 +14,10 @@ use tidegate_types::codes::Disconnect;
 pub enum Framing {
     /// RFC 6455.
     WebSocket,
+    /// An HTTP response that does not end: messages one behind the other, each text one with a newline.
+    Stream,
+    /// The same as server-sent events; for text only.
+    Events,
 }
 
 /// See the module docs. Frames of publications are made once per shard and shared by everybody on the wire.
@@ -60,10 +65,8 @@ impl Wire {
     }
 
     fn separate(&self, batch: &mut Vec<u8>) {
-        if !batch.is_empty()
-            && let Some(separator) = self.dialect.separator()
-        {
-            batch.push(separator);
+        if !batch.is_empty() {
+            batch.extend_from_slice(self.dialect.separator());
         }
     }
 
@@ -71,6 +74,8 @@ impl Wire {
     pub(crate) fn frame(&self, messages: &[u8], out: &mut Vec<u8>) {
         match self.framing {
             Framing::WebSocket => write_frame(out, self.opcode(), messages),
+            Framing::Stream => write_chunk(out, &[messages, if self.is_text() { b"\n" } else { b"" }]),
+            Framing::Events => write_events(out, messages),
         }
     }
 
@@ -99,7 +104,39 @@ impl Wire {
     pub(crate) fn close(&self, why: Disconnect, out: &mut Vec<u8>) {
         match self.framing {
             Framing::WebSocket => write_close(out, why.code, why.reason),
+            Framing::Stream | Framing::Events => {
+                let mut message = Vec::new();
+                self.dialect.encode_push(&Push::Disconnected { why }, &mut message);
+                self.frame(&message, out);
+                out.extend_from_slice(LAST_CHUNK);
+            }
         }
+    }
+
+    /// The head of the response that carries it; `None` where messages go both ways on one socket.
+    pub(crate) fn stream_head(&self, origin: Option<&str>) -> Option<Vec<u8>> {
+        let content_type = match (self.framing, self.is_text()) {
+            (Framing::WebSocket, _) => return None,
+            (Framing::Stream, true) => "application/json",
+            (Framing::Stream, false) => "application/octet-stream",
+            (Framing::Events, _) => "text/event-stream; charset=utf-8",
+        };
+        let mut head = stream_head(content_type, origin);
+        if self.framing == Framing::Events {
+            // Some readers open only with the first byte.
+            write_chunk(&mut head, &[b"\r\n"]);
+        }
+        Some(head)
+    }
+
+    /// Whether messages go both ways on one socket. Where not, commands come as requests of their own.
+    pub(crate) fn is_duplex(&self) -> bool {
+        self.framing == Framing::WebSocket
+    }
+
+    /// Whether the opening commands may stand in the query of a GET.
+    pub(crate) fn opens_by_query(&self) -> bool {
+        self.framing == Framing::Events
     }
 
     fn opcode(&self) -> Opcode {

@@ -5,11 +5,15 @@ mod rig;
 
 #[path = "live/bad_input.rs"]
 mod bad_input;
+#[path = "live/encodings.rs"]
+mod encodings;
 #[path = "live/lag.rs"]
 mod lag;
 #[path = "live/life.rs"]
 mod life;
 #[path = "live/request.rs"]
 mod request;
+#[path = "live/responses.rs"]
+mod responses;
 #[path = "live/stream.rs"]
 mod stream;

@@ -20,6 +20,8 @@ pub const FANOUT_SLICE_WHILE_ASKED: usize = 4;
 pub const FANOUT_HOLD: Duration = Duration::from_millis(1);
 /// Publications waiting for a shard; past it the shard reads what it missed from the window.
 pub const SHARD_INBOX_MAX: usize = 16_384;
+/// Events waiting for a shard past which it takes none that it did not ask for.
+pub const SHARD_EVENTS_MAX: usize = 16_384;
 /// Bytes of encoded frames that a channel keeps on a shard for subscribers not served yet.
 pub const FANOUT_LOG_BYTES_MAX: usize = 1 << 20;
 /// Bytes handed to a socket in one catch-up write.

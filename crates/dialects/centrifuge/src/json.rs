@@ -46,7 +46,7 @@ impl Dialect for Json {
         out.extend_from_slice(b"{}");
     }
 
-    fn separator(&self) -> Option<u8> {
-        Some(b'\n')
+    fn separator(&self) -> &'static [u8] {
+        b"\n"
     }
 }

@@ -76,6 +76,7 @@ fn connect_results() {
         data: Bytes::new(),
         ping_seconds: 25,
         pong: true,
+        uplink: None,
     };
     assert_eq!(
         reply(1, &Reply::Connect(Box::new(result.clone()))),

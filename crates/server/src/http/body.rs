@@ -5,6 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
+use tidegate_types::codes::ErrorCode;
+
+use super::routes::{Reply, refused};
 
 /// For a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -15,6 +18,15 @@ pub(super) enum BodyError {
     TooLarge,
     TooSlow,
     Broken,
+}
+
+/// The answer where the body is not there; one that is too large is the caller's to explain.
+pub(super) fn failed(error: BodyError) -> Reply {
+    match error {
+        BodyError::TooLarge => refused(413, ErrorCode::LIMIT_EXCEEDED, "the body is too large"),
+        BodyError::TooSlow => refused(408, ErrorCode::BAD_REQUEST, "the body did not come in time"),
+        BodyError::Broken => refused(400, ErrorCode::BAD_REQUEST, "the body ended early or is not framed rightly"),
+    }
 }
 
 /// The body in one piece. One that came in one piece, as most do, is not copied.

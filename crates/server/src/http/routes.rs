@@ -9,18 +9,17 @@ use hyper::header::{
 use hyper::{Method as Verb, Request, Response, StatusCode, Uri};
 use tidegate_api::{Answer, ErrorMode, Method};
 use tidegate_broker::Breaker;
+use tidegate_framing::http::query_value;
 use tidegate_types::codes::ErrorCode;
 
 use super::body::{self, BodyError};
-use super::{AppState, demo, metrics};
+use super::{AppState, client, demo, metrics, paths};
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ERROR_MODE: HeaderName = HeaderName::from_static("x-centrifugo-error-mode");
-/// The path of the shards: what comes here from it asked for no WebSocket.
-const WEBSOCKET_PATH: &str = "/connection/websocket";
 
 pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Reply {
     // First, because it is measured.
@@ -36,7 +35,9 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Repl
         "/health" => json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}")),
         "/ready" => ready(state),
         "/metrics" => exposition(state),
-        WEBSOCKET_PATH => {
+        paths::EMULATION | paths::HTTP_STREAM | paths::SSE => client::answer(state, request).await,
+        // The shards take it: what comes here asked for no WebSocket.
+        paths::WEBSOCKET => {
             let mut reply =
                 refused(426, ErrorCode::BAD_REQUEST, "this is a WebSocket endpoint: connect with ws:// or wss://");
             reply.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -88,8 +89,7 @@ async fn api(state: &AppState, method: Method, request: Request<Incoming>) -> Re
             let text = format!("the body is larger than {} bytes (api.body_bytes_max)", state.body_bytes_max);
             refused(413, ErrorCode::LIMIT_EXCEEDED, text)
         }
-        Err(BodyError::TooSlow) => refused(408, ErrorCode::BAD_REQUEST, "the body did not come in time"),
-        Err(BodyError::Broken) => refused(400, ErrorCode::BAD_REQUEST, "the body ended early or is not framed rightly"),
+        Err(error) => body::failed(error),
     }
 }
 
@@ -101,8 +101,7 @@ fn authorize(state: &AppState, headers: &HeaderMap, uri: &Uri) -> Result<(), Ans
     if let Some(key) = headers.get(AUTHORIZATION).and_then(|v| after_scheme(v.as_bytes())) {
         return state.api.authorize(Some(key));
     }
-    let pairs = uri.query().into_iter().flat_map(|q| q.split('&'));
-    let key = pairs.filter_map(|pair| pair.strip_prefix("api_key=")).map(percent_decoded).next();
+    let key = uri.query().and_then(|query| query_value(query, "api_key"));
     state.api.authorize(key.as_deref())
 }
 
@@ -110,26 +109,6 @@ fn after_scheme(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"apikey ";
     let (scheme, key) = value.split_at_checked(SCHEME.len())?;
     scheme.eq_ignore_ascii_case(SCHEME).then(|| key.trim_ascii())
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high << 4 | low) as u8);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
 }
 
 fn ready(state: &AppState) -> Reply {
@@ -156,14 +135,17 @@ fn exposition(state: &AppState) -> Reply {
 fn not_found(state: &AppState, path: &str) -> Reply {
     let methods: Vec<_> = Method::ALL.iter().map(|m| m.name()).collect();
     let text = format!(
-        "no such path {path:?}: there are {WEBSOCKET_PATH}, POST /api/{{{}}}, {}/health, /ready and /metrics",
+        "no such path {path:?}: there are {}, {}, {}, POST /api/{{{}}}, {}/health, /ready and /metrics",
+        paths::WEBSOCKET,
+        paths::HTTP_STREAM,
+        paths::SSE,
         methods.join(","),
         if state.demo.is_some() { "the demo at /, " } else { "" }
     );
     refused(404, ErrorCode::METHOD_NOT_FOUND, text)
 }
 
-fn method_not_allowed(allowed: &'static str) -> Reply {
+pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
     let mut reply = refused(405, ErrorCode::BAD_REQUEST, format!("use {allowed}"));
     reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     reply
@@ -214,11 +196,5 @@ mod tests {
         assert!(check("127.0.0.1:8000", Some("http://127.0.0.1:3000")));
         assert!(check("127.0.0.1:8000", Some("https://evil.example")));
         assert!(check("127.0.0.1:8000", Some("null")));
-    }
-
-    #[test]
-    fn queries_are_decoded() {
-        assert_eq!(percent_decoded("a%2Bb%zz%4"), b"a+b%zz%4");
-        assert_eq!(percent_decoded("%"), b"%");
     }
 }

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use tidegate_api::{Api, Keys};
 use tidegate_core::Hub;
 use tidegate_demo::Jobs;
+use tidegate_framing::websocket::Origins;
 
 use super::metrics;
 use crate::config::Config;
@@ -18,6 +19,10 @@ pub struct AppState {
     pub(super) hub: Arc<Hub>,
     pub(super) api: Api,
     pub(super) body_bytes_max: usize,
+    /// Who may connect from a browser.
+    pub(super) origins: Origins,
+    /// Bytes of the commands in one request of a client.
+    pub(super) message_bytes_max: usize,
     /// Anybody may call the API: then pages of other origins are kept out.
     pub(super) is_open: bool,
     /// With the demo page, its jobs.
@@ -35,7 +40,7 @@ impl fmt::Debug for AppState {
 
 impl AppState {
     /// Not ready yet: see [`AppState::set_ready`]. `address` is where the listener really listens.
-    pub fn new(hub: Arc<Hub>, config: &Config, address: SocketAddr) -> Self {
+    pub fn new(hub: Arc<Hub>, config: &Config, origins: Origins, address: SocketAddr) -> Self {
         let keys = if config.api.insecure {
             Keys::insecure()
         } else {
@@ -46,6 +51,8 @@ impl AppState {
             is_open: config.api.insecure,
             demo: config.demo.then(|| Arc::new(jobs(config, address))),
             body_bytes_max: config.api.body_bytes_max,
+            origins,
+            message_bytes_max: config.core.client.message_bytes_max,
             metrics: metrics::registry(hub.clone()),
             hub,
             address,

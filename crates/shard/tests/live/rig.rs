@@ -9,9 +9,9 @@ use serde_json::Value;
 use tidegate_broker::{BrokerFactory, BrokerUrl, BuildContext};
 use tidegate_core::config::{CoreOptions, NamespaceOptions};
 use tidegate_core::{Hub, PublishOptions, Verifier};
-use tidegate_dialect_centrifuge::Json;
+use tidegate_dialect_centrifuge::{Json, Protobuf};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Origins, Role, handshake, write_masked_frame};
-use tidegate_shard::{Framing, HandedOver, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
+use tidegate_shard::{Choice, Framing, HandedOver, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
 use tidegate_types::{ChannelName, StreamPosition};
 
 pub(crate) struct Node {
@@ -61,11 +61,24 @@ impl Node {
         runtime.block_on(hub.open()).unwrap();
         let handed_over = Arc::new(Mutex::new(Vec::new()));
         let taker = handed_over.clone();
+        let json = |wire| Choice { wire, protocol: "centrifuge-json", query: &[], content_type: "" };
+        let (protocol, content_type) = ("centrifuge-protobuf", "application/octet-stream");
+        let protobuf = |wire| Choice { wire, protocol, query: &["format=protobuf"], content_type };
         let mut shard_options = ShardOptions {
             client: options.client.clone(),
             origins: Origins::parse(&options.client.allowed_origins).unwrap(),
-            wires: vec![Wire::new(Arc::new(Json), Framing::WebSocket)],
-            routes: vec![Route { path: "/connection/websocket".into(), wire: 0 }],
+            wires: vec![
+                Wire::new(Arc::new(Json), Framing::WebSocket),
+                Wire::new(Arc::new(Protobuf), Framing::WebSocket),
+                Wire::new(Arc::new(Json), Framing::Stream),
+                Wire::new(Arc::new(Protobuf), Framing::Stream),
+                Wire::new(Arc::new(Json), Framing::Events),
+            ],
+            routes: vec![
+                Route { path: "/connection/websocket".into(), choices: vec![json(0), protobuf(1)] },
+                Route { path: "/connection/http_stream".into(), choices: vec![json(2), protobuf(3)] },
+                Route { path: "/connection/sse".into(), choices: vec![json(4)] },
+            ],
             handler: None,
             hand_over: Arc::new(move |socket| {
                 taker.lock().unwrap().push(socket);
@@ -117,6 +130,7 @@ impl Drop for Node {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Heard {
     Message(Value),
+    Binary(Vec<u8>),
     Close(u16, String),
     Pong(Vec<u8>),
     End,
@@ -135,9 +149,14 @@ impl Client {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
-    pub(crate) fn over(mut socket: TcpStream) -> Self {
+    pub(crate) fn over(socket: TcpStream) -> Self {
+        Self::asking(socket, "/connection/websocket", None)
+    }
+
+    /// A client that asks for a sub-protocol.
+    pub(crate) fn asking(mut socket: TcpStream, target: &str, protocol: Option<&str>) -> Self {
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let request = handshake::request("127.0.0.1", "/connection/websocket", NONCE, None);
+        let request = handshake::request("127.0.0.1", target, NONCE, protocol);
         socket.write_all(&request).unwrap();
         let mut answer = Vec::new();
         let mut byte = [0];
@@ -145,7 +164,10 @@ impl Client {
             socket.read_exact(&mut byte).unwrap();
             answer.push(byte[0]);
         }
-        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        let chosen = answer.lines().find_map(|l| l.strip_prefix("Sec-WebSocket-Protocol: "));
+        assert_eq!(chosen, protocol);
         Self { socket, decoder: Decoder::new(Role::Client), heard: Default::default() }
     }
 
@@ -183,6 +205,7 @@ impl Client {
                     heard
                         .extend(text.lines().map(|l| Heard::Message(serde_json::from_str(l).expect("one JSON value"))));
                 }
+                Event::Binary(bytes) => heard.push_back(Heard::Binary(bytes.to_vec())),
                 Event::Close(frame) => {
                     let (code, reason) = frame.map_or((0, ""), |f| (f.code, f.reason));
                     heard.push_back(Heard::Close(code, reason.to_owned()));
@@ -193,6 +216,13 @@ impl Client {
             std::ops::ControlFlow::Continue(())
         };
         self.decoder.decode(bytes, &limits, &mut on_event).unwrap();
+    }
+
+    pub(crate) fn binary(&mut self) -> Vec<u8> {
+        match self.hear() {
+            Heard::Binary(bytes) => bytes,
+            other => panic!("binary was expected, not {other:?}"),
+        }
     }
 
     pub(crate) fn message(&mut self) -> Value {
@@ -227,7 +257,7 @@ impl Client {
         loop {
             match self.hear() {
                 Heard::Close(code, _) => return code,
-                Heard::Message(_) | Heard::Pong(_) => {}
+                Heard::Message(_) | Heard::Binary(_) | Heard::Pong(_) => {}
                 Heard::End => panic!("ended without a close"),
             }
         }

@@ -4,13 +4,11 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tidegate_protocol::{Command, Connect, DecodeError, History, Method, Since, Subscribe};
+use tidegate_protocol::{Command, Connect, DecodeError, History, Method, Since};
 use tidegate_types::limits::COMMANDS_PER_FRAME_MAX;
 
 use super::wire;
-
-/// Bit of [`wire::Subscribe::flag`]: answer an error instead of `recovered: false`.
-const FLAG_REJECT_UNRECOVERED: i64 = 2;
+use crate::subscribe::{self, Wish};
 
 pub(super) fn message(message: &[u8], each: &mut dyn FnMut(Command) -> ControlFlow<()>) -> Result<(), DecodeError> {
     let mut commands = serde_json::Deserializer::from_slice(message).into_iter::<wire::Command<'_>>();
@@ -48,7 +46,18 @@ fn method(wire: wire::Command<'_>) -> Result<Method, DecodeError> {
     Ok(if let Some(r) = wire.connect {
         Method::Connect(Box::new(Connect { token: r.token, data: bytes(r.data), name: r.name, version: r.version }))
     } else if let Some(r) = wire.subscribe {
-        subscribe(r)?
+        subscribe::method(Wish {
+            channel: r.channel,
+            token: r.token,
+            since: r.recover.then_some(Since { offset: r.offset, epoch: r.epoch }),
+            positioned: r.positioned,
+            recoverable: r.recoverable,
+            join_leave: r.join_leave,
+            delta: &r.delta,
+            flag: r.flag,
+            kind: r.kind,
+            filtered: r.tags_filter.is_some(),
+        })?
     } else if let Some(r) = wire.unsubscribe {
         Method::Unsubscribe { channel: r.channel }
     } else if let Some(r) = wire.publish {
@@ -73,25 +82,6 @@ fn method(wire: wire::Command<'_>) -> Result<Method, DecodeError> {
     } else {
         return Err(DecodeError(format!("command with id {} asks for nothing known", wire.id)));
     })
-}
-
-fn subscribe(wire: wire::Subscribe) -> Result<Method, DecodeError> {
-    if !matches!(wire.delta.as_str(), "" | "fossil") {
-        return Err(DecodeError(format!("unknown delta type {:?}", wire.delta)));
-    }
-    if wire.kind != 0 || wire.tags_filter.is_some() {
-        // Map and shared-poll subscriptions and tag filters are not built.
-        return Ok(Method::Unsupported);
-    }
-    Ok(Method::Subscribe(Box::new(Subscribe {
-        channel: wire.channel,
-        token: wire.token,
-        recover: wire.recover.then_some(Since { offset: wire.offset, epoch: wire.epoch }),
-        positioned: wire.positioned,
-        recoverable: wire.recoverable,
-        reject_unrecovered: wire.flag & FLAG_REJECT_UNRECOVERED != 0,
-        join_leave: wire.join_leave,
-    })))
 }
 
 /// A copy of a value as it was spelled, without the newlines between its tokens (inside strings there are none).

@@ -38,6 +38,12 @@ pub(super) fn push(push: &Push<'_>, out: &mut Vec<u8>) {
     let mut message = Object::begin(out);
     let mut body = message.object("push");
     match push {
+        Push::Disconnected { why } => {
+            let mut disconnect = body.object("disconnect");
+            disconnect.number("code", why.code.into());
+            disconnect.string("reason", why.reason);
+            disconnect.end();
+        }
         Push::Unsubscribed { channel, code } => {
             body.string("channel", channel);
             let mut unsubscribe = body.object("unsubscribe");
@@ -118,6 +124,10 @@ fn connect(result: &ConnectResult, mut object: Object<'_>) {
     object.raw("data", &result.data);
     object.number("ping", result.ping_seconds.into());
     object.truth("pong", result.pong);
+    if let Some(uplink) = &result.uplink {
+        object.string("session", &uplink.session);
+        object.string("node", &uplink.node);
+    }
     object.end();
 }
 

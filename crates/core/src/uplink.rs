@@ -1,0 +1,77 @@
+//! Commands of clients whose connection carries none upwards (HTTP streaming, server-sent events): from whoever took
+//! the request to the shard that has the connection.
+//!
+//! A session is a random number, known to its client alone: it is the right to speak for the connection, and says nothing
+//! of where that is.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use tidegate_protocol::Uplink;
+
+use crate::hub::{Hub, random_id};
+use crate::inbox::{ShardEvent, Ticket};
+
+/// Names a session to its shard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionKey(u128);
+
+impl std::fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionKey(***)")
+    }
+}
+
+/// Why commands were not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UplinkError {
+    /// No node of that name is known here.
+    #[error("unknown node: the connection is gone, connect again")]
+    UnknownNode,
+    /// Its shard has too much to do.
+    #[error("too many commands wait, try again")]
+    Busy,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<HashMap<SessionKey, (u16, Ticket), RandomState>>);
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, (u16, Ticket), RandomState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hub {
+    /// Makes a session for a connection of `shard`; its ticket's `command` means nothing. Ends with
+    /// [`Hub::close_uplink`].
+    pub fn open_uplink(&self, shard: u16, ticket: Ticket) -> (SessionKey, Uplink) {
+        let key = SessionKey(random_id().0);
+        self.sessions.lock().insert(key, (shard, ticket));
+        (key, Uplink { session: format!("{:032x}", key.0), node: self.uid.clone() })
+    }
+
+    /// Ends what [`Hub::open_uplink`] began.
+    pub fn close_uplink(&self, key: SessionKey) {
+        self.sessions.lock().remove(&key);
+    }
+
+    /// Brings commands to the connection of a session. One that has ended is nobody's, and no error: its client learns it
+    /// from the stream.
+    ///
+    /// # Errors
+    /// [`UplinkError`].
+    pub fn uplink(&self, node: &str, session: &str, data: Bytes) -> Result<(), UplinkError> {
+        if node != self.uid {
+            return Err(UplinkError::UnknownNode);
+        }
+        let key = u128::from_str_radix(session, 16).ok().filter(|_| session.len() == 32).map(SessionKey);
+        let Some((shard, ticket)) = key.and_then(|key| self.sessions.lock().get(&key).copied()) else { return Ok(()) };
+        match self.inbox(shard).offer(ShardEvent::Uplink { ticket, data }) {
+            true => Ok(()),
+            false => Err(UplinkError::Busy),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Requests of client libraries that end by themselves: commands of clients whose connection carries none, preflights of
+//! browsers, and what is wrong with a request that should have opened a stream.
+//!
+//! A page may call these where it may connect: `client.allowed_origins` says who (Fetch standard, CORS protocol).
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, CONTENT_TYPE,
+    HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
+};
+use hyper::{Method as Verb, Request, Response, StatusCode};
+use tidegate_core::UplinkError;
+use tidegate_dialect_centrifuge::Emulation;
+use tidegate_types::codes::ErrorCode;
+
+use super::body::{self, BodyError};
+use super::routes::{Reply, method_not_allowed, refused};
+use super::{AppState, paths};
+
+/// Seconds for which a browser remembers a preflight.
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("300");
+
+/// Answers a request on one of the paths of clients.
+pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Reply {
+    let headers = request.headers().clone();
+    let text = |name: HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or_default());
+    let origin = text(ORIGIN);
+    if !state.origins.allows(origin, text(HOST)) {
+        let why = format!("origin {:?} is not allowed: add it to client.allowed_origins", origin.unwrap_or_default());
+        return refused(403, ErrorCode::PERMISSION_DENIED, why);
+    }
+    let mut reply = match (request.method(), request.uri().path()) {
+        (&Verb::OPTIONS, _) => preflight(&headers),
+        (&Verb::POST, paths::EMULATION) => emulation(state, request).await,
+        (_, paths::EMULATION) => method_not_allowed("POST, OPTIONS"),
+        (_, path) => no_stream(path, request.method(), &headers),
+    };
+    if let Some(origin) = headers.get(ORIGIN) {
+        let set = reply.headers_mut();
+        set.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        set.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+    reply.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+    reply
+}
+
+fn preflight(headers: &HeaderMap) -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    let set = reply.headers_mut();
+    set.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
+    set.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
+    if let Some(wanted) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        set.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    reply
+}
+
+/// Commands for a connection of this node. The answers to them come over the connection.
+async fn emulation(state: &AppState, request: Request<Incoming>) -> Reply {
+    let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_protobuf = content_type.starts_with(b"application/octet-stream");
+    // Beside the commands there are the names of session and node.
+    let most = state.message_bytes_max.saturating_add(ENVELOPE_BYTES);
+    let body = match body::read(request.into_body(), most).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => {
+            let why =
+                format!("the commands are longer than {} bytes (client.message_bytes_max)", most - ENVELOPE_BYTES);
+            return refused(413, ErrorCode::LIMIT_EXCEEDED, why);
+        }
+        Err(error) => return body::failed(error),
+    };
+    let decoded = if is_protobuf { Emulation::from_protobuf(body) } else { Emulation::from_json(&body) };
+    let asked = match decoded {
+        Ok(asked) => asked,
+        Err(why) => return refused(400, ErrorCode::BAD_REQUEST, format!("not an emulation request: {why}")),
+    };
+    match state.hub.uplink(&asked.node, &asked.session, asked.data) {
+        Ok(()) => empty(StatusCode::NO_CONTENT),
+        Err(error @ UplinkError::UnknownNode) => refused(404, ErrorCode::UNKNOWN_CHANNEL, error.to_string()),
+        Err(error @ UplinkError::Busy) => {
+            let mut reply = refused(503, ErrorCode::TOO_MANY_REQUESTS, error.to_string());
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            reply
+        }
+    }
+}
+
+/// Room for what an emulation request carries beside commands, and for their escapes in JSON.
+const ENVELOPE_BYTES: usize = 16 << 10;
+
+/// What a request for a stream lacks, when the shard that read its head did not take it.
+fn no_stream(path: &str, method: &Verb, headers: &HeaderMap) -> Reply {
+    match (path, method) {
+        (paths::SSE, &Verb::GET) => refused(
+            400,
+            ErrorCode::BAD_REQUEST,
+            "the query needs cf_connect=<commands>, or use POST with them as the body",
+        ),
+        (_, &Verb::POST) if !headers.contains_key(CONTENT_LENGTH) => {
+            refused(411, ErrorCode::BAD_REQUEST, "send the first commands as a body with Content-Length")
+        }
+        (_, &Verb::POST) => refused(400, ErrorCode::BAD_REQUEST, "use HTTP/1.1, without Expect and Upgrade"),
+        (paths::SSE, _) => method_not_allowed("GET, POST, OPTIONS"),
+        _ => method_not_allowed("POST, OPTIONS"),
+    }
+}
+
+fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::new()));
+    *reply.status_mut() = status;
+    reply
+}

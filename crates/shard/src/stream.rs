@@ -1,0 +1,105 @@
+//! Clients whose socket carries an HTTP response that does not end: HTTP streaming and server-sent events.
+//!
+//! The request brings the first commands. From there on the connection is one like others: a cursor per subscription
+//! and a framing. Later commands come as requests of their own, here or elsewhere, and reach it as
+//! [`tidegate_core::ShardEvent::Uplink`]. A request that is no plain opening goes to the HTTP side, which says what is
+//! wrong with it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use tidegate_core::Ticket;
+use tidegate_framing::http::{Head, Status, query_value, text_response};
+
+use crate::connection::Phase;
+use crate::options::Route;
+use crate::request::Next;
+use crate::shard::Shard;
+use crate::slab::Place;
+use crate::socket;
+
+/// Headers that change how a request is framed: then the HTTP side reads it.
+const UNUSUAL: [&str; 3] = ["transfer-encoding", "expect", "upgrade"];
+
+/// Where the first commands are.
+enum Opening {
+    Query(Vec<u8>),
+    /// Of so many bytes.
+    Body(usize),
+}
+
+impl Opening {
+    fn read(head: &Head<'_>, by_query: bool) -> Option<Self> {
+        let plain = head.minor_version() == 1 && UNUSUAL.into_iter().all(|name| head.all(name).next().is_none());
+        match head.method() {
+            "GET" if plain && by_query => query_value(head.query()?, "cf_connect").map(Self::Query),
+            "POST" if plain => {
+                let length = head.header("content-length").filter(|l| l.bytes().all(|b| b.is_ascii_digit()))?;
+                length.parse().ok().map(Self::Body)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Shard {
+    /// Opens a stream once its request is whole.
+    pub(crate) fn open_stream(
+        &mut self,
+        place: Place,
+        head: &Head<'_>,
+        route: &Route,
+        bytes: &[u8],
+        answers: &mut Vec<u8>,
+    ) -> Next {
+        let Some(wire) = route.choose(None, head).map(|choice| choice.wire) else {
+            return self.give_away(place, bytes, answers);
+        };
+        let spoken = self.options.wires[usize::from(wire)].clone();
+        let Some(opening) = Opening::read(head, spoken.opens_by_query()) else {
+            return self.give_away(place, bytes, answers);
+        };
+        if let Err(response) = self.check_origin(head.header("origin"), head.header("host")) {
+            return self.refuse(place, answers, &response);
+        }
+        let body_bytes = if let Opening::Body(bytes) = opening { bytes } else { 0 };
+        let most = self.options.client.message_bytes_max;
+        if body_bytes > most {
+            let text = format!("the first commands are longer than {most} bytes (client.message_bytes_max)");
+            return self.refuse(place, answers, &text_response(Status::CONTENT_TOO_LARGE, "", &text));
+        }
+        let size = head.bytes() + body_bytes;
+        if bytes.len() < size {
+            return self.hold(place, bytes);
+        }
+        let commands = match opening {
+            Opening::Query(commands) => Cow::Owned(commands),
+            Opening::Body(_) => Cow::Borrowed(&bytes[head.bytes()..size]),
+        };
+        let Some(connection) = self.connections.get_mut(place.index) else { return Next::Nothing };
+        (connection.phase, connection.wire) = (Phase::Open, wire);
+        answers.extend_from_slice(&spoken.stream_head(head.header("origin")).unwrap_or_default());
+        self.send_answers(place, answers);
+        self.take_message(place, &commands);
+        Next::Nothing
+    }
+
+    /// Commands that came by another way than the socket of the connection.
+    pub(crate) fn on_uplink(&mut self, ticket: Ticket, data: &Bytes) {
+        let place = Place { index: ticket.connection, generation: ticket.generation };
+        let open = self.connections.is_at(place)
+            && self.connections.get(place.index).is_some_and(|connection| connection.phase == Phase::Open);
+        if open {
+            self.take_message(place, data);
+        }
+    }
+
+    /// A response was ended, and the peer is to see it. Where messages go both ways the peer answers a close instead.
+    pub(crate) fn end_response(&mut self, index: u32) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let ended = connection.phase == Phase::Closing && connection.blocked.is_none();
+        if ended && !self.options.wires[usize::from(connection.wire)].is_duplex() {
+            socket::shutdown_write(&connection.socket);
+        }
+    }
+}

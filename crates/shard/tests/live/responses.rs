@@ -1,0 +1,273 @@
+//! HTTP streaming and server-sent events: the same connection in another framing.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+
+use crate::rig::{Node, options};
+
+/// A client of an HTTP response that does not end.
+struct Response {
+    head: String,
+    reader: BufReader<TcpStream>,
+    /// Lines of the body that are whole.
+    lines: VecDeque<String>,
+    rest: Vec<u8>,
+    uplink: (String, String),
+}
+
+const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
+
+impl Response {
+    fn ask(mut socket: TcpStream, request: &[u8]) -> Self {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.write_all(request).unwrap();
+        let mut reader = BufReader::new(socket);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+        }
+        Self { head, reader, lines: VecDeque::new(), rest: Vec::new(), uplink: Default::default() }
+    }
+
+    fn stream(node: &Node, commands: &str) -> Self {
+        Self::stream_over(TcpStream::connect(node.address).unwrap(), commands)
+    }
+
+    fn stream_over(socket: TcpStream, commands: &str) -> Self {
+        let length = commands.len();
+        let head = format!("POST /connection/http_stream HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        Self::ask(socket, (head + commands).as_bytes())
+    }
+
+    fn events(node: &Node, query: &str) -> Self {
+        let head = format!("GET /connection/sse?cf_connect={query} HTTP/1.1\r\nHost: a\r\n\r\n");
+        Self::ask(TcpStream::connect(node.address).unwrap(), head.as_bytes())
+    }
+
+    /// The next chunk; `None` after the last one.
+    fn chunk(&mut self) -> Option<Vec<u8>> {
+        let mut length = String::new();
+        self.reader.read_line(&mut length).unwrap();
+        let length = usize::from_str_radix(length.trim_end(), 16).unwrap_or_else(|e| panic!("{length:?}: {e}"));
+        let mut chunk = vec![0; length + 2];
+        self.reader.read_exact(&mut chunk).unwrap();
+        assert_eq!(chunk.split_off(length), b"\r\n");
+        (length > 0).then_some(chunk)
+    }
+
+    /// The next line that is not empty.
+    fn line(&mut self) -> String {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                return line;
+            }
+            let chunk = self.chunk().expect("a chunk");
+            self.rest.extend(chunk);
+            let end = self.rest.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            let whole = String::from_utf8(self.rest.drain(..end).collect()).unwrap();
+            self.lines.extend(whole.lines().filter(|l| !l.is_empty()).map(str::to_owned));
+        }
+    }
+
+    fn message(&mut self) -> Value {
+        let line = self.line();
+        serde_json::from_str(line.strip_prefix("data: ").unwrap_or(&line)).unwrap_or_else(|e| panic!("{line:?}: {e}"))
+    }
+
+    fn connected(&mut self) -> Value {
+        let reply = self.message();
+        let text = |name: &str| reply["connect"][name].as_str().expect("text").to_owned();
+        self.uplink = (text("node"), text("session"));
+        reply
+    }
+
+    fn say(&self, node: &Node, commands: &str) {
+        let (name, session) = &self.uplink;
+        node.hub.uplink(name, session, commands.to_owned().into()).unwrap();
+    }
+
+    fn subscribe(&mut self, node: &Node, channel: &str) -> Value {
+        self.say(node, &format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#));
+        self.message()["subscribe"].clone()
+    }
+
+    fn publication(&mut self) -> Value {
+        let message = self.message();
+        assert!(message["push"]["pub"].is_object(), "{message}");
+        message["push"]["pub"]["data"].clone()
+    }
+}
+
+#[test]
+fn a_stream_carries_what_a_socket_would() {
+    let node = Node::start(1, options());
+    let mut client = Response::stream(&node, &format!("{CONNECT}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"a\"}}}}\n"));
+    assert!(client.head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"), "{}", client.head);
+    assert!(client.head.contains("\r\nX-Accel-Buffering: no\r\n"));
+    client.connected();
+    assert_eq!(client.message()["subscribe"]["recoverable"], true);
+    for n in 0..100 {
+        node.publish("a", &n.to_string());
+    }
+    for n in 0..100 {
+        assert_eq!(client.publication(), n);
+    }
+    client.say(&node, r#"{"id":3,"publish":{"channel":"a","data":"mine"}}"#);
+    let (first, second) = (client.message(), client.message());
+    let reply = [&first, &second].into_iter().find(|m| m["id"] == 3).expect("a reply");
+    assert_eq!(reply["publish"], json!({}));
+    assert!([&first, &second].into_iter().any(|m| m["push"]["pub"]["data"] == "mine"));
+}
+
+#[test]
+fn events_open_by_query_and_by_body() {
+    let node = Node::start(1, options());
+    let query = "%7B%22id%22:1,%22connect%22:%7B%22name%22:%22a+b%22%7D%7D";
+    let mut client = Response::events(&node, query);
+    assert!(client.head.contains("\r\nContent-Type: text/event-stream; charset=utf-8\r\n"), "{}", client.head);
+    assert_eq!(client.chunk().unwrap(), b"\r\n", "something at once, for readers that open with it");
+    client.connected();
+    client.subscribe(&node, "a");
+    node.publish("a", "1");
+    assert_eq!(client.line(), r#"data: {"push":{"channel":"a","pub":{"data":1,"offset":1}}}"#);
+    let head =
+        format!("POST /connection/sse HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{CONNECT}", CONNECT.len());
+    let mut client = Response::ask(TcpStream::connect(node.address).unwrap(), head.as_bytes());
+    client.chunk();
+    client.connected();
+}
+
+#[test]
+fn protobuf_streams_are_asked_for_by_type() {
+    let node = Node::start(1, options());
+    let head = "POST /connection/http_stream HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\nContent-Length: 16\r\n\r\n";
+    let commands = b"\x04\x08\x01\x22\x00\x0a\x08\x02\x2a\x06\x0a\x04news";
+    let mut client = Response::ask(TcpStream::connect(node.address).unwrap(), &[head.as_bytes(), commands].concat());
+    assert!(client.head.contains("\r\nContent-Type: application/octet-stream\r\n"), "{}", client.head);
+    let mut replies = client.chunk().unwrap();
+    let first = 1 + usize::from(replies[0]);
+    if replies.len() == first {
+        replies.extend(client.chunk().unwrap());
+    }
+    assert_eq!(replies[first + 1..first + 4], *b"\x08\x02\x32", "the reply to the subscribe command");
+    node.publish("news", "17");
+    let push = b"\x10\x22\x0e\x12\x04news\x22\x06\x22\x0217\x30\x01";
+    assert_eq!(client.chunk().unwrap(), push);
+}
+
+#[test]
+fn a_request_that_comes_in_pieces_is_waited_for() {
+    let node = Node::start(1, options());
+    let mut socket = TcpStream::connect(node.address).unwrap();
+    let head = format!("POST /connection/http_stream HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", CONNECT.len());
+    for byte in head.as_bytes().iter().chain(&CONNECT.as_bytes()[..CONNECT.len() - 1]) {
+        socket.write_all(&[*byte]).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    let mut client = Response::ask(socket, b"}");
+    client.connected();
+}
+
+#[test]
+fn a_disconnect_is_told_and_ends_the_response() {
+    let mut settings = options();
+    settings.client.ping_interval = Duration::from_millis(300);
+    settings.client.pong_timeout = Duration::from_millis(200);
+    let node = Node::start(1, settings);
+    let mut client = Response::stream(&node, CONNECT);
+    client.connected();
+    assert_eq!(client.message(), json!({}), "a ping");
+    client.say(&node, "{}");
+    assert_eq!(client.message(), json!({}), "another, because the pong came");
+    let told = client.message();
+    assert_eq!(told["push"]["disconnect"]["code"], 3012, "{told}");
+    assert_eq!(client.chunk(), None, "the last chunk");
+    assert_eq!(client.reader.read(&mut [0]).unwrap(), 0, "and the end of the connection");
+    node.until("it is gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
+    client.say(&node, CONNECT);
+}
+
+#[test]
+fn wrong_first_commands_are_told_over_the_stream() {
+    let node = Node::start(1, options());
+    for (commands, code) in [("{", 3501), ("", 3501), (r#"{"id":1,"subscribe":{"channel":"a"}}"#, 3501)] {
+        let mut client = Response::stream(&node, commands);
+        assert_eq!(client.message()["push"]["disconnect"]["code"], code, "{commands:?}");
+        assert_eq!(client.chunk(), None);
+    }
+}
+
+#[test]
+fn what_is_no_plain_opening_goes_to_the_http_side() {
+    let node = Node::start(1, options());
+    for (request, taken) in [
+        ("GET /connection/http_stream HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        ("GET /connection/sse HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        ("OPTIONS /connection/sse HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        ("POST /connection/sse HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+        ("POST /connection/sse HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n1", false),
+        ("POST /connection/sse HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n1", false),
+        ("POST /connection/sse HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1", false),
+    ] {
+        let mut socket = TcpStream::connect(node.address).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        node.until(request, |_| !node.handed_over.lock().unwrap().is_empty() || taken);
+        let handed = node.handed_over.lock().unwrap().remove(0);
+        assert_eq!(handed.head, request.as_bytes());
+    }
+}
+
+#[test]
+fn too_long_or_foreign_openings_are_refused() {
+    let mut settings = options();
+    settings.client.message_bytes_max = 1_000;
+    let node = Node::start(1, settings);
+    for (headers, status) in
+        [("Content-Length: 1001\r\n", "413"), ("Origin: https://evil.example\r\nContent-Length: 21\r\n", "403")]
+    {
+        let request = format!("POST /connection/sse HTTP/1.1\r\nHost: a\r\n{headers}\r\n{CONNECT}");
+        let answer = Response::ask(TcpStream::connect(node.address).unwrap(), request.as_bytes());
+        assert!(answer.head.starts_with(&format!("HTTP/1.1 {status} ")), "{}", answer.head);
+    }
+}
+
+#[test]
+fn a_slow_reader_of_a_stream_is_a_cursor_too() {
+    let node = Node::start(1, options());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&node.address.into()).unwrap();
+    let mut slow = Response::stream_over(socket.into(), CONNECT);
+    slow.connected();
+    slow.subscribe(&node, "big");
+    let payload = |n: usize| format!(r#"{{"n":{n},"pad":"{}"}}"#, "x".repeat(2_000));
+    for n in 0..2_000 {
+        node.publish("big", &payload(n));
+    }
+    node.until("it is behind", |hub| hub.shard_metrics()[0].behind.get() == 1);
+    for n in 0..2_000 {
+        assert_eq!(slow.publication()["n"], json!(n));
+    }
+    node.until("nobody is behind", |hub| hub.shard_metrics()[0].behind.get() == 0);
+}
+
+#[test]
+fn a_session_that_ended_or_was_never_is_nobodys() {
+    let node = Node::start(1, options());
+    let mut client = Response::stream(&node, CONNECT);
+    client.connected();
+    let (name, session) = client.uplink.clone();
+    let say = |name: &str, session: &str| node.hub.uplink(name, session, "{}".into());
+    assert!(say("another", &session).is_err(), "an unknown node");
+    for unknown in ["", "0", &"0".repeat(32), &"+".repeat(32), &"f".repeat(33)] {
+        say(&name, unknown).unwrap();
+    }
+    drop(client);
+    node.until("it is gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
+    say(&name, &session).unwrap();
+}
