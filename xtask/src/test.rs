@@ -34,14 +34,16 @@ enum Need {
     Haproxy,
     Kcat,
     Browser,
+    Libraries,
 }
 
-const ALL: [Need; 4] = [Need::Kafka, Need::Haproxy, Need::Kcat, Need::Browser];
+const ALL: [Need; 5] = [Need::Kafka, Need::Haproxy, Need::Kcat, Need::Browser, Need::Libraries];
 
 const SUITES: &[Suite] = &[
     Suite { feature: "tidegate-broker-kafka/real-kafka", needs: &[Need::Kafka, Need::Kcat] },
     Suite { feature: "tidegate-tests/durability", needs: &[] },
     Suite { feature: "tidegate-tests/browser", needs: &[Need::Browser] },
+    Suite { feature: "tidegate-tests/sdk", needs: &[Need::Libraries] },
     Suite { feature: "tidegate-tests/rig", needs: &ALL },
 ];
 
@@ -52,6 +54,7 @@ impl Need {
             Self::Haproxy => "haproxy",
             Self::Kcat => "kcat",
             Self::Browser => "chromium",
+            Self::Libraries => "client libraries",
         }
     }
 
@@ -61,6 +64,7 @@ impl Need {
             Self::Haproxy => ensure_program("haproxy", "haproxy").map(drop),
             Self::Kcat => ensure_program("kcat", "kcat").map(drop),
             Self::Browser => install_browser(),
+            Self::Libraries => npm_ci("tests/sdk"),
         }
     }
 }
@@ -111,8 +115,13 @@ fn install() -> Vec<Need> {
 
 fn install_browser() -> Result<()> {
     ensure_program("chromium", "chromium")?;
+    npm_ci("tests/browser")
+}
+
+/// Installs the packages of a folder from its lock file.
+fn npm_ci(folder: &str) -> Result<()> {
     ensure!(find_program("npm").is_some(), "npm is missing: install Node.js 20.19 or newer");
-    let dir = root().join("tests/browser");
+    let dir = root().join(folder);
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&dir);
     let status = npm.status().context("start npm")?;

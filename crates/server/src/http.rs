@@ -1,8 +1,9 @@
 //! The HTTP side of the listener: requests that end by themselves.
 //!
 //! A shard accepts every connection and reads the first head. What is no WebSocket is handed over to here with the
-//! bytes read so far: the server API, health, metrics, the demo page. Nothing that is delivered to a subscriber passes
-//! through here. Plain publishes are answered by the shards themselves ([`Publishes`]).
+//! bytes read so far: the server API, health, metrics, the demo page. When such a connection later asks for a stream or
+//! a WebSocket, which browsers and proxies do on connections that they keep, the shards get it back. Nothing that is
+//! delivered to a subscriber passes through here. Plain publishes are answered by the shards themselves ([`Publishes`]).
 //!
 //! Bounds: [`CONNECTIONS_MAX`] connections (past it the shards answer 503), a deadline for every head, every body and
 //! every unread answer, and the configured size of a body.
@@ -18,7 +19,7 @@ mod routes;
 mod state;
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,25 +80,47 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
         tracing::debug!(%error, "cannot bound how long an answer waits for its reader");
     }
     let io = TokioIo::new(rewind::Rewind::new(handed.head, stream));
+    let (give_back, mut given_back) = mpsc::channel(1);
     let service = service_fn(|request| {
-        let state = state.clone();
-        async move { Ok::<_, Infallible>(routes::answer(&state, request).await) }
+        let (state, give_back) = (state.clone(), give_back.clone());
+        async move { Ok::<_, Infallible>(routes::answer(&state, request, &give_back).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HTTP_IDLE_MAX).pipeline_flush(true);
-    let mut connection = pin!(http.serve_connection(io, service));
+    let mut connection = http.serve_connection(io, service);
     let ended = tokio::select! {
-        result = connection.as_mut() => Some(result),
+        result = &mut connection => Some(result),
+        Some(request) = given_back.recv() => {
+            let parts = connection.into_parts();
+            return take_back(&state, request, parts.io.into_inner(), &parts.read_buf);
+        }
         _ = shutdown.wait_for(|down| *down) => None,
     };
     let result = match ended {
         Some(result) => result,
         None => {
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = result {
         tracing::trace!(%error, "HTTP connection ended");
+    }
+}
+
+/// A connection on which other requests came before asks for what the shards serve: they get it with its bytes.
+fn take_back(state: &AppState, mut request: Vec<u8>, io: rewind::Rewind, unread: &[u8]) {
+    let (unread_before, stream) = io.into_parts();
+    request.extend_from_slice(unread);
+    request.extend_from_slice(&unread_before);
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!(%error, "cannot give a connection back"),
+    };
+    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(None) {
+        tracing::debug!(%error, "cannot take the bound back");
+    }
+    if let Some(entrance) = state.entrance.get() {
+        entrance.give(HandedOver { stream, head: request });
     }
 }

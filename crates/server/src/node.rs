@@ -69,6 +69,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let verifier = Arc::new(Verifier::new(&config.core.token));
     let options = Arc::new(shard_options(&config, origins, &state, handed_over));
     let shards = builder.start(&hub, &verifier, &options, listener, VERSION)?;
+    state.set_entrance(shards.entrance());
 
     let opened = open_logs(&hub, &config, factory, &state, address);
     let result = tokio::select! {

@@ -1,7 +1,6 @@
 //! New sockets: accepted, spread over the shards, watched.
 
 use std::os::fd::OwnedFd;
-use std::sync::PoisonError;
 
 use tidegate_types::limits::ACCEPTS_PER_TURN_MAX;
 
@@ -55,15 +54,15 @@ impl Shard {
         let least = self.peers.iter().min_by_key(|p| p.metrics.connections.get());
         match least {
             Some(peer) if peer.metrics.connections.get() + IMBALANCE < mine => {
-                peer.control.given.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+                peer.control.give(socket, Vec::new());
                 peer.inbox.nudge();
             }
-            _ => self.adopt(socket),
+            _ => self.adopt(socket, Vec::new()),
         }
     }
 
-    /// Makes a connection of a socket.
-    pub(crate) fn adopt(&mut self, socket: OwnedFd) {
+    /// Makes a connection of a socket from which `bytes` were read already.
+    pub(crate) fn adopt(&mut self, socket: OwnedFd, mut bytes: Vec<u8>) {
         let place = self.connections.next_place();
         if let Err(error) = socket::watch(&self.epoll, &socket, place.to_u64()) {
             tracing::error!(%error, "cannot watch a socket");
@@ -73,5 +72,8 @@ impl Shard {
         self.metrics.connections.add(1);
         let patience = u64::try_from(self.options.client.stale_close_delay.as_millis()).unwrap_or(u64::MAX);
         self.set_deadline(place.index, patience);
+        if !bytes.is_empty() {
+            self.take_bytes(place, &mut bytes);
+        }
     }
 }

@@ -78,8 +78,8 @@ impl Shard {
 
     /// Everything between two looks at the sockets; `heard` when the one before found something.
     fn turn(&mut self, heard: bool) {
-        for socket in self.control.take_given() {
-            self.adopt(socket);
+        for (socket, bytes) in self.control.take_given() {
+            self.adopt(socket, bytes);
         }
         self.drain_inbox();
         for _ in 0..self.readable.len() {

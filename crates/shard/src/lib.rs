@@ -37,5 +37,5 @@ mod wheel;
 mod wire;
 
 pub use options::{Choice, HandOver, HandedOver, RequestHandler, Response, Route, ShardOptions};
-pub use spawn::{ListenError, Shards, ShardsBuilder, Stopper, listen};
+pub use spawn::{Entrance, ListenError, Shards, ShardsBuilder, Stopper, listen};
 pub use wire::{Framing, Wire};

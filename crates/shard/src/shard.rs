@@ -26,12 +26,16 @@ pub(crate) struct Control {
     pub(crate) drain: AtomicBool,
     /// Close what is left at once.
     pub(crate) stop: AtomicBool,
-    /// Sockets that another shard accepted for this one.
-    pub(crate) given: Mutex<Vec<OwnedFd>>,
+    /// Sockets that others accepted for this shard, each with what was read from it.
+    pub(crate) given: Mutex<Vec<(OwnedFd, Vec<u8>)>>,
 }
 
 impl Control {
-    pub(crate) fn take_given(&self) -> Vec<OwnedFd> {
+    pub(crate) fn give(&self, socket: OwnedFd, bytes: Vec<u8>) {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).push((socket, bytes));
+    }
+
+    pub(crate) fn take_given(&self) -> Vec<(OwnedFd, Vec<u8>)> {
         std::mem::take(&mut self.given.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -16,7 +16,7 @@ use tidegate_types::limits::{LISTEN_BACKLOG, SHARD_INBOX_MAX, UNSENT_BYTES_MAX};
 
 use crate::event_loop::{LISTENER, WAKE, eventfd};
 use crate::input::READ_BYTES;
-use crate::options::ShardOptions;
+use crate::options::{HandedOver, ShardOptions};
 use crate::shard::{Control, Peer, Shard};
 use crate::slab::Slab;
 use crate::socket;
@@ -195,6 +195,11 @@ impl Shards {
         Stopper { peers: self.peers.clone() }
     }
 
+    /// The way in for sockets that somebody else accepted.
+    pub fn entrance(&self) -> Entrance {
+        Entrance { peers: self.peers.clone() }
+    }
+
     fn signal(&self, set: impl Fn(&Control)) {
         signal(&self.peers, set);
     }
@@ -212,6 +217,21 @@ impl Shards {
 fn signal(peers: &[Peer], set: impl Fn(&Control)) {
     for peer in peers {
         set(&peer.control);
+        peer.inbox.nudge();
+    }
+}
+
+/// Takes sockets for the shards: those that asked for a stream or a WebSocket after other requests were served on them.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    peers: Arc<[Peer]>,
+}
+
+impl Entrance {
+    /// Gives a socket, with what was read from it, to the shard that has the fewest.
+    pub fn give(&self, socket: HandedOver) {
+        let Some(peer) = self.peers.iter().min_by_key(|p| p.metrics.connections.get()) else { return };
+        peer.control.give(socket.stream.into(), socket.head);
         peer.inbox.nudge();
     }
 }

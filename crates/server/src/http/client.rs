@@ -9,12 +9,17 @@ use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, CONTENT_TYPE,
-    HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
+    EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    VARY,
 };
-use hyper::{Method as Verb, Request, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method as Verb, Request, Response, StatusCode, Version};
 use tidegate_core::UplinkError;
 use tidegate_dialect_centrifuge::Emulation;
+use tidegate_framing::http::query_value;
 use tidegate_types::codes::ErrorCode;
+use tokio::sync::mpsc::Sender;
 
 use super::body::{self, BodyError};
 use super::routes::{Reply, method_not_allowed, refused};
@@ -36,7 +41,7 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Repl
         (&Verb::OPTIONS, _) => preflight(&headers),
         (&Verb::POST, paths::EMULATION) => emulation(state, request).await,
         (_, paths::EMULATION) => method_not_allowed("POST, OPTIONS"),
-        (_, path) => no_stream(path, request.method(), &headers),
+        (_, path) => no_stream(path, request.method()),
     };
     if let Some(origin) = headers.get(ORIGIN) {
         let set = reply.headers_mut();
@@ -45,6 +50,58 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Repl
     }
     reply.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
     reply
+}
+
+/// Whether it asks for a stream or a WebSocket in the right way: it is here only because the connection served other
+/// requests before, or its body has no length.
+pub(super) fn opens(request: &Request<Incoming>) -> bool {
+    let upgrades = request.headers().contains_key(UPGRADE);
+    let by_query = || request.uri().query().is_some_and(|query| query_value(query, "cf_connect").is_some());
+    request.version() == Version::HTTP_11
+        && match (request.uri().path(), request.method()) {
+            (paths::WEBSOCKET, _) => upgrades,
+            (_, &Verb::POST) => !upgrades,
+            (paths::SSE, &Verb::GET) => !upgrades && by_query(),
+            _ => false,
+        }
+}
+
+/// Gives the connection to a shard, with the request as if it had come first. Answers only when it cannot.
+pub(super) async fn give_back(state: &AppState, request: Request<Incoming>, give_back: &Sender<Vec<u8>>) -> Reply {
+    let (head, body) = request.into_parts();
+    let body = match body::read(body, state.message_bytes_max).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => {
+            let most = state.message_bytes_max;
+            let why = format!("the first commands are longer than {most} bytes (client.message_bytes_max)");
+            return refused(413, ErrorCode::LIMIT_EXCEEDED, why);
+        }
+        Err(error) => return body::failed(error),
+    };
+    if give_back.send(plain(&head, &body)).await.is_ok() {
+        // The connection is taken from under this.
+        std::future::pending::<()>().await;
+    }
+    refused(503, ErrorCode::INTERNAL, "the node is ending, connect again")
+}
+
+/// The request in the plainest form: its body behind its length.
+fn plain(head: &Parts, body: &[u8]) -> Vec<u8> {
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let mut out = format!("{} {target} HTTP/1.1\r\n", head.method).into_bytes();
+    let framing = [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, TRAILER, TE];
+    for (name, value) in head.headers.iter().filter(|(name, _)| !framing.contains(name)) {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if head.method == Verb::POST {
+        out.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body);
+    out
 }
 
 fn preflight(headers: &HeaderMap) -> Reply {
@@ -93,17 +150,14 @@ async fn emulation(state: &AppState, request: Request<Incoming>) -> Reply {
 const ENVELOPE_BYTES: usize = 16 << 10;
 
 /// What a request for a stream lacks, when the shard that read its head did not take it.
-fn no_stream(path: &str, method: &Verb, headers: &HeaderMap) -> Reply {
+fn no_stream(path: &str, method: &Verb) -> Reply {
     match (path, method) {
         (paths::SSE, &Verb::GET) => refused(
             400,
             ErrorCode::BAD_REQUEST,
             "the query needs cf_connect=<commands>, or use POST with them as the body",
         ),
-        (_, &Verb::POST) if !headers.contains_key(CONTENT_LENGTH) => {
-            refused(411, ErrorCode::BAD_REQUEST, "send the first commands as a body with Content-Length")
-        }
-        (_, &Verb::POST) => refused(400, ErrorCode::BAD_REQUEST, "use HTTP/1.1, without Expect and Upgrade"),
+        (_, &Verb::POST) => refused(400, ErrorCode::BAD_REQUEST, "use HTTP/1.1, without Upgrade"),
         (paths::SSE, _) => method_not_allowed("GET, POST, OPTIONS"),
         _ => method_not_allowed("POST, OPTIONS"),
     }

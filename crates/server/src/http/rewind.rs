@@ -19,6 +19,11 @@ impl Rewind {
     pub(super) fn new(head: Vec<u8>, stream: TcpStream) -> Self {
         Self { head: head.into(), stream }
     }
+
+    /// The socket, and what was not read again.
+    pub(super) fn into_parts(self) -> (Bytes, TcpStream) {
+        (self.head, self.stream)
+    }
 }
 
 impl AsyncRead for Rewind {

@@ -11,6 +11,7 @@ use tidegate_api::{Answer, ErrorMode, Method};
 use tidegate_broker::Breaker;
 use tidegate_framing::http::query_value;
 use tidegate_types::codes::ErrorCode;
+use tokio::sync::mpsc::Sender;
 
 use super::body::{self, BodyError};
 use super::{AppState, client, demo, metrics, paths};
@@ -21,7 +22,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ERROR_MODE: HeaderName = HeaderName::from_static("x-centrifugo-error-mode");
 
-pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_back: &Sender<Vec<u8>>) -> Reply {
     // First, because it is measured.
     if let Some(name) = request.uri().path().strip_prefix("/api/") {
         return match Method::parse(name) {
@@ -35,8 +36,12 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Repl
         "/health" => json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}")),
         "/ready" => ready(state),
         "/metrics" => exposition(state),
+        paths::WEBSOCKET | paths::HTTP_STREAM | paths::SSE
+            if state.entrance.get().is_some() && client::opens(&request) =>
+        {
+            client::give_back(state, request, give_back).await
+        }
         paths::EMULATION | paths::HTTP_STREAM | paths::SSE => client::answer(state, request).await,
-        // The shards take it: what comes here asked for no WebSocket.
         paths::WEBSOCKET => {
             let mut reply =
                 refused(426, ErrorCode::BAD_REQUEST, "this is a WebSocket endpoint: connect with ws:// or wss://");

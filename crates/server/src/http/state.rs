@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::registry::Registry;
 use tidegate_api::{Api, Keys};
 use tidegate_core::Hub;
 use tidegate_demo::Jobs;
 use tidegate_framing::websocket::Origins;
+use tidegate_shard::Entrance;
 
 use super::metrics;
 use crate::config::Config;
@@ -28,6 +29,8 @@ pub struct AppState {
     /// With the demo page, its jobs.
     pub(super) demo: Option<Arc<Jobs>>,
     pub(super) metrics: Registry,
+    /// Takes connections back that ask for what shards serve, once there are shards.
+    pub(super) entrance: OnceLock<Entrance>,
     address: SocketAddr,
     ready: AtomicBool,
 }
@@ -55,6 +58,7 @@ impl AppState {
             message_bytes_max: config.core.client.message_bytes_max,
             metrics: metrics::registry(hub.clone()),
             hub,
+            entrance: OnceLock::new(),
             address,
             ready: AtomicBool::new(false),
         }
@@ -64,6 +68,12 @@ impl AppState {
     /// backbone that is away later does not count: cutting connections would not bring it back.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Relaxed);
+    }
+
+    /// From here on connections that ask for what shards serve are given to them.
+    pub fn set_entrance(&self, entrance: Entrance) {
+        // There is one set of shards in the life of a node.
+        let _ = self.entrance.set(entrance);
     }
 
     /// Where the listener listens.
