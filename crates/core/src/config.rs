@@ -1,10 +1,10 @@
 //! The checked form of the settings that the core acts on. How they are spelled in a file is the server's business.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use tidegate_auth::TokenOptions;
 
 /// What happens to a subscription whose socket does not keep up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -126,34 +126,6 @@ impl Default for ClientOptions {
             write_stall_max: Duration::from_secs(60),
             connect_data: Bytes::new(),
         }
-    }
-}
-
-/// How tokens are verified. Secrets never show in `Debug`.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct TokenOptions {
-    /// HMAC secret (HS256) of connection and subscription tokens; `None` = tokens are refused.
-    pub hmac_secret: Option<Vec<u8>>,
-    /// The secret before the last rotation, still accepted.
-    pub previous_hmac_secret: Option<Vec<u8>>,
-    /// Required `aud`; `None` = any.
-    pub audience: Option<String>,
-    /// Required `iss`; `None` = any.
-    pub issuer: Option<String>,
-    /// Clock difference that is borne.
-    pub leeway: Duration,
-}
-
-impl fmt::Debug for TokenOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |s: &Option<Vec<u8>>| s.as_ref().map(|_| "***");
-        f.debug_struct("TokenOptions")
-            .field("hmac_secret", &shown(&self.hmac_secret))
-            .field("previous_hmac_secret", &shown(&self.previous_hmac_secret))
-            .field("audience", &self.audience)
-            .field("issuer", &self.issuer)
-            .field("leeway", &self.leeway)
-            .finish()
     }
 }
 

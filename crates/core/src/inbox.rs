@@ -76,6 +76,13 @@ pub enum ShardEvent {
         /// Whose.
         ticket: Ticket,
     },
+    /// Keys that a command waits for were fetched, or not. The ticket's `command` means nothing.
+    Fetched {
+        /// Whose.
+        ticket: Ticket,
+        /// The fetch ended; otherwise the command has waited long enough.
+        in_time: bool,
+    },
     /// The numbering of a partition changed or has a hole: its subscriptions end with "insufficient state".
     Invalidated {
         /// The partition.

@@ -11,7 +11,6 @@ pub mod config;
 pub mod metrics;
 pub mod payload;
 
-mod auth;
 mod cell;
 mod clock;
 mod error;
@@ -28,7 +27,6 @@ mod start;
 mod uplink;
 mod window;
 
-pub use auth::{ConnectionClaims, SubscriptionClaims, TokenError, Verifier};
 pub use clock::Clock;
 pub use error::HubError;
 pub use hub::{CellId, Channel, Hub, NodeInfo, PartitionStatus, random_id};
@@ -39,3 +37,4 @@ pub use recover::ReplyTo;
 pub use session::{Grant, Policy, Refusal, Session};
 pub use start::{ReadAfter, Start};
 pub use uplink::{SessionKey, UplinkError};
+pub use tidegate_auth::{Fetch, Verifier};

@@ -5,11 +5,11 @@
 //! a node holds as many as it has connections. Source: sections 5 and 6 of the Centrifuge protocol reference.
 
 use bytes::Bytes;
+use tidegate_auth::{Capabilities, ConnectionClaims, Fetch, Overrides, Permission, TokenError, Verifier};
 use tidegate_protocol::{Connect, ConnectResult, Since, Subscribe};
 use tidegate_types::codes::{Disconnect, ErrorCode};
 use tidegate_types::{ChannelName, ClientId, ClientInfo};
 
-use crate::auth::{TokenError, Verifier};
 use crate::config::{ClientOptions, NamespaceOptions};
 
 /// Why a command is not carried out.
@@ -19,6 +19,8 @@ pub enum Refusal {
     Error(ErrorCode),
     /// The connection ends.
     Close(Disconnect),
+    /// Nothing is decided: the command is to be tried again after a fetch of keys.
+    Later(Fetch),
 }
 
 impl From<ErrorCode> for Refusal {
@@ -80,6 +82,16 @@ enum Phase {
 struct Identity {
     user: String,
     info: Bytes,
+    capabilities: Capabilities,
+}
+
+impl Identity {
+    /// What is worth keeping of a token; `None` = nothing.
+    fn of(claims: ConnectionClaims) -> Option<Self> {
+        let ConnectionClaims { user, info, capabilities, .. } = claims;
+        let empty = user.is_empty() && info.is_empty() && capabilities.is_empty();
+        (!empty).then(|| Self { user, info: json(info), capabilities })
+    }
 }
 
 /// The session of one connection.
@@ -99,6 +111,26 @@ const TTL_SECONDS_MAX: i64 = 365 * 24 * 3600;
 
 fn ttl_seconds(expire_at: Option<i64>, now_ms: i64) -> Option<u32> {
     expire_at.map(|at| u32::try_from((at - now_ms / 1000).clamp(1, TTL_SECONDS_MAX)).unwrap_or(1))
+}
+
+fn connection_claims(policy: &Policy<'_>, token: &str) -> Result<ConnectionClaims, Refusal> {
+    let claims = policy.verifier.connection(token, policy.now_ms / 1000);
+    claims.map_err(|error| refused(error, Disconnect::INVALID_TOKEN.into()))
+}
+
+/// What a token that does not count leads to; `invalid` = when it never will.
+fn refused(error: TokenError, invalid: Refusal) -> Refusal {
+    match error {
+        TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
+        TokenError::Invalid => invalid,
+        TokenError::Unavailable => ErrorCode::INTERNAL.into(),
+        TokenError::Fetching(fetch) => Refusal::Later(fetch),
+    }
+}
+
+/// A payload of a token as JSON clients get it; empty stays empty.
+fn json(raw: Bytes) -> Bytes {
+    if raw.is_empty() { raw } else { crate::payload::classify(raw).json().clone() }
 }
 
 impl Session {
@@ -124,7 +156,7 @@ impl Session {
     ///
     /// # Errors
     /// 3501 a second time or without credentials where they are needed, 3500 for a wrong token, error 109 for an expired
-    /// one: then the session hears nothing more.
+    /// one, and 100 when its key cannot be fetched: after an error the session hears nothing more.
     pub fn connect(&mut self, policy: &Policy<'_>, id: ClientId, request: &Connect) -> Result<ConnectResult, Refusal> {
         if self.phase != Phase::New {
             return Err(Disconnect::BAD_REQUEST.into());
@@ -135,20 +167,14 @@ impl Session {
                 return Err(Disconnect::BAD_REQUEST.into());
             }
         } else {
-            match policy.verifier.connection(&request.token, policy.now_ms / 1000) {
-                Ok(claims) => {
-                    ttl = ttl_seconds(claims.expire_at, policy.now_ms);
-                    self.expire_at_ms = claims.expire_at.map_or(0, |at| at.saturating_mul(1000));
-                    if !claims.user.is_empty() || !claims.info.is_empty() {
-                        self.identity = Some(Box::new(Identity { user: claims.user, info: claims.info }));
-                    }
-                }
-                Err(TokenError::Expired) => {
+            let claims = connection_claims(policy, &request.token).inspect_err(|refusal| {
+                if matches!(refusal, Refusal::Error(_)) {
                     self.phase = Phase::Refused;
-                    return Err(ErrorCode::TOKEN_EXPIRED.into());
                 }
-                Err(TokenError::Invalid) => return Err(Disconnect::INVALID_TOKEN.into()),
-            }
+            })?;
+            ttl = ttl_seconds(claims.expire_at, policy.now_ms);
+            self.expire_at_ms = claims.expire_at.map_or(0, |at| at.saturating_mul(1000));
+            self.identity = Identity::of(claims).map(Box::new);
         }
         self.phase = Phase::Open;
         self.id = Some(id);
@@ -164,22 +190,23 @@ impl Session {
         })
     }
 
-    /// Takes a newer connection token.
+    /// Takes a newer connection token: what it says goes from here on.
     ///
     /// # Errors
-    /// 3501 without a token, 3500 for a wrong one or one of another user, error 109 for an expired one.
+    /// 3501 without a token, 3500 for a wrong one or one of another user, error 109 for an expired one, 100 when its key
+    /// cannot be fetched.
     pub fn refresh(&mut self, policy: &Policy<'_>, token: &str) -> Result<(ClientId, Option<u32>), Refusal> {
         if token.is_empty() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
-        match policy.verifier.connection(token, policy.now_ms / 1000) {
-            Ok(claims) if claims.user == self.user() => {
-                self.expire_at_ms = claims.expire_at.map_or(0, |at| at.saturating_mul(1000));
-                Ok((self.client_id(), ttl_seconds(claims.expire_at, policy.now_ms)))
-            }
-            Ok(_) | Err(TokenError::Invalid) => Err(Disconnect::INVALID_TOKEN.into()),
-            Err(TokenError::Expired) => Err(ErrorCode::TOKEN_EXPIRED.into()),
+        let claims = connection_claims(policy, token)?;
+        if claims.user != self.user() {
+            return Err(Disconnect::INVALID_TOKEN.into());
         }
+        self.expire_at_ms = claims.expire_at.map_or(0, |at| at.saturating_mul(1000));
+        let ttl = ttl_seconds(claims.expire_at, policy.now_ms);
+        self.identity = Identity::of(claims).map(Box::new);
+        Ok((self.client_id(), ttl))
     }
 
     /// When the connection must be closed because its token was not refreshed, ms since 1970.
@@ -191,8 +218,8 @@ impl Session {
     /// Judges a subscription. The caller has checked that the client has not got it already.
     ///
     /// # Errors
-    /// 103 where nothing allows it or the token is wrong, 109 for an expired token, 3500 for a token that was made for
-    /// another channel, user or client.
+    /// 103 where nothing allows it or the token is wrong, 109 for an expired token, 100 when its key cannot be fetched,
+    /// 3500 for a token that was made for another channel, user or client.
     pub fn may_subscribe(
         &self,
         policy: &Policy<'_>,
@@ -200,20 +227,21 @@ impl Session {
         channel: &ChannelName,
         request: &Subscribe,
     ) -> Result<Grant, Refusal> {
-        let mut grant = if request.token.is_empty() {
+        let (mut grant, overrides) = if request.token.is_empty() {
             let open = settings.allow_subscribe_for_client && self.passes(settings.allow_subscribe_for_anonymous);
-            if channel.is_private() || !open {
-                return Err(ErrorCode::PERMISSION_DENIED.into());
-            }
-            Grant::default()
+            let allowed = (open && !channel.is_private()) || self.can(Permission::Subscribe, channel);
+            self.allow(allowed)?;
+            (Grant::default(), Overrides::default())
         } else {
             self.by_token(policy, channel.as_str(), &request.token)?
         };
+        let force_recovery = overrides.force_recovery.unwrap_or(settings.force_recovery);
+        let force_positioning = overrides.force_positioning.unwrap_or(settings.force_positioning);
         let keeps = settings.has_history();
-        let may_recover = settings.force_recovery || settings.allow_recovery;
-        grant.recoverable = keeps && (settings.force_recovery || (request.recoverable && may_recover));
+        let may_recover = force_recovery || settings.allow_recovery;
+        grant.recoverable = keeps && (force_recovery || (request.recoverable && may_recover));
         grant.positioned = grant.recoverable
-            || settings.force_positioning
+            || force_positioning
             || (request.positioned && (settings.allow_positioning || may_recover));
         if grant.recoverable {
             grant.since = request.recover.clone();
@@ -229,47 +257,62 @@ impl Session {
         if token.is_empty() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
-        self.by_token(policy, channel, token)
+        self.by_token(policy, channel, token).map(|(grant, _)| grant)
     }
 
-    fn by_token(&self, policy: &Policy<'_>, channel: &str, token: &str) -> Result<Grant, Refusal> {
-        let claims = match policy.verifier.subscription(token, policy.now_ms / 1000) {
-            Ok(claims) => claims,
-            Err(TokenError::Expired) => return Err(ErrorCode::TOKEN_EXPIRED.into()),
-            Err(TokenError::Invalid) => return Err(ErrorCode::PERMISSION_DENIED.into()),
-        };
+    fn by_token(&self, policy: &Policy<'_>, channel: &str, token: &str) -> Result<(Grant, Overrides), Refusal> {
+        let claims = policy.verifier.subscription(token, policy.now_ms / 1000);
+        let claims = claims.map_err(|error| refused(error, ErrorCode::PERMISSION_DENIED.into()))?;
         let client_fits = claims.client.is_empty() || claims.client == self.client_id().to_string();
         if claims.channel != channel || claims.user != self.user() || !client_fits {
             return Err(Disconnect::INVALID_TOKEN.into());
         }
-        Ok(Grant {
+        let grant = Grant {
             expire_at_ms: claims.expire_at.map(|at| at.saturating_mul(1000)),
             ttl_seconds: ttl_seconds(claims.expire_at, policy.now_ms),
-            info: claims.info,
-            data: claims.data,
+            info: json(claims.info),
+            data: json(claims.data),
             ..Grant::default()
-        })
+        };
+        Ok((grant, claims.overrides))
+    }
+
+    /// Whether a capability of the token allows it.
+    fn can(&self, permission: Permission, channel: &ChannelName) -> bool {
+        self.identity.as_ref().is_some_and(|i| i.capabilities.allow(permission, channel.as_str()))
     }
 
     /// Judges a publish of the client.
     ///
     /// # Errors
     /// 103 where nothing allows it.
-    pub fn may_publish(&self, settings: &NamespaceOptions, subscribed: bool) -> Result<(), Refusal> {
+    pub fn may_publish(
+        &self,
+        settings: &NamespaceOptions,
+        channel: &ChannelName,
+        subscribed: bool,
+    ) -> Result<(), Refusal> {
         let allowed = settings.allow_publish_for_client || (settings.allow_publish_for_subscriber && subscribed);
-        self.allow(allowed && self.passes(settings.allow_publish_for_anonymous))
+        let open = allowed && self.passes(settings.allow_publish_for_anonymous);
+        self.allow(open || self.can(Permission::Publish, channel))
     }
 
     /// Judges a history read of the client.
     ///
     /// # Errors
     /// 108 where there is no history, 103 where nothing allows it.
-    pub fn may_read_history(&self, settings: &NamespaceOptions, subscribed: bool) -> Result<(), Refusal> {
+    pub fn may_read_history(
+        &self,
+        settings: &NamespaceOptions,
+        channel: &ChannelName,
+        subscribed: bool,
+    ) -> Result<(), Refusal> {
         if !settings.has_history() {
             return Err(ErrorCode::NOT_AVAILABLE.into());
         }
         let allowed = settings.allow_history_for_client || (settings.allow_history_for_subscriber && subscribed);
-        self.allow(allowed && self.passes(settings.allow_history_for_anonymous))
+        let open = allowed && self.passes(settings.allow_history_for_anonymous);
+        self.allow(open || self.can(Permission::History, channel))
     }
 
     fn allow(&self, allowed: bool) -> Result<(), Refusal> {

@@ -58,11 +58,11 @@ fn namespace(name: &str, o: &NamespaceOptions) -> String {
 }
 
 fn clients(config: &Config) -> &'static str {
-    match (config.core.client.allow_anonymous, config.core.token.hmac_secret.is_some()) {
+    match (config.core.client.allow_anonymous, config.core.token.has_keys()) {
         (true, true) => "with or without token",
         (true, false) => "without token",
         (false, true) => "with token",
-        (false, false) => "nobody may connect: set client.token.hmac_secret_key or client.allow_anonymous",
+        (false, false) => "nobody may connect: set a key in client.token, or client.allow_anonymous",
     }
 }
 

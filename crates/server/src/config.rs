@@ -9,6 +9,7 @@ mod load;
 mod namespaces;
 mod reader;
 mod show;
+mod token;
 mod value;
 
 #[cfg(test)]

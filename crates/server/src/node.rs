@@ -67,6 +67,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (shut_down, shutdown) = watch::channel(false);
     let http = tokio::spawn(http::serve(to_serve, state.clone(), shutdown.clone()));
     let verifier = Arc::new(Verifier::new(&config.core.token));
+    verifier.start(&tokio::runtime::Handle::current());
     let options = Arc::new(shard_options(&config, origins, &state, handed_over));
     let shards = builder.start(&hub, &verifier, &options, listener, VERSION)?;
     state.set_entrance(shards.entrance());

@@ -18,9 +18,13 @@ type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
 impl Shard {
     /// Carries one command out. Replies gather in the batch, which the caller flushes.
     pub(crate) fn command(&mut self, place: Place, command: Command) {
+        let Some(command) = self.behind_held(place, command) else { return };
         let id = command.id;
         let result = match command.method {
-            Method::Connect(request) => self.connect(place, id, &request),
+            Method::Connect(request) => {
+                let result = self.connect(place, id, &request);
+                self.or_hold(place, result, || Command { id, method: Method::Connect(request) })
+            }
             method => match self.connections.get(place.index).map(|c| c.session.check_open()) {
                 Some(Ok(())) => self.open_command(place, id, method),
                 Some(Err(refusal)) => Err(refusal),
@@ -30,6 +34,7 @@ impl Shard {
         match result {
             Ok(()) => {}
             Err(Refusal::Error(code)) => self.reply(place.index, id, &Reply::Error(code)),
+            Err(Refusal::Later(_)) => self.reply(place.index, id, &Reply::Error(ErrorCode::INTERNAL)),
             Err(Refusal::Close(why)) => {
                 self.flush_replies(place.index);
                 self.end(place, Some(why));
@@ -44,7 +49,10 @@ impl Shard {
         }
         match method {
             Method::Connect(_) => Err(Disconnect::BAD_REQUEST.into()),
-            Method::Subscribe(request) => self.subscribe(place, id, &request),
+            Method::Subscribe(request) => {
+                let result = self.subscribe(place, id, &request);
+                self.or_hold(place, result, || Command { id, method: Method::Subscribe(request) })
+            }
             Method::Unsubscribe { channel } => {
                 self.unsubscribe(place, &channel)?;
                 self.reply(place.index, id, &Reply::Unsubscribe);
@@ -52,8 +60,14 @@ impl Shard {
             }
             Method::Publish { channel, data } => self.publish(place, id, &channel, data),
             Method::History(query) => self.history(place, id, *query),
-            Method::Refresh { token } => self.refresh(place, id, &token),
-            Method::SubRefresh { channel, token } => self.sub_refresh(place, id, &channel, &token),
+            Method::Refresh { token } => {
+                let result = self.refresh(place, id, &token);
+                self.or_hold(place, result, || Command { id, method: Method::Refresh { token } })
+            }
+            Method::SubRefresh { channel, token } => {
+                let result = self.sub_refresh(place, id, &channel, &token);
+                self.or_hold(place, result, || Command { id, method: Method::SubRefresh { channel, token } })
+            }
             Method::Pong => {
                 self.session(place)?.ponged()?;
                 self.set_next_ping(place.index);
@@ -125,7 +139,7 @@ impl Shard {
         let (name, subscribed) = self.known_channel(place, channel)?;
         let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
         let session = self.session(place)?;
-        session.may_publish(&settings.options, subscribed)?;
+        session.may_publish(&settings.options, &name, subscribed)?;
         let options = PublishOptions { info: Some(session.info()), ..Default::default() };
         let hub = self.hub.clone();
         self.answer_later(
@@ -143,7 +157,7 @@ impl Shard {
     fn history(&mut self, place: Place, id: u32, query: History) -> Result<(), Refusal> {
         let (name, subscribed) = self.known_channel(place, &query.channel)?;
         let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
-        self.session(place)?.may_read_history(&settings.options, subscribed)?;
+        self.session(place)?.may_read_history(&settings.options, &name, subscribed)?;
         let hub = self.hub.clone();
         self.answer_later(
             place,

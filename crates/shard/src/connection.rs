@@ -7,6 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tidegate_core::{Grant, Session, SessionKey};
 use tidegate_framing::websocket::{Decoder, Role};
+use tidegate_protocol::Command;
 
 use crate::options::Response;
 
@@ -64,6 +65,14 @@ impl std::fmt::Debug for Request {
     }
 }
 
+/// Commands that wait until the first of them can be carried out. What follows them waits in the socket.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) commands: VecDeque<Command>,
+    /// The socket has something that was not read.
+    pub(crate) unread: bool,
+}
+
 /// What a socket that takes no more still has to take.
 #[derive(Debug, Default)]
 pub(crate) struct Blocked {
@@ -104,6 +113,8 @@ pub(crate) struct Connection {
     pub(crate) waiting: Option<Box<Vec<Waiting>>>,
     /// The request under way.
     pub(crate) request: Option<Box<Request>>,
+    /// A command waits for keys, and others behind it.
+    pub(crate) held: Option<Box<Held>>,
     /// The request so far.
     #[expect(clippy::box_collection, reason = "as above")]
     pub(crate) head: Option<Box<Vec<u8>>>,
@@ -126,6 +137,7 @@ impl Connection {
             subscriptions: SmallVec::new(),
             waiting: None,
             request: None,
+            held: None,
             head: None,
         }
     }

@@ -27,7 +27,7 @@ enum Asked {
 impl Shard {
     /// Reads once from a connection and acts on it.
     pub(crate) fn read(&mut self, place: Place) {
-        if !self.connections.is_at(place) || self.is_answering(place) {
+        if !self.connections.is_at(place) || self.is_answering(place) || self.is_holding(place) {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);

@@ -22,6 +22,7 @@ mod commands;
 mod connection;
 mod event_loop;
 mod fanout;
+mod held;
 mod input;
 mod options;
 mod output;

@@ -179,6 +179,7 @@ impl Shard {
         let subscriptions = std::mem::take(&mut connection.subscriptions);
         let behind = std::mem::take(&mut connection.behind);
         connection.waiting = None;
+        connection.held = None;
         self.metrics.behind.add(-i64::from(behind));
         for subscription in subscriptions {
             self.leave(&subscription);

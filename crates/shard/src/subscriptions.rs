@@ -237,6 +237,9 @@ impl Shard {
                 self.go_on_answering(Place { index: ticket.connection, generation: ticket.generation });
             }
             ShardEvent::Uplink { ticket, data } => self.on_uplink(ticket, &data),
+            ShardEvent::Fetched { ticket, in_time } => {
+                self.go_on_holding(Place { index: ticket.connection, generation: ticket.generation }, in_time);
+            }
             ShardEvent::Invalidated { cell } => self.invalidate(cell),
         }
     }

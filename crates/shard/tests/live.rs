@@ -7,6 +7,8 @@ mod rig;
 mod bad_input;
 #[path = "live/encodings.rs"]
 mod encodings;
+#[path = "live/key_sets.rs"]
+mod key_sets;
 #[path = "live/lag.rs"]
 mod lag;
 #[path = "live/life.rs"]

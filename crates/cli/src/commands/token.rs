@@ -72,8 +72,8 @@ fn make(args: &Args, now: u64) -> anyhow::Result<String> {
         exp: (!args.ttl.is_zero()).then(|| now.saturating_add(args.ttl.as_secs())),
         channel: args.channel.as_deref(),
         info,
-        aud: options.audience.as_deref(),
-        iss: options.issuer.as_deref(),
+        aud: options.audience.first().map(String::as_str),
+        iss: options.issuer.first().map(String::as_str),
     };
     let header = Header::new(Algorithm::HS256);
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&secret)).context("cannot sign the token")

@@ -110,6 +110,70 @@ fn a_subscription_token_fits_its_channel_and_user_only() {
 }
 
 #[test]
+fn capabilities_open_what_the_namespace_keeps_closed() {
+    let rig = Rig::new();
+    let caps = json!([{"channels": ["$room:*"], "match": "wildcard", "allow": ["sub", "pub"]}]);
+    let mut session = rig.open(Some(json!({"sub": "u1", "caps": caps})));
+    let settings =
+        NamespaceOptions { history_size: 5, history_ttl: std::time::Duration::from_secs(5), ..Default::default() };
+    let denied = Err(Refusal::Error(ErrorCode::PERMISSION_DENIED));
+    let (inside, request) = subscribe("$room:1", None);
+    let (outside, other) = subscribe("$hall:1", None);
+    assert!(session.may_subscribe(&rig.policy(), &settings, &inside, &request).is_ok());
+    assert_eq!(session.may_subscribe(&rig.policy(), &settings, &outside, &other).map(|_| ()), denied);
+    assert_eq!(session.may_publish(&settings, &inside, false), Ok(()));
+    assert_eq!(session.may_publish(&settings, &outside, false), denied);
+    assert_eq!(session.may_read_history(&settings, &inside, true), denied);
+    // A newer token takes them away again.
+    session.refresh(&rig.policy(), &sign(&json!({"sub": "u1"}))).unwrap();
+    assert_eq!(session.may_publish(&settings, &inside, false), denied);
+}
+
+#[test]
+fn a_subscription_token_overrides_the_namespace() {
+    let rig = Rig::new();
+    let session = rig.open(Some(json!({"sub": "u1"})));
+    let grant = |settings: &NamespaceOptions, overrides: Value| {
+        let claims = json!({"sub": "u1", "channel": "news", "override": overrides});
+        let (channel, mut request) = subscribe("news", Some(claims));
+        request.recoverable = false;
+        let grant = session.may_subscribe(&rig.policy(), settings, &channel, &request).unwrap();
+        (grant.recoverable, grant.positioned)
+    };
+    let forced = NamespaceOptions { force_recovery: true, ..open_namespace() };
+    assert_eq!(grant(&open_namespace(), json!({})), (false, false));
+    assert_eq!(grant(&open_namespace(), json!({"force_recovery": {"value": true}})), (true, true));
+    assert_eq!(grant(&open_namespace(), json!({"force_positioning": {"value": true}})), (false, true));
+    assert_eq!(grant(&forced, json!({"force_recovery": {"value": false}})), (false, false));
+}
+
+#[test]
+fn info_of_a_token_is_json_whatever_it_was() {
+    let rig = Rig::new();
+    let info = |claims: Value| rig.open(Some(claims)).info().conn_info;
+    assert_eq!(info(json!({"info": {"a": 1}})), "{\"a\":1}");
+    assert_eq!(info(json!({"b64info": "aGk="})), "\"hi\"");
+    assert_eq!(info(json!({"sub": "u1"})), "");
+}
+
+#[test]
+fn a_key_that_is_not_here_yet_decides_nothing() {
+    use tidegate_auth::{Endpoint, JwksOptions, Keeping};
+    let mut rig = Rig::new();
+    let endpoint = Endpoint::parse("https://id.example/keys").unwrap();
+    let jwks = vec![JwksOptions { endpoint, issuer: None, keeping: Keeping::default() }];
+    rig.verifier = Verifier::new(&TokenOptions { jwks, ..Default::default() });
+    let mut session = Session::default();
+    // {"alg":"EdDSA"} . {} . a signature
+    let request = Connect { token: "eyJhbGciOiJFZERTQSJ9.e30.AA".into(), ..Default::default() };
+    for _ in 0..2 {
+        let result = session.connect(&rig.policy(), ClientId(1), &request);
+        assert!(matches!(result, Err(Refusal::Later(_))), "{result:?}");
+        assert!(!session.is_open());
+    }
+}
+
+#[test]
 fn recovery_needs_history() {
     let rig = Rig::new();
     let session = rig.open(Some(json!({"sub": "u1"})));

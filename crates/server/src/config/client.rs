@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use tidegate_broker::Secret;
 use tidegate_core::config::{ClientOptions, TokenOptions};
 
 use tidegate_framing::websocket::Origins;
 
 use super::reader::Section;
+use super::token;
 use super::value::Bytes;
 
 pub(super) fn read(top: &mut Section<'_>, dev: bool) -> (ClientOptions, TokenOptions) {
     top.child("client", |section| {
         let client = client(section, dev);
         check(section, &client);
-        let token = section.child("token", token);
-        if dev && !section.has("allow_anonymous") && token.hmac_secret.is_some() {
-            tracing::debug!("development mode lets clients connect without a token although a secret is set");
+        let token = token::read(section);
+        if dev && !section.has("allow_anonymous") && token.has_keys() {
+            tracing::debug!("development mode lets clients connect without a token although a key is set");
         }
         (client, token)
     })
@@ -113,23 +113,5 @@ fn check(section: &mut Section<'_>, client: &ClientOptions) {
     ];
     for (key, _) in positive.iter().filter(|(_, is_zero)| *is_zero) {
         section.problem(key, "must be above zero");
-    }
-}
-
-fn token(section: &mut Section<'_>) -> TokenOptions {
-    let doc = "HMAC secret (HS256) of connection and subscription tokens; absent = tokens are refused.";
-    let bytes = |secret: Secret| secret.0.into_bytes();
-    let hmac_secret = section.optional("hmac_secret_key", doc).map(bytes);
-    let previous =
-        section.optional("previous_hmac_secret_key", "The secret before the last rotation, still accepted.").map(bytes);
-    if previous.is_some() && hmac_secret.is_none() {
-        section.problem("previous_hmac_secret_key", "needs hmac_secret_key beside it");
-    }
-    TokenOptions {
-        hmac_secret,
-        previous_hmac_secret: previous,
-        audience: section.optional("audience", "Required aud claim; absent = any."),
-        issuer: section.optional("issuer", "Required iss claim; absent = any."),
-        leeway: section.get("leeway", Duration::ZERO, "Clock difference to the tokens' issuer that is borne."),
     }
 }

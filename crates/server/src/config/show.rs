@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::load;
 use super::namespaces;
 use super::reader::{Entry, Reader, Sources};
+use super::token;
 
 /// Settings as TOML, secrets as `***`: those that somebody set, or with `effective` all of them.
 pub fn render(entries: &[Entry], effective: bool) -> String {
@@ -23,6 +24,7 @@ pub fn render(entries: &[Entry], effective: bool) -> String {
 pub fn reference() -> String {
     let (_, mut reader) = Reader::run(Sources::default(), |top| {
         load::read(top);
+        top.child("client", token::subscription);
         top.child("channel", |channel| {
             channel.child("without_namespace", |section| namespaces::namespace(section, false))
         });

@@ -245,3 +245,91 @@ fn the_reference_is_a_file_that_sets_nothing() {
     let table: toml::Table = text.parse().unwrap();
     assert!(table["client"].as_table().unwrap().values().all(toml::Value::is_table));
 }
+
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----";
+
+#[test]
+fn keys_and_key_sets_of_tokens_are_read() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), PUBLIC_KEY).unwrap();
+    let text = format!(
+        r#"
+        [client.token]
+        hmac_secret_key = "new"
+        previous_hmac_secret_key = "old"
+        previous_hmac_secret_key_valid_until = 2026-12-31T12:00:00Z
+        public_key = ["""{PUBLIC_KEY}""", "{}"]
+        audience = "app"
+        issuer = ["a", "b"]
+        user_id_claim = "email"
+        jwks_url = "https://id.example/all"
+        jwks_ttl = "10m"
+        [client.token.jwks.one]
+        url = "https://one.example/keys"
+        issuer = "https://one.example"
+        [client.subscription_token]
+        hmac_secret_key = "subs"
+        algorithms = "HS512"
+        "#,
+        file.path().display()
+    );
+    let token = load(&text).core.token;
+    assert_eq!(token.previous_hmac_valid_until, Some(1_798_718_400));
+    assert_eq!((token.public_keys.len(), token.audience.len(), token.issuer.len()), (2, 1, 2));
+    assert_eq!(token.public_keys[0], token.public_keys[1]);
+    let sets: Vec<_> = token.jwks.iter().map(|s| (s.issuer.as_deref(), s.endpoint.to_string())).collect();
+    let one = (Some("https://one.example"), "https://one.example/keys".to_owned());
+    assert_eq!(sets, [one, (None, "https://id.example/all".to_owned())]);
+    assert!(token.jwks.iter().all(|s| s.keeping.ttl == Duration::from_secs(600)));
+    let subscription = token.subscription.unwrap();
+    assert_eq!(subscription.hmac_secret.as_deref(), Some(&b"subs"[..]));
+    assert_eq!(subscription.algorithms.len(), 1);
+    let shown = render(&load(&text).entries, false);
+    for secret in ["\"new\"", "\"old\"", "\"subs\""] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    assert_eq!(load(&shown.replace("***", "x")).core.token.jwks, token.jwks);
+    assert!(load("[client.token]\nhmac_secret_key = \"a\"").core.token.subscription.is_none());
+    assert!(reference().contains("[client.subscription_token]"));
+}
+
+#[test]
+fn wrong_keys_and_key_sets_are_told() {
+    let found = problems(sources(
+        r#"
+        [client.token]
+        previous_hmac_secret_key_valid_until = "soon"
+        public_key = ["/nowhere/key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"]
+        algorithms = ["ES512"]
+        jwks_url = "http://id.example/keys"
+        jwks_timeout = "1ms"
+        [client.token.jwks.one]
+        issuer = "a"
+        [client.token.jwks.two]
+        url = "https://two.example/keys"
+        [client.subscription_token]
+        audience = "x"
+        "#,
+    ));
+    let expected = [
+        "client.token.previous_hmac_secret_key_valid_until: expected a time like \"2026-12-31T12:00:00Z\" or seconds since 1970, found \"soon\"",
+        "client.token.public_key: cannot read /nowhere/key.pem: No such file or directory (os error 2)",
+        "client.token.public_key: this is a private key: give the public one (openssl pkey -in KEY -pubout), and keep this one away from servers",
+        "client.token.algorithms: \"ES512\" is not verified here: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA are",
+        "client.token.jwks_url: must be https: http is for this machine (127.0.0.1, localhost) only",
+        "client.token.jwks.one.url: must be set",
+        "client.token.jwks.two.issuer: must be set: a set for every issuer is jwks_url",
+        "client.token.jwks_timeout: must be at least \"1s\"",
+        "client.subscription_token: has no key: give it one, or leave it out to have the keys of client.token",
+    ];
+    for text in expected {
+        assert!(found.iter().any(|p| p == text), "{text} is not in {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn an_algorithm_that_no_key_has_is_told() {
+    let found = problems(sources("[client.token]\nhmac_secret_key = \"s\"\nalgorithms = [\"RS256\"]"));
+    assert_eq!(found, ["client.token.algorithms: has none of hmac_secret_key"]);
+}

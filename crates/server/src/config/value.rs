@@ -2,7 +2,7 @@
 //!
 //! A value of a file has its TOML type; one of the environment or a flag is a text, and is read as the type asked for.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tidegate_broker::Secret;
 use tidegate_core::config::{DataFormat, OnLag};
@@ -115,6 +115,61 @@ impl<T: Setting> Setting for Vec<T> {
         let items: Vec<String> = self.iter().map(Setting::show).collect();
         format!("[{}]", items.join(", "))
     }
+}
+
+/// A text, or a list of texts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Texts(pub(super) Vec<String>);
+
+impl Setting for Texts {
+    const KIND: &'static str = "a text or a list of texts";
+
+    fn read(value: &Value, text: bool) -> Result<Self, String> {
+        match value {
+            Value::String(one) if !text => Ok(Self(vec![one.clone()])),
+            Value::String(_) | Value::Array(_) => Vec::read(value, text).map(Self),
+            _ => wrong(Self::KIND, value),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self.0.as_slice() {
+            [one] => one.show(),
+            _ => self.0.show(),
+        }
+    }
+}
+
+/// The last second that the notation has.
+const YEAR_9999: i64 = 253_402_300_799;
+
+/// A point in time, in seconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Time(pub(super) i64);
+
+impl Setting for Time {
+    const KIND: &'static str = "a time like \"2026-12-31T12:00:00Z\" or seconds since 1970";
+
+    fn read(value: &Value, text: bool) -> Result<Self, String> {
+        let seconds = match value {
+            Value::Integer(seconds) => Some(*seconds),
+            Value::String(s) if text && s.parse::<i64>().is_ok() => s.parse().ok(),
+            Value::String(s) => timestamp(s),
+            Value::Datetime(time) => timestamp(&time.to_string()),
+            _ => None,
+        };
+        seconds.filter(|s| (1..=YEAR_9999).contains(s)).map(Self).map_or_else(|| wrong(Self::KIND, value), Ok)
+    }
+
+    fn show(&self) -> String {
+        let time = UNIX_EPOCH + Duration::from_secs(self.0.unsigned_abs());
+        format!("\"{}\"", humantime::format_rfc3339_seconds(time))
+    }
+}
+
+fn timestamp(text: &str) -> Option<i64> {
+    let time = humantime::parse_rfc3339(text).ok()?;
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
 impl Setting for Duration {
@@ -239,6 +294,25 @@ mod tests {
         assert_eq!(u32::read(&text("10_000"), true), Ok(10_000));
         assert!(u32::read(&Value::Integer(-1), true).is_err());
         assert_eq!(Vec::<String>::read(&text("a, b,"), true), Ok(vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn times_are_read_in_every_spelling() {
+        let spelled = "time = 2026-12-31T12:00:00Z".parse::<toml::Table>().unwrap();
+        for value in [text("2026-12-31T12:00:00Z"), Value::Integer(1_798_718_400), spelled["time"].clone()] {
+            assert_eq!(Time::read(&value, false), Ok(Time(1_798_718_400)), "{value}");
+        }
+        assert_eq!(Time::read(&text("1798718400"), true), Ok(Time(1_798_718_400)));
+        assert_eq!(Time(1_798_718_400).show(), "\"2026-12-31T12:00:00Z\"");
+        assert!(Time::read(&text("tomorrow"), false).is_err() && Time::read(&Value::Integer(-1), false).is_err());
+    }
+
+    #[test]
+    fn one_text_is_a_list_of_one() {
+        assert_eq!(Texts::read(&text("a, b"), false).unwrap().0, ["a, b"]);
+        assert_eq!(Texts::read(&text("a, b"), true).unwrap().0, ["a", "b"]);
+        assert_eq!(Texts(vec!["a".into()]).show(), "\"a\"");
+        assert!(Texts::read(&Value::Integer(1), false).is_err());
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Node {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         let verifier = Arc::new(Verifier::new(&options.token));
+        verifier.start(runtime.handle());
         let shards = builder.start(&hub, &verifier, &Arc::new(shard_options), listener, "test").unwrap();
         Self { hub, address, handed_over, shards: Some(shards), runtime }
     }

@@ -1,0 +1,184 @@
+//! One key set as it is kept: what it verifies now, and when it is fetched again.
+//!
+//! A token is invalid only when a set that was fetched after the token was first seen lacks its key. Until then it
+//! waits for the fetch, and while the endpoint is away, or was asked too recently, it is told to come again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::Algorithm;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::fetch::{self, FetchError};
+use super::set::{self, KID_BYTES_MAX};
+use super::{Endpoint, JwksOptions};
+use crate::key::Key;
+use crate::token::Token;
+
+/// Key ids remembered between two fetches; tokens of others are told to come again.
+const KIDS_MAX: usize = 64;
+/// Pause after a failed fetch; it doubles with each.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Why a set does not verify a token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Miss {
+    /// And will not.
+    Invalid,
+    /// And may later.
+    Unavailable,
+    /// And may when the fetch under way has ended, the first after so many.
+    Fetching { after: u64 },
+}
+
+/// What happened and happens with fetches.
+#[derive(Debug, Default)]
+struct Flight {
+    /// One is under way or about to be.
+    under_way: bool,
+    /// None is begun for an unknown key before this.
+    again_at: Option<Instant>,
+    /// Unknown key ids of tokens that wait for the fetch; `""` = of tokens that name none.
+    asked: Vec<String>,
+    /// Those that the last fetch did not bring.
+    missing: Vec<String>,
+    failures: u32,
+}
+
+/// See the module docs.
+pub(crate) struct Source {
+    options: JwksOptions,
+    only: Vec<Algorithm>,
+    keys: ArcSwap<Vec<Key>>,
+    /// Held for a few moves, never while fetching.
+    flight: Mutex<Flight>,
+    /// How many fetches have ended.
+    ended: watch::Sender<u64>,
+    /// A fetch before its time is wanted.
+    wanted: Notify,
+}
+
+impl Source {
+    pub(crate) fn new(options: JwksOptions, only: Vec<Algorithm>) -> Self {
+        // The first fetch begins with the task: whoever comes before waits for it.
+        let flight = Flight { under_way: true, ..Flight::default() };
+        Self {
+            options,
+            only,
+            keys: ArcSwap::default(),
+            flight: Mutex::new(flight),
+            ended: watch::Sender::new(0),
+            wanted: Notify::new(),
+        }
+    }
+
+    pub(crate) fn is_of(&self, options: &JwksOptions, only: &[Algorithm]) -> bool {
+        self.options == *options && self.only == only
+    }
+
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.options.issuer.as_deref()
+    }
+
+    /// Verifies a token's signature.
+    pub(crate) fn verify(&self, token: &Token<'_>, now: i64) -> Result<(), Miss> {
+        let keys = self.keys.load();
+        let kid = token.kid.as_deref();
+        // A key without a name may be anybody's; a token without one may be of any key.
+        let candidates = keys.iter().filter(|key| kid.is_none() || key.kid.is_none() || key.kid.as_deref() == kid);
+        let mut named = false;
+        for key in candidates {
+            if key.verifies(token.algorithm, token.message, token.signature, now) {
+                return Ok(());
+            }
+            named |= kid.is_some() && key.kid.is_some();
+        }
+        Err(if named { Miss::Invalid } else { self.miss(kid.unwrap_or_default()) })
+    }
+
+    fn miss(&self, kid: &str) -> Miss {
+        if kid.len() > KID_BYTES_MAX {
+            return Miss::Invalid;
+        }
+        let mut flight = self.lock();
+        if !flight.under_way && flight.again_at.is_some_and(|at| Instant::now() < at) {
+            let known_missing = flight.missing.iter().any(|m| m == kid);
+            return if known_missing { Miss::Invalid } else { Miss::Unavailable };
+        }
+        if flight.asked.len() < KIDS_MAX && !flight.asked.iter().any(|asked| asked == kid) {
+            flight.asked.push(kid.to_owned());
+        }
+        if !std::mem::replace(&mut flight.under_way, true) {
+            self.wanted.notify_one();
+        }
+        // Read under the lock: a fetch ends under it, too.
+        Miss::Fetching { after: *self.ended.borrow() }
+    }
+
+    /// Waits until more than so many fetches have ended.
+    pub(crate) async fn ended_after(&self, after: u64) {
+        // The sender lives as long as `self`.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended > after).await;
+    }
+
+    /// Fetches now, when the set is old, and when an unknown key asks for it; for ever.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            self.lock().under_way = true;
+            let fetched = fetch::get(&self.options).await;
+            let pause = self.end(fetched.and_then(|json| Ok(set::parse(&json, &self.only)?)));
+            self.wait(Instant::now() + pause).await;
+        }
+    }
+
+    async fn wait(&self, until: Instant) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return,
+                // A call may be left from a wish that was fulfilled meanwhile.
+                () = self.wanted.notified() => if self.lock().under_way { return },
+            }
+        }
+    }
+
+    /// Takes the result of a fetch, and says when the next is due.
+    fn end(&self, result: Result<Vec<Key>, FetchError>) -> Duration {
+        let mut flight = self.lock();
+        flight.under_way = false;
+        let asked = std::mem::take(&mut flight.asked);
+        let pause = match result {
+            Ok(keys) => {
+                if flight.failures > 0 {
+                    tracing::info!(endpoint = %self.options.endpoint, "the key set can be fetched again");
+                }
+                flight.failures = 0;
+                flight.missing = asked;
+                flight.again_at = Some(Instant::now() + self.options.keeping.refresh_interval);
+                self.keys.store(Arc::new(keys));
+                self.options.keeping.ttl
+            }
+            Err(error) => {
+                let pause = BACKOFF_MAX.min(BACKOFF_MIN * 2u32.saturating_pow(flight.failures.min(8)));
+                flight.failures = flight.failures.saturating_add(1);
+                flight.missing.clear();
+                flight.again_at = Some(Instant::now() + pause);
+                warn(&self.options.endpoint, &error, self.keys.load().is_empty());
+                pause
+            }
+        };
+        self.ended.send_modify(|ended| *ended += 1);
+        pause
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn warn(endpoint: &Endpoint, error: &FetchError, none: bool) {
+    let meanwhile = if none { "its tokens are told to come again" } else { "the keys fetched before stay in force" };
+    tracing::warn!(%endpoint, "cannot fetch the key set, {meanwhile}: {error}");
+}

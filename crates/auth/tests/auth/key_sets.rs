@@ -1,0 +1,254 @@
+//! Key sets: rotation, endpoints that are away, bounds.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tidegate_auth::{ConnectionClaims, JwksOptions, Keeping, TokenError, TokenOptions, Verifier};
+
+use crate::endpoint::{Answer, Provider, key_set};
+use crate::signer::Signer;
+
+const SHORT: Duration = Duration::from_millis(50);
+
+fn options(provider: &Provider, issuer: Option<&str>, change: impl FnOnce(&mut Keeping)) -> JwksOptions {
+    let mut keeping = Keeping { refresh_interval: SHORT, timeout: Duration::from_secs(2), ..Keeping::default() };
+    change(&mut keeping);
+    JwksOptions { endpoint: provider.endpoint(), issuer: issuer.map(str::to_owned), keeping }
+}
+
+fn start(jwks: Vec<JwksOptions>) -> Verifier {
+    let verifier = Verifier::new(&TokenOptions { jwks, ..Default::default() });
+    verifier.start(&tokio::runtime::Handle::current());
+    verifier
+}
+
+/// What a client gets in the end: its command is tried again once after the fetch.
+async fn verify(verifier: &Verifier, token: &str) -> Result<ConnectionClaims, TokenError> {
+    match verifier.connection(token, 0) {
+        Err(TokenError::Fetching(fetch)) => {
+            verifier.fetched(fetch).await;
+            verifier.connection(token, 0)
+        }
+        decided => decided,
+    }
+}
+
+/// Tries until it is decided for good, as a client that comes again.
+async fn insist(verifier: &Verifier, token: &str) -> Result<ConnectionClaims, TokenError> {
+    let begun = Instant::now();
+    loop {
+        match verify(verifier, token).await {
+            Err(TokenError::Unavailable | TokenError::Fetching(_)) => {
+                assert!(begun.elapsed() < Duration::from_secs(10), "decided within 10 s");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            decided => return decided,
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_type_of_key_verifies_out_of_a_set() {
+    let algorithms = ["RS256", "RS512", "PS384", "ES256", "ES384", "EdDSA"];
+    let signers = algorithms.map(|a| (a, Signer::new(a)));
+    let mut keys: Vec<_> = signers.iter().map(|(a, s)| s.jwk(a)).collect();
+    keys.push(json!({"kty": "OKP", "crv": "X25519", "x": "AA"}));
+    keys.push(json!({"kid": "of the future", "kty": "LATTICE"}));
+    let provider = Provider::start(key_set(&keys)).await;
+    let verifier = start(vec![options(&provider, None, |_| {})]);
+    for (algorithm, signer) in &signers {
+        let claims = json!({"sub": "u1"});
+        let token = signer.named(algorithm, algorithm, &claims);
+        assert_eq!(verify(&verifier, &token).await.unwrap().user, "u1", "{algorithm}");
+        let nameless = signer.make(algorithm, &claims);
+        assert!(verify(&verifier, &nameless).await.is_ok(), "{algorithm} without a kid");
+        let forged = Signer::new(algorithm).named(algorithm, algorithm, &claims);
+        assert_eq!(verify(&verifier, &forged).await, Err(TokenError::Invalid), "{algorithm} forged");
+    }
+    assert_eq!(provider.requests(), 1);
+}
+
+#[tokio::test]
+async fn keys_count_for_what_they_are_made_for() {
+    let signer = Signer::new("RS256");
+    let with = |member: &str, value: serde_json::Value| {
+        let mut jwk = signer.jwk("k");
+        jwk[member] = value;
+        jwk
+    };
+    let table = [
+        (with("alg", json!("RS256")), true),
+        (with("alg", json!("RS384")), false),
+        (with("alg", json!("ES256")), false),
+        (with("alg", json!("RSA-OAEP")), false),
+        (with("use", json!("enc")), false),
+        (with("key_ops", json!(["verify"])), true),
+        (with("key_ops", json!(["encrypt"])), false),
+        (with("kty", json!("EC")), false),
+        (with("n", json!("AQAB")), false),
+    ];
+    // Another key, so that the set is one.
+    let other = Signer::new("EdDSA").jwk("other");
+    for (jwk, counts) in table {
+        let provider = Provider::start(key_set(&[jwk.clone(), other.clone()])).await;
+        let verifier = start(vec![options(&provider, None, |_| {})]);
+        let result = verify(&verifier, &signer.named("RS256", "k", &json!({}))).await;
+        assert_eq!(result.is_ok(), counts, "{jwk}");
+        assert!(counts || result == Err(TokenError::Invalid), "{jwk} {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_symmetric_key_in_a_set_verifies_nothing() {
+    let signer = Signer::hmac("public to all");
+    let provider = Provider::start(key_set(&[signer.jwk("k"), Signer::new("EdDSA").jwk("other")])).await;
+    let verifier = start(vec![options(&provider, None, |_| {})]);
+    // At once: such a token waits for no set.
+    assert_eq!(verifier.connection(&signer.named("HS256", "k", &json!({})), 0), Err(TokenError::Invalid));
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_fetched_when_the_first_token_names_it() {
+    let (old, new) = (Signer::new("ES256"), Signer::new("ES256"));
+    let provider = Provider::start(key_set(&[old.jwk("old")])).await;
+    let verifier = start(vec![options(&provider, None, |_| {})]);
+    let (by_old, by_new) = (old.named("ES256", "old", &json!({})), new.named("ES256", "new", &json!({})));
+    assert!(verify(&verifier, &by_old).await.is_ok());
+    provider.answer(key_set(&[old.jwk("old"), new.jwk("new")]));
+    assert!(insist(&verifier, &by_new).await.is_ok());
+    provider.answer(key_set(&[new.jwk("new")]));
+    let unknown = new.named("ES256", "third", &json!({}));
+    assert_eq!(insist(&verifier, &unknown).await, Err(TokenError::Invalid));
+    // That fetch brought the set without the old key.
+    assert_eq!(insist(&verifier, &by_old).await, Err(TokenError::Invalid));
+}
+
+#[tokio::test]
+async fn unknown_keys_share_one_fetch_and_wait_for_the_interval() {
+    let signer = Signer::new("ES256");
+    let slow = Answer { delay: Duration::from_millis(200), ..key_set(&[signer.jwk("k")]) };
+    let provider = Provider::start(slow).await;
+    let hour = Duration::from_secs(3_600);
+    let verifier = start(vec![options(&provider, None, |k| (k.refresh_interval, k.ttl) = (hour, hour))]);
+    let known = signer.named("ES256", "k", &json!({}));
+    let unknown: Vec<_> = (0..200).map(|n| signer.named("ES256", &format!("unknown-{n}"), &json!({}))).collect();
+    let mut fetches = Vec::new();
+    for token in unknown.iter().chain([&known]) {
+        match verifier.connection(token, 0) {
+            Err(TokenError::Fetching(fetch)) => fetches.push(fetch),
+            other => panic!("{other:?}"),
+        }
+    }
+    for fetch in fetches {
+        verifier.fetched(fetch).await;
+    }
+    assert!(verifier.connection(&known, 0).is_ok());
+    assert_eq!(verifier.connection(&unknown[0], 0), Err(TokenError::Invalid));
+    // More than are remembered, and what was not seen before the fetch: not decided, and no fetch either.
+    assert_eq!(verifier.connection(&unknown[199], 0), Err(TokenError::Unavailable));
+    assert_eq!(verifier.connection(&signer.named("ES256", "later", &json!({})), 0), Err(TokenError::Unavailable));
+    assert_eq!(verifier.connection(&signer.named("ES256", &"x".repeat(300), &json!({})), 0), Err(TokenError::Invalid));
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(provider.requests(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_at_start_is_used_when_it_is_up() {
+    let signer = Signer::new("EdDSA");
+    let provider = Provider::start(key_set(&[])).await;
+    let (address, jwks) = (provider.address, options(&provider, None, |_| {}));
+    drop(provider);
+    // Until the listener is gone.
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let verifier = start(vec![jwks]);
+    let token = signer.named("EdDSA", "k", &json!({"sub": "u1"}));
+    assert_eq!(verify(&verifier, &token).await, Err(TokenError::Unavailable));
+    let _provider = Provider::start_at(address, key_set(&[signer.jwk("k")])).await;
+    assert_eq!(insist(&verifier, &token).await.unwrap().user, "u1");
+}
+
+#[tokio::test]
+async fn keys_stay_in_force_while_the_endpoint_is_away() {
+    let signer = Signer::new("EdDSA");
+    let set = key_set(&[signer.jwk("k")]);
+    let provider = Provider::start(set.clone()).await;
+    let verifier = start(vec![options(&provider, None, |k| k.ttl = SHORT)]);
+    let token = signer.named("EdDSA", "k", &json!({}));
+    assert!(verify(&verifier, &token).await.is_ok());
+    for bad in [Answer { status: 500, ..set.clone() }, Answer { body: "<html>".to_owned(), ..set.clone() }] {
+        provider.answer(bad.clone());
+        let before = provider.requests();
+        let begun = Instant::now();
+        while provider.requests() == before {
+            assert!(begun.elapsed() < Duration::from_secs(10), "fetched again within 10 s");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(verifier.connection(&token, 0).is_ok(), "{} {}", bad.status, bad.body);
+    }
+    let unknown = signer.named("EdDSA", "unknown", &json!({}));
+    assert_eq!(verify(&verifier, &unknown).await, Err(TokenError::Unavailable));
+    provider.answer(set);
+    assert_eq!(insist(&verifier, &unknown).await, Err(TokenError::Invalid));
+}
+
+#[tokio::test]
+async fn answers_that_are_no_set_too_large_or_too_slow_leave_tokens_undecided() {
+    let signer = Signer::new("EdDSA");
+    let token = signer.named("EdDSA", "k", &json!({}));
+    let set = key_set(&[signer.jwk("k")]);
+    let long = Answer { body: format!("{}{}", set.body, " ".repeat(20_000)), ..set.clone() };
+    let many = key_set(&vec![signer.jwk("k"); 65]);
+    let slow = Answer { delay: Duration::from_secs(60), ..set.clone() };
+    let moved = Answer { status: 302, ..set.clone() };
+    for bad in [long, many, slow, moved, key_set(&[])] {
+        let provider = Provider::start(bad).await;
+        let bounds = |k: &mut Keeping| (k.body_bytes_max, k.timeout) = (16_000, Duration::from_millis(300));
+        let verifier = start(vec![options(&provider, None, bounds)]);
+        assert_eq!(verify(&verifier, &token).await, Err(TokenError::Unavailable));
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_has_its_own_set_and_no_other() {
+    let (a, b, rest) = (Signer::new("ES256"), Signer::new("ES256"), Signer::new("ES256"));
+    let of = async |signer: &Signer| Provider::start(key_set(&[signer.jwk("k")])).await;
+    let (pa, pb, pr) = (of(&a).await, of(&b).await, of(&rest).await);
+    let verifier = start(vec![
+        options(&pa, Some("https://a"), |_| {}),
+        options(&pb, Some("https://b"), |_| {}),
+        options(&pr, None, |_| {}),
+    ]);
+    let table = [
+        (&a, "https://a", true),
+        (&b, "https://b", true),
+        (&a, "https://b", false),
+        (&rest, "https://a", false),
+        (&rest, "https://c", true),
+        (&a, "https://c", false),
+    ];
+    for (signer, iss, counts) in table {
+        let token = signer.named("ES256", "k", &json!({"iss": iss}));
+        let result = verify(&verifier, &token).await;
+        assert_eq!(result.is_ok(), counts, "{iss}");
+        assert!(counts || result == Err(TokenError::Invalid), "{iss} {result:?}");
+    }
+    let only_a = start(vec![options(&pa, Some("https://a"), |_| {})]);
+    for claims in [json!({"iss": "https://b"}), json!({})] {
+        assert_eq!(only_a.connection(&a.named("ES256", "k", &claims), 0), Err(TokenError::Invalid));
+    }
+}
+
+#[tokio::test]
+async fn both_kinds_of_token_share_a_set() {
+    let signer = Signer::new("EdDSA");
+    let provider = Provider::start(key_set(&[signer.jwk("k")])).await;
+    let jwks = vec![options(&provider, None, |_| {})];
+    let subscription = Some(Box::new(TokenOptions { jwks: jwks.clone(), ..Default::default() }));
+    let verifier = Verifier::new(&TokenOptions { jwks, subscription, ..Default::default() });
+    verifier.start(&tokio::runtime::Handle::current());
+    assert!(verify(&verifier, &signer.named("EdDSA", "k", &json!({}))).await.is_ok());
+    assert!(verifier.subscription(&signer.named("EdDSA", "k", &json!({"channel": "c"})), 0).is_ok());
+    assert_eq!(provider.requests(), 1);
+}

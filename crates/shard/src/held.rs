@@ -1,0 +1,85 @@
+//! Commands whose token cannot be verified yet, because its key is being fetched.
+//!
+//! The command waits, everything behind it waits too, so that a client's commands keep their order, and the socket is
+//! not read: what is held is at most one read. After the fetch, or when that takes too long, they go on.
+
+use tidegate_core::{Fetch, Refusal, ShardEvent, Ticket};
+use tidegate_protocol::{Command, Method, Reply};
+use tidegate_types::codes::ErrorCode;
+use tidegate_types::limits::COMMAND_WAIT_MAX;
+
+use crate::connection::{Connection, Held, Phase};
+use crate::shard::Shard;
+use crate::slab::Place;
+
+impl Shard {
+    /// Puts a command behind those that wait. `None` = it waits.
+    pub(crate) fn behind_held(&mut self, place: Place, command: Command) -> Option<Command> {
+        match self.connections.get_mut(place.index).and_then(|c| c.held.as_mut()) {
+            Some(held) => {
+                held.commands.push_back(command);
+                None
+            }
+            None => Some(command),
+        }
+    }
+
+    /// Holds the command that could not be decided; any other result stays.
+    pub(crate) fn or_hold(
+        &mut self,
+        place: Place,
+        result: Result<(), Refusal>,
+        command: impl FnOnce() -> Command,
+    ) -> Result<(), Refusal> {
+        let Err(Refusal::Later(fetch)) = result else { return result };
+        let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
+        connection.held = Some(Box::new(Held { commands: [command()].into(), unread: false }));
+        self.await_fetch(place, fetch);
+        Ok(())
+    }
+
+    fn await_fetch(&self, place: Place, fetch: Fetch) {
+        let ticket = Ticket { connection: place.index, generation: place.generation, command: 0 };
+        let (hub, shard) = (self.hub.clone(), self.id);
+        let fetched = self.verifier.fetched(fetch);
+        self.hub.runtime().spawn(async move {
+            let in_time = tokio::time::timeout(COMMAND_WAIT_MAX, fetched).await.is_ok();
+            hub.tell(shard, ShardEvent::Fetched { ticket, in_time });
+        });
+    }
+
+    /// Whether commands are held: then their connection is read later.
+    pub(crate) fn is_holding(&mut self, place: Place) -> bool {
+        let held = self.connections.get_mut(place.index).and_then(|c| c.held.as_mut());
+        held.map(|held| held.unread = true).is_some()
+    }
+
+    /// Carries out what was held.
+    pub(crate) fn go_on_holding(&mut self, place: Place, in_time: bool) {
+        if !self.connections.is_at(place) {
+            return;
+        }
+        let Some(held) = self.connections.get_mut(place.index).and_then(|c| c.held.take()) else { return };
+        let Held { mut commands, unread } = *held;
+        if !in_time && let Some(first) = commands.pop_front() {
+            self.reply(place.index, first.id, &Reply::Error(ErrorCode::INTERNAL));
+            if matches!(first.method, Method::Connect(_)) {
+                commands.clear();
+            }
+        }
+        while let Some(command) = commands.pop_front() {
+            self.command(place, command);
+            let goes_on = |c: &Connection| c.phase == Phase::Open && (c.held.is_some() || c.session.is_open());
+            // Behind a connect that failed nothing counts.
+            if !self.connections.is_at(place) || !self.connections.get(place.index).is_some_and(goes_on) {
+                break;
+            }
+        }
+        if self.connections.is_at(place) {
+            self.flush_replies(place.index);
+            if unread && !self.is_holding(place) {
+                self.readable.push_back(place);
+            }
+        }
+    }
+}

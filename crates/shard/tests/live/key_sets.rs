@@ -1,0 +1,132 @@
+//! Commands whose token needs a key that is not here yet.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use tidegate_auth::{Endpoint, JwksOptions, Keeping};
+use tidegate_core::config::CoreOptions;
+
+use crate::rig::{Client, Heard, Node, options};
+
+/// A key, and an endpoint that has it.
+struct Provider {
+    key: EncodingKey,
+    options: CoreOptions,
+}
+
+impl Provider {
+    /// Answers each request after `delay`.
+    fn start(delay: Duration) -> Self {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let body = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x}]}).to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let mut socket = socket.unwrap();
+                let _ = socket.read(&mut [0; 4096]);
+                std::thread::sleep(delay);
+                let _ = write!(socket, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            }
+        });
+        let mut options = options();
+        options.client.allow_anonymous = false;
+        let keeping = Keeping { timeout: Duration::from_secs(30), ..Keeping::default() };
+        let endpoint = Endpoint::parse(&url).unwrap();
+        options.token.jwks = vec![JwksOptions { endpoint, issuer: None, keeping }];
+        Self { key: EncodingKey::from_ed_der(pkcs8.as_ref()), options }
+    }
+
+    fn token(&self, kid: &str, claims: Value) -> String {
+        let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+    }
+}
+
+fn connect(token: &str) -> Value {
+    json!({"id": 1, "connect": {"token": token}})
+}
+
+#[test]
+fn commands_wait_behind_a_connect_that_waits_for_its_key() {
+    let provider = Provider::start(Duration::from_millis(300));
+    let node = Node::start(1, provider.options.clone());
+    let mut client = Client::open(node.address);
+    let subscription = provider.token("k", json!({"sub": "u1", "channel": "$b"}));
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "a"}});
+    client.say(&format!("{}\n{subscribe}", connect(&provider.token("k", json!({"sub": "u1"})))));
+    client.say(&json!({"id": 3, "subscribe": {"channel": "$b", "token": subscription}}).to_string());
+    client.say(&json!({"id": 4, "publish": {"channel": "a", "data": {"n": 1}}}).to_string());
+    assert!(client.message()["connect"].is_object());
+    let mut replies = Vec::new();
+    while replies.len() < 3 {
+        let message = client.message();
+        assert!(message["error"].is_null(), "{message}");
+        replies.extend(message["id"].as_i64());
+    }
+    replies.sort_unstable();
+    assert_eq!(replies, [2, 3, 4]);
+}
+
+#[test]
+fn an_unknown_key_ends_the_connection_and_no_other() {
+    let provider = Provider::start(Duration::from_millis(100));
+    let node = Node::start(1, provider.options.clone());
+    let mut forged = Client::open(node.address);
+    forged.say(&format!(
+        "{}\n{}",
+        connect(&provider.token("other", json!({"sub": "u1"}))),
+        r#"{"id":2,"subscribe":{"channel":"a"}}"#
+    ));
+    let mut client = Client::open(node.address);
+    client.say(&connect(&provider.token("k", json!({"sub": "u1"}))).to_string());
+    assert!(client.message()["connect"].is_object());
+    assert!(matches!(forged.hear(), Heard::Close(3500, _)));
+}
+
+#[test]
+fn a_fetch_that_takes_too_long_is_a_temporary_error() {
+    let provider = Provider::start(Duration::from_secs(30));
+    let node = Node::start(1, provider.options.clone());
+    let mut client = Client::open(node.address);
+    let begun = Instant::now();
+    client.say(&format!("{}\n{}", connect(&provider.token("k", json!({}))), r#"{"id":2,"subscribe":{"channel":"a"}}"#));
+    let answer = client.message();
+    assert_eq!((answer["id"].as_i64(), answer["error"]["code"].as_i64()), (Some(1), Some(100)));
+    assert!((Duration::from_secs(2)..Duration::from_secs(5)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_client_that_leaves_while_it_waits_is_forgotten() {
+    let provider = Provider::start(Duration::from_millis(500));
+    let node = Node::start(1, provider.options.clone());
+    let token = provider.token("k", json!({"sub": "u1"}));
+    let mut leaving = Client::open(node.address);
+    leaving.say(&connect(&token).to_string());
+    let mut client = Client::open(node.address);
+    client.say(&connect(&token).to_string());
+    drop(leaving);
+    assert!(client.message()["connect"].is_object());
+    node.until("forgotten", |hub| hub.shard_metrics()[0].connections.get() == 1);
+    node.until("one client", |hub| hub.shard_metrics()[0].clients.get() == 1);
+}
+
+#[test]
+fn an_endpoint_that_is_away_is_a_temporary_error() {
+    let mut provider = Provider::start(Duration::ZERO);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    provider.options.token.jwks[0].endpoint = Endpoint::parse(&format!("http://{nobody}/keys")).unwrap();
+    let node = Node::start(1, provider.options.clone());
+    let mut client = Client::open(node.address);
+    client.say(&connect(&provider.token("k", json!({}))).to_string());
+    assert_eq!(client.message()["error"]["code"], 100);
+}
