@@ -101,6 +101,9 @@ pub enum KeyError {
         "this is a private key: give the public one (openssl pkey -in KEY -pubout), and keep this one away from servers"
     )]
     Private,
+    /// What signs is needed.
+    #[error("this is a public key: signing needs the private one")]
+    Public,
     /// A certificate.
     #[error("this is a certificate: give its public key (openssl x509 -in CERTIFICATE -noout -pubkey)")]
     Certificate,
@@ -157,7 +160,7 @@ pub(crate) const ED25519_BYTES: usize = 32;
 pub(crate) const RSA_MODULUS_BYTES_MIN: usize = 256;
 
 /// The first PEM block: its label and content.
-fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
+pub(crate) fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
     let (_, rest) = text.split_once("-----BEGIN ")?;
     let (label, rest) = rest.split_once("-----")?;
     let (body, _) = rest.split_once("-----END ")?;

@@ -10,6 +10,7 @@ mod claims;
 mod jwks;
 mod key;
 mod options;
+mod sign;
 mod token;
 mod verifier;
 
@@ -19,4 +20,5 @@ pub use jsonwebtoken::Algorithm;
 pub use jwks::{Endpoint, EndpointError, JwksOptions, Keeping, check as check_jwks};
 pub use key::{KeyError, PublicKey, algorithm};
 pub use options::TokenOptions;
+pub use sign::{SignError, SigningKey};
 pub use verifier::{Fetch, TokenError, Verifier};

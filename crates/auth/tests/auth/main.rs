@@ -6,3 +6,4 @@ mod endpoint;
 mod garbage;
 mod key_sets;
 mod signer;
+mod signing;
