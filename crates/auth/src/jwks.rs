@@ -9,6 +9,7 @@ mod set;
 mod source;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::Uri;
@@ -23,6 +24,8 @@ pub struct JwksOptions {
     pub endpoint: Endpoint,
     /// It is for tokens with this `iss`; `None` = for all that no other set is for.
     pub issuer: Option<String>,
+    /// Certificates that the endpoint's must lead to (PEM); `None` = the system's.
+    pub ca_file: Option<PathBuf>,
     /// How it is kept.
     pub keeping: Keeping,
 }

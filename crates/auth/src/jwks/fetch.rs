@@ -1,9 +1,10 @@
 //! One GET of a key set: HTTP/1.1, over TLS but on this machine.
 //!
 //! No redirect is followed and no proxy used: the keys come from where the configuration says. Bounded in time, head and
-//! body. The system's root certificates are read for each fetch, so that a renewed bundle needs no restart.
+//! body. Root certificates are read for each fetch, so that a renewed bundle needs no restart.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,8 @@ use hyper::header::{ACCEPT, HOST, USER_AGENT};
 use hyper::rt::{Read, Write};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -34,6 +36,8 @@ pub(super) enum FetchError {
     Tls(io::Error),
     #[error("no root certificates: install them (ca-certificates), or name a file in SSL_CERT_FILE")]
     NoRoots,
+    #[error("no root certificates in {0}")]
+    CaFile(PathBuf),
     #[error("the answer is no HTTP: {0}")]
     Http(#[from] hyper::Error),
     #[error("the answer is {0} instead of 200")]
@@ -60,20 +64,26 @@ async fn exchange(options: &JwksOptions) -> Result<Bytes, FetchError> {
     }
     let invalid = |error| FetchError::Tls(io::Error::new(io::ErrorKind::InvalidInput, error));
     let name = ServerName::try_from(host.to_owned()).map_err(invalid)?;
-    let stream = connector().await?.connect(name, stream).await.map_err(FetchError::Tls)?;
+    let stream = connector(options).await?.connect(name, stream).await.map_err(FetchError::Tls)?;
     ask(TokioIo::new(stream), options).await
 }
 
-async fn connector() -> Result<TlsConnector, FetchError> {
+async fn connector(options: &JwksOptions) -> Result<TlsConnector, FetchError> {
+    let file = options.ca_file.clone();
     // Reading files is no work for the runtime's threads.
-    let loaded = tokio::task::spawn_blocking(|| {
+    let loaded = tokio::task::spawn_blocking(move || {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.add_parsable_certificates(match file {
+            Some(file) => {
+                CertificateDer::pem_file_iter(file).map(|certs| certs.flatten().collect()).unwrap_or_default()
+            }
+            None => rustls_native_certs::load_native_certs().certs,
+        });
         roots
     });
     let roots = loaded.await.unwrap_or_else(|_| RootCertStore::empty());
     if roots.is_empty() {
-        return Err(FetchError::NoRoots);
+        return Err(options.ca_file.clone().map_or(FetchError::NoRoots, FetchError::CaFile));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

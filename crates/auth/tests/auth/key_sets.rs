@@ -13,7 +13,7 @@ const SHORT: Duration = Duration::from_millis(50);
 fn options(provider: &Provider, issuer: Option<&str>, change: impl FnOnce(&mut Keeping)) -> JwksOptions {
     let mut keeping = Keeping { refresh_interval: SHORT, timeout: Duration::from_secs(2), ..Keeping::default() };
     change(&mut keeping);
-    JwksOptions { endpoint: provider.endpoint(), issuer: issuer.map(str::to_owned), keeping }
+    JwksOptions { endpoint: provider.endpoint(), issuer: issuer.map(str::to_owned), ca_file: None, keeping }
 }
 
 fn start(jwks: Vec<JwksOptions>) -> Verifier {

@@ -7,3 +7,4 @@ mod garbage;
 mod key_sets;
 mod signer;
 mod signing;
+mod tls;

@@ -1,5 +1,7 @@
 //! Makes tokens by hand, so that a test can also make those that no library would.
 
+use std::process::Command;
+
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -123,4 +125,16 @@ impl Signer {
             }
         }
     }
+}
+
+/// What `openssl` says.
+pub(crate) fn openssl(args: &[&str], input: &str) -> String {
+    use std::io::Write as _;
+    let mut command = Command::new("openssl");
+    command.args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("openssl is installed");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "openssl {args:?}");
+    String::from_utf8(output.stdout).unwrap()
 }

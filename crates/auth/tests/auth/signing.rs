@@ -1,20 +1,9 @@
 //! Keys as OpenSSL writes them sign what the public halves verify.
 
-use std::process::Command;
-
 use serde_json::json;
 use tidegate_auth::{KeyError, PublicKey, SigningKey, TokenOptions, Verifier};
 
-fn openssl(args: &[&str], input: &str) -> String {
-    use std::io::Write as _;
-    let mut command = Command::new("openssl");
-    command.args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("openssl is installed");
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "openssl {args:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::signer::openssl;
 
 fn check(private: &str, count: usize) {
     let key = SigningKey::from_pem(private).unwrap();

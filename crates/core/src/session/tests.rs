@@ -161,7 +161,7 @@ fn a_key_that_is_not_here_yet_decides_nothing() {
     use tidegate_auth::{Endpoint, JwksOptions, Keeping};
     let mut rig = Rig::new();
     let endpoint = Endpoint::parse("https://id.example/keys").unwrap();
-    let jwks = vec![JwksOptions { endpoint, issuer: None, keeping: Keeping::default() }];
+    let jwks = vec![JwksOptions { endpoint, issuer: None, ca_file: None, keeping: Keeping::default() }];
     rig.verifier = Verifier::new(&TokenOptions { jwks, ..Default::default() });
     let mut session = Session::default();
     // {"alg":"EdDSA"} . {} . a signature

@@ -303,6 +303,7 @@ fn wrong_keys_and_key_sets_are_told() {
         algorithms = ["ES512"]
         jwks_url = "http://id.example/keys"
         jwks_timeout = "1ms"
+        jwks_ca_file = "/nowhere/ca.pem"
         [client.token.jwks.one]
         issuer = "a"
         [client.token.jwks.two]
@@ -319,6 +320,7 @@ fn wrong_keys_and_key_sets_are_told() {
         "client.token.jwks_url: must be https: http is for this machine (127.0.0.1, localhost) only",
         "client.token.jwks.one.url: must be set",
         "client.token.jwks.two.issuer: must be set: a set for every issuer is jwks_url",
+        "client.token.jwks_ca_file: cannot be read: No such file or directory (os error 2)",
         "client.token.jwks_timeout: must be at least \"1s\"",
         "client.subscription_token: has no key: give it one, or leave it out to have the keys of client.token",
     ];

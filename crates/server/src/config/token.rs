@@ -1,5 +1,6 @@
 //! `[client.token]` and `[client.subscription_token]`: the keys that verify tokens, and what a token must say.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_auth::{Algorithm, Endpoint, JwksOptions, Keeping, PublicKey, algorithm};
@@ -127,8 +128,15 @@ fn jwks(section: &mut Section<'_>) -> Vec<JwksOptions> {
             section.problem("jwks", format!("two sets are for the issuer {:?}", issuer.as_deref().unwrap_or_default()));
         }
     }
+    let doc =
+        "PEM file with the certificates that those of the key sets' endpoints must lead to; absent = the system's.";
+    let ca_file = section.optional::<String>("jwks_ca_file", doc).map(PathBuf::from);
+    if let Some(Err(error)) = ca_file.as_ref().map(std::fs::metadata) {
+        section.problem("jwks_ca_file", format!("cannot be read: {error}"));
+    }
     let keeping = keeping(section);
-    own.into_iter().chain(for_all).map(|(issuer, endpoint)| JwksOptions { endpoint, issuer, keeping }).collect()
+    let set = |(issuer, endpoint)| JwksOptions { endpoint, issuer, ca_file: ca_file.clone(), keeping };
+    own.into_iter().chain(for_all).map(set).collect()
 }
 
 /// Larger than any key set.

@@ -42,7 +42,7 @@ impl Provider {
         options.client.allow_anonymous = false;
         let keeping = Keeping { timeout: Duration::from_secs(30), ..Keeping::default() };
         let endpoint = Endpoint::parse(&url).unwrap();
-        options.token.jwks = vec![JwksOptions { endpoint, issuer: None, keeping }];
+        options.token.jwks = vec![JwksOptions { endpoint, issuer: None, ca_file: None, keeping }];
         Self { key: EncodingKey::from_ed_der(pkcs8.as_ref()), options }
     }
 
