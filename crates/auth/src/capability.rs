@@ -40,10 +40,14 @@ impl Permission {
 const CAPABILITIES_MAX: usize = 64;
 /// Patterns in a token, over all capabilities.
 const PATTERNS_MAX: usize = 256;
+/// Expressions among them: they cost time and memory for as long as the session lives.
+const EXPRESSIONS_MAX: usize = 32;
 /// Bytes that an expression may take when it is compiled.
-const EXPRESSION_BYTES_MAX: usize = 64 << 10;
+const EXPRESSION_BYTES_MAX: usize = 16 << 10;
 /// Groups inside groups.
 const EXPRESSION_NESTING_MAX: u32 = 16;
+
+const REGEX: &str = "regex";
 
 /// How a capability is written in a token.
 #[derive(Deserialize)]
@@ -70,7 +74,7 @@ impl Pattern {
             "" | "exact" => Some(Self::Exact(text)),
             "wildcard" => Some(Self::Wildcard(text)),
             // Alone first: "a)|(b" is no expression, though in brackets it would be one that leaves them.
-            "regex" => expression(&text).and_then(|_| expression(&format!("^(?:{text})$"))).map(Self::Expression),
+            REGEX => expression(&text).and_then(|_| expression(&format!("^(?:{text})$"))).map(Self::Expression),
             _ => None,
         }
     }
@@ -143,7 +147,8 @@ impl Capabilities {
     /// Checks what a token says; `None` = it is too much, or not understood.
     pub(crate) fn parse(raw: Vec<RawCapability>) -> Option<Self> {
         let patterns: usize = raw.iter().map(|c| c.channels.len()).sum();
-        if raw.len() > CAPABILITIES_MAX || patterns > PATTERNS_MAX {
+        let expressions: usize = raw.iter().filter(|c| c.kind == REGEX).map(|c| c.channels.len()).sum();
+        if raw.len() > CAPABILITIES_MAX || patterns > PATTERNS_MAX || expressions > EXPRESSIONS_MAX {
             return None;
         }
         let capability = |RawCapability { channels, kind, allow }| {
@@ -212,6 +217,7 @@ mod tests {
     fn what_is_not_understood_or_too_much_does_not_pass() {
         let long = format!(r#"[{{"channels":["{}"],"allow":["sub"]}}]"#, "a".repeat(256));
         let many = format!(r#"[{{"channels":[{}"x"],"allow":["sub"]}}]"#, "\"x\",".repeat(256));
+        let expressions = format!(r#"[{{"channels":[{}"x"],"match":"regex","allow":["sub"]}}]"#, "\"x\",".repeat(32));
         let table = [
             r#"[{"channels":["a"],"match":"glob","allow":["sub"]}]"#,
             r#"[{"channels":["a"],"allow":["all"]}]"#,
@@ -220,6 +226,7 @@ mod tests {
             r#"[{"channels":["((a{100}){100}){100}"],"match":"regex","allow":["sub"]}]"#,
             &long,
             &many,
+            &expressions,
         ];
         for (at, json) in table.into_iter().enumerate() {
             assert_eq!(caps(json), None, "{at}");

@@ -137,8 +137,9 @@ impl Shard {
             return;
         }
         if connection.session.awaits_pong() {
-            if connection.blocked.is_some() {
-                // The ping may wait behind data: progress of the socket is its life, and its stall ends it.
+            if connection.blocked.is_some() || connection.held.is_some() {
+                // The ping may wait behind data: progress of the socket is its life, and its stall ends it. Or its pong
+                // lies unread, because a command waits for a key, which it does not do for long.
                 return self.set_deadline(place.index, pong_timeout);
             }
             return self.close(place.index, Disconnect::NO_PONG);

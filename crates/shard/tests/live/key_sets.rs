@@ -15,6 +15,8 @@ use tidegate_core::config::CoreOptions;
 
 use crate::rig::{Client, Heard, Node, options};
 
+const REFRESH_INTERVAL: Duration = Duration::from_millis(200);
+
 /// A key, and an endpoint that has it.
 struct Provider {
     key: EncodingKey,
@@ -40,7 +42,8 @@ impl Provider {
         });
         let mut options = options();
         options.client.allow_anonymous = false;
-        let keeping = Keeping { timeout: Duration::from_secs(30), ..Keeping::default() };
+        let timeout = Duration::from_secs(30);
+        let keeping = Keeping { timeout, refresh_interval: REFRESH_INTERVAL, ..Keeping::default() };
         let endpoint = Endpoint::parse(&url).unwrap();
         options.token.jwks = vec![JwksOptions { endpoint, issuer: None, ca_file: None, keeping }];
         Self { key: EncodingKey::from_ed_der(pkcs8.as_ref()), options }
@@ -91,6 +94,62 @@ fn an_unknown_key_ends_the_connection_and_no_other() {
     client.say(&connect(&provider.token("k", json!({"sub": "u1"}))).to_string());
     assert!(client.message()["connect"].is_object());
     assert!(matches!(forged.hear(), Heard::Close(3500, _)));
+}
+
+/// Says a command whose key is unknown, and waits for what ends the wait: the code of an error or of a close.
+fn code_after_wait(client: &mut Client, command: &Value, at_least: Duration) -> u64 {
+    // Until an unknown key may have the set fetched again.
+    std::thread::sleep(REFRESH_INTERVAL + Duration::from_millis(50));
+    let begun = Instant::now();
+    client.say(&command.to_string());
+    let code = loop {
+        match client.hear() {
+            Heard::Message(message) if message == json!({}) => client.say("{}"),
+            Heard::Message(message) => {
+                assert_eq!(message["id"], command["id"], "{message}");
+                break message["error"]["code"].as_u64().unwrap();
+            }
+            Heard::Close(code, _) => break u64::from(code),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(begun.elapsed() >= at_least, "{:?}", begun.elapsed());
+    code
+}
+
+#[test]
+fn every_command_with_a_token_can_wait() {
+    let delay = Duration::from_millis(100);
+    let provider = Provider::start(delay);
+    let node = Node::start(1, provider.options.clone());
+    let mut client = Client::open(node.address);
+    let token = |kid| provider.token(kid, json!({"sub": "u1", "channel": "$a"}));
+    client.say(&connect(&provider.token("k", json!({"sub": "u1"}))).to_string());
+    assert!(client.message()["connect"].is_object());
+    client.say(&json!({"id": 2, "subscribe": {"channel": "$a", "token": token("k")}}).to_string());
+    assert!(client.message()["subscribe"].is_object());
+    let subscribe = json!({"id": 3, "subscribe": {"channel": "$b", "token": token("x")}});
+    assert_eq!(code_after_wait(&mut client, &subscribe, delay), 103);
+    let sub_refresh = json!({"id": 4, "sub_refresh": {"channel": "$a", "token": token("y")}});
+    assert_eq!(code_after_wait(&mut client, &sub_refresh, delay), 103);
+    let refresh = json!({"id": 5, "refresh": {"token": provider.token("z", json!({"sub": "u1"}))}});
+    assert_eq!(code_after_wait(&mut client, &refresh, delay), 3500);
+}
+
+#[test]
+fn a_pong_that_lies_unread_while_a_command_waits_is_not_missed() {
+    let delay = Duration::from_millis(1_500);
+    let provider = Provider::start(delay);
+    let mut options = provider.options.clone();
+    // The first ping comes 0.5 to 1 s after the connect, while the command waits.
+    (options.client.ping_interval, options.client.pong_timeout) = (Duration::from_secs(1), Duration::from_millis(300));
+    let node = Node::start(1, options);
+    let mut client = Client::open(node.address);
+    client.say(&connect(&provider.token("k", json!({"sub": "u1"}))).to_string());
+    assert!(client.message()["connect"].is_object());
+    let token = provider.token("x", json!({"sub": "u1", "channel": "$a"}));
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "$a", "token": token}});
+    assert_eq!(code_after_wait(&mut client, &subscribe, delay), 103);
 }
 
 #[test]
