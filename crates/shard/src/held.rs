@@ -5,8 +5,8 @@
 
 use tidegate_core::{Fetch, Refusal, ShardEvent, Ticket};
 use tidegate_protocol::{Command, Method, Reply};
-use tidegate_types::codes::ErrorCode;
-use tidegate_types::limits::COMMAND_WAIT_MAX;
+use tidegate_types::codes::{Disconnect, ErrorCode};
+use tidegate_types::limits::{COMMAND_WAIT_MAX, HELD_COMMANDS_MAX};
 
 use crate::connection::{Connection, Held, Phase};
 use crate::shard::Shard;
@@ -15,13 +15,15 @@ use crate::slab::Place;
 impl Shard {
     /// Puts a command behind those that wait. `None` = it waits.
     pub(crate) fn behind_held(&mut self, place: Place, command: Command) -> Option<Command> {
-        match self.connections.get_mut(place.index).and_then(|c| c.held.as_mut()) {
-            Some(held) => {
-                held.commands.push_back(command);
-                None
-            }
-            None => Some(command),
+        let Some(held) = self.connections.get_mut(place.index).and_then(|c| c.held.as_mut()) else {
+            return Some(command);
+        };
+        if held.commands.len() < HELD_COMMANDS_MAX {
+            held.commands.push_back(command);
+        } else {
+            self.end(place, Some(Disconnect::TOO_MANY_REQUESTS));
         }
+        None
     }
 
     /// Holds the command that could not be decided; any other result stays.

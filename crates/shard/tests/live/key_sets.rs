@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tidegate_auth::{Endpoint, JwksOptions, Keeping};
 use tidegate_core::config::CoreOptions;
+use tidegate_framing::websocket::{Opcode, write_masked_frame};
 
 use crate::rig::{Client, Heard, Node, options};
 
@@ -150,6 +151,22 @@ fn a_pong_that_lies_unread_while_a_command_waits_is_not_missed() {
     let token = provider.token("x", json!({"sub": "u1", "channel": "$a"}));
     let subscribe = json!({"id": 2, "subscribe": {"channel": "$a", "token": token}});
     assert_eq!(code_after_wait(&mut client, &subscribe, delay), 103);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let provider = Provider::start(Duration::from_secs(30));
+    let node = Node::start(1, provider.options.clone());
+    let mut client = Client::open(node.address);
+    // All in one read: later ones are not made while a command waits.
+    let mut frames = Vec::new();
+    let connect = connect(&provider.token("k", json!({}))).to_string();
+    write_masked_frame(&mut frames, Opcode::Text, connect.as_bytes(), [1, 2, 3, 4]);
+    for _ in 0..5 {
+        write_masked_frame(&mut frames, Opcode::Text, ["{}"; 1_000].join("\n").as_bytes(), [1, 2, 3, 4]);
+    }
+    client.socket.write_all(&frames).unwrap();
+    assert!(matches!(client.hear(), Heard::Close(3013, _)));
 }
 
 #[test]
