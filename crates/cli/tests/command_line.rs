@@ -251,3 +251,37 @@ fn a_token_lets_a_client_in_where_nobody_else_may() {
     let with = subscribe(&["--token", &connection, "--channel-token", &subscription]);
     assert_eq!(text(&with.stdout), "1\n", "{}", text(&with.stderr));
 }
+
+#[test]
+fn a_token_can_be_signed_by_a_private_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let openssl = |args: &[&str]| assert!(Command::new("openssl").args(args).status().unwrap().success(), "{args:?}");
+    let (private, public, file) = (path("private.pem"), path("public.pem"), path("tidegate.toml"));
+    openssl(&["genpkey", "-algorithm", "ED25519", "-out", &private]);
+    openssl(&["pkey", "-in", &private, "-pubout", "-out", &public]);
+    let content = format!(
+        "listen = \"127.0.0.1:0\"\n[broker]\nurl = \"memory:\"\n[client.token]\npublic_key = \"{public}\"\naudience = \"app\"\n\
+         [api]\nkeys = [\"k\"]\n[namespaces.jobs]\nhistory_size = 10\nhistory_ttl = \"1m\"\nallow_recovery = true\n\
+         allow_subscribe_for_client = true\n"
+    );
+    std::fs::write(&file, content).unwrap();
+    let mut node = Running::start(tidegate().args(["--config", &file]));
+    let line = node.wait_for("address=");
+    let url = format!("http://{}", line.split_once("address=").unwrap().1.split_whitespace().next().unwrap());
+    assert!(run(&["publish", "--url", &url, "--api-key", "k", "jobs:1", "1"]).status.success());
+    let token = run(&["token", "--config", &file, "--key-file", &private, "--user", "u1"]);
+    assert!(token.status.success(), "{}", text(&token.stderr));
+    let token = text(&token.stdout).trim().to_owned();
+    let heard = run(&["subscribe", "--url", &url, "--token", &token, "jobs:1", "--since", "0", "--count", "1"]);
+    assert_eq!(text(&heard.stdout), "1\n", "{}", text(&heard.stderr));
+    for (args, why) in [
+        (["--key-file", &public], "this is a public key: signing needs the private one"),
+        (["--secret", "s"], ""),
+        (["--alg", "ES512"], "no such algorithm"),
+    ] {
+        let output = run(&[&["token", "--config", &file][..], &args].concat());
+        assert!(output.status.success() == why.is_empty(), "{args:?}");
+        assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
+    }
+}
