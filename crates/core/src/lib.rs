@@ -36,5 +36,5 @@ pub use publish::PublishOptions;
 pub use recover::ReplyTo;
 pub use session::{Grant, Policy, Refusal, Session};
 pub use start::{ReadAfter, Start};
-pub use uplink::{SessionKey, UplinkError};
 pub use tidegate_auth::{Fetch, Verifier};
+pub use uplink::{SessionKey, UplinkError};

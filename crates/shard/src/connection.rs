@@ -71,6 +71,8 @@ pub(crate) struct Held {
     pub(crate) commands: VecDeque<Command>,
     /// The socket has something that was not read.
     pub(crate) unread: bool,
+    /// Requests that came by another way meanwhile; bounded.
+    pub(crate) uplinks: usize,
 }
 
 /// What a socket that takes no more still has to take.

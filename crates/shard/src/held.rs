@@ -1,7 +1,7 @@
 //! Commands whose token cannot be verified yet, because its key is being fetched.
 //!
 //! The command waits, everything behind it waits too, so that a client's commands keep their order, and the socket is
-//! not read: what is held is at most one read. After the fetch, or when that takes too long, they go on.
+//! not read: what is held is at most one read, and a few requests that came by another way. After the fetch, or when that takes too long, they go on.
 
 use tidegate_core::{Fetch, Refusal, ShardEvent, Ticket};
 use tidegate_protocol::{Command, Method, Reply};
@@ -35,7 +35,7 @@ impl Shard {
     ) -> Result<(), Refusal> {
         let Err(Refusal::Later(fetch)) = result else { return result };
         let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
-        connection.held = Some(Box::new(Held { commands: [command()].into(), unread: false }));
+        connection.held = Some(Box::new(Held { commands: [command()].into(), unread: false, uplinks: 0 }));
         self.await_fetch(place, fetch);
         Ok(())
     }
@@ -62,7 +62,7 @@ impl Shard {
             return;
         }
         let Some(held) = self.connections.get_mut(place.index).and_then(|c| c.held.take()) else { return };
-        let Held { mut commands, unread } = *held;
+        let Held { mut commands, unread, .. } = *held;
         if !in_time && let Some(first) = commands.pop_front() {
             self.reply(place.index, first.id, &Reply::Error(ErrorCode::INTERNAL));
             if matches!(first.method, Method::Connect(_)) {

@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use tidegate_core::Ticket;
 use tidegate_framing::http::{Head, Status, query_value, text_response};
+use tidegate_types::codes::Disconnect;
+use tidegate_types::limits::HELD_UPLINKS_MAX;
 
 use crate::connection::Phase;
 use crate::options::Route;
@@ -89,9 +91,16 @@ impl Shard {
         let place = Place { index: ticket.connection, generation: ticket.generation };
         let open = self.connections.is_at(place)
             && self.connections.get(place.index).is_some_and(|connection| connection.phase == Phase::Open);
-        if open {
-            self.take_message(place, data);
+        if !open {
+            return;
         }
+        if let Some(held) = self.connections.get_mut(place.index).and_then(|c| c.held.as_mut()) {
+            held.uplinks += 1;
+            if held.uplinks > HELD_UPLINKS_MAX {
+                return self.end(place, Some(Disconnect::TOO_MANY_REQUESTS));
+            }
+        }
+        self.take_message(place, data);
     }
 
     /// A response was ended, and the peer is to see it. Where messages go both ways the peer answers a close instead.

@@ -40,6 +40,8 @@ pub const LISTEN_BACKLOG: i32 = 4_096;
 pub const PENDING_PER_CONNECTION_MAX: usize = 64;
 /// Commands of one connection that wait behind one whose key is being fetched; more closes it.
 pub const HELD_COMMANDS_MAX: usize = 4 * COMMANDS_PER_FRAME_MAX;
+/// Requests with commands that wait beside them, where the socket carries none.
+pub const HELD_UPLINKS_MAX: usize = 16;
 /// A wait of a client command ends with error 100 after this: the SDKs drop the connection after 5 s.
 pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Bytes of a close reason (RFC 6455 section 5.5: a control frame has 125, two are the code).
