@@ -1,17 +1,17 @@
 //! All subscribers, on one thread: an epoll loop over non-blocking sockets with one read buffer for all of them.
 
+mod carrier;
 mod session;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
-use tidegate_framing::websocket::handshake::{self, Answer};
-use tidegate_framing::websocket::{Decoder, Limits, Role};
+use tidegate_framing::websocket::handshake::Answer;
 
+pub(crate) use carrier::{Carrier, Speech, Transport};
 pub(crate) use session::{Plan, Session, Stage};
 
 use crate::clock::{Deadline, now_ns};
@@ -23,12 +23,6 @@ use crate::verify::Tally;
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
 
-/// The longest message that a server may send: a recovery of many publications comes in one.
-const LIMITS: Limits = Limits { message_bytes_max: 16 << 20 };
-
-/// A handshake key that need not be a secret.
-const NONCE: [u8; 16] = *b"tidegate loadgen";
-
 /// Longest answer to a handshake.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 
@@ -36,6 +30,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) target: Checked,
+    pub(crate) speech: Speech,
     pub(crate) marker: Marker,
     pub(crate) tally: Tally,
     pub(crate) frames: u64,
@@ -51,7 +46,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
-    decoder: Decoder,
+    carrier: Carrier,
     session: Session,
     /// The start of the handshake's answer.
     answer: Vec<u8>,
@@ -80,6 +75,7 @@ impl Clients {
         let (latency_us, connect_us) = (histogram()?, histogram()?);
         let shared = Shared {
             target,
+            speech: Speech::default(),
             marker,
             tally: Tally::default(),
             frames: 0,
@@ -144,9 +140,9 @@ impl Clients {
         let stream =
             connect_nonblocking(address, plan.stall_with_buffer).with_context(|| format!("connect to {address}"))?;
         self.poll.add(&stream, self.connections.len())?;
-        let mut session = Session::new(plan);
-        session.out = handshake::request(&address.to_string(), &self.shared.target.path, NONCE, None);
-        self.connections.push(Connection { stream, decoder: Decoder::new(Role::Client), session, answer: Vec::new() });
+        let session = Session::open(plan, &self.shared);
+        let carrier = self.shared.speech.carrier();
+        self.connections.push(Connection { stream, carrier, session, answer: Vec::new() });
         Ok(())
     }
 
@@ -237,29 +233,18 @@ impl Connection {
     fn take(&mut self, bytes: &mut [u8], shared: &mut Shared) {
         if self.session.stage == Stage::Opening {
             self.answer.extend_from_slice(bytes);
-            match handshake::answer(&self.answer, NONCE) {
+            match self.carrier.answer(&self.answer) {
                 Answer::Partial if self.answer.len() < ANSWER_BYTES_MAX => {}
                 Answer::Partial => self.session.fail("the handshake's answer does not end"),
                 Answer::Refused(status) => self.session.fail(format!("handshake refused: {status}")),
                 Answer::Open(size) => {
                     let mut rest = std::mem::take(&mut self.answer).split_off(size);
                     self.session.on_open(shared);
-                    self.decode(&mut rest, shared);
+                    self.carrier.take(&mut rest, &mut self.session, shared);
                 }
             }
         } else {
-            self.decode(bytes, shared);
-        }
-    }
-
-    fn decode(&mut self, bytes: &mut [u8], shared: &mut Shared) {
-        let session = &mut self.session;
-        let mut on_event = |event: tidegate_framing::websocket::Event<'_>| {
-            session.on_event(event, shared);
-            ControlFlow::Continue(())
-        };
-        if let Err(error) = self.decoder.decode(bytes, &LIMITS, &mut on_event) {
-            self.session.fail(format!("bad frame: {error}"));
+            self.carrier.take(bytes, &mut self.session, shared);
         }
     }
 

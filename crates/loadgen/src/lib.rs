@@ -15,6 +15,7 @@ mod clock;
 mod kafka;
 pub mod limit;
 mod mark;
+mod protobuf;
 mod publish;
 pub mod report;
 pub mod scenario;

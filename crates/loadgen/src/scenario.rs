@@ -34,7 +34,7 @@ pub use slow_readers::SlowReaders;
 pub use storm::Storm;
 
 use crate::Report;
-use crate::clients::{Clients, Plan};
+use crate::clients::{Clients, Plan, Speech, Transport};
 use crate::clock::seconds;
 use crate::target::Checked;
 use crate::usage::Usage;
@@ -129,7 +129,7 @@ impl Scenario {
 }
 
 /// How clients come.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct Opening {
     /// Connects on the way at the same time
     #[arg(long, default_value_t = 256)]
@@ -140,11 +140,20 @@ pub struct Opening {
     /// Seconds after which opening is given up
     #[arg(long, default_value_t = 120.0)]
     pub open_max: f64,
+    /// What carries messages. But for a WebSocket, clients answer no pings: keep a run below the server's interval
+    #[arg(long, value_enum, default_value_t)]
+    pub transport: Transport,
+    /// Speak Protobuf instead of JSON; not over server-sent events
+    #[arg(long)]
+    pub protobuf: bool,
 }
 
 impl Opening {
     /// Opens a client per plan; all must become ready.
     fn open(&self, clients: &mut Clients, plans: Vec<Plan>) -> Result<Duration> {
+        let speech = Speech { transport: self.transport, protobuf: self.protobuf };
+        ensure!(!(speech.protobuf && speech.transport == Transport::Sse), "server-sent events carry text only");
+        clients.shared.speech = speech;
         let wanted = clients.ready + plans.len();
         let took = clients.open_all(plans, self.window.max(1), self.pace, seconds(self.open_max))?;
         let (ready, errors) = (clients.ready, clients.errors);

@@ -5,6 +5,7 @@ use tidegate_framing::websocket::{Event, Opcode, write_masked_frame};
 use super::Shared;
 use crate::clock::now_ns;
 use crate::mark::Mark;
+use crate::protobuf;
 use crate::verify::Subscription;
 use crate::wire::{self, Line, Position, Reply, SubscribeOptions};
 
@@ -70,6 +71,37 @@ impl Session {
         }
     }
 
+    /// A session with the request that opens it.
+    pub(crate) fn open(plan: Plan, shared: &Shared) -> Self {
+        let mut session = Self::new(plan);
+        let mut commands = Vec::new();
+        if !shared.speech.is_duplex() {
+            session.replies_left = session.plan.channels.len();
+            commands = session.connect(shared);
+            if !shared.speech.protobuf {
+                commands.push(b'\n');
+            }
+            commands.extend(session.subscribe(shared));
+        }
+        session.out = shared.speech.request(&shared.target, &commands);
+        session
+    }
+
+    fn connect(&self, shared: &Shared) -> Vec<u8> {
+        match shared.speech.protobuf {
+            true => protobuf::connect(&shared.target),
+            false => wire::connect(&shared.target).into_bytes(),
+        }
+    }
+
+    fn subscribe(&self, shared: &Shared) -> Vec<u8> {
+        let (prefix, channels) = (&shared.target.prefix, self.plan.channels.iter().copied());
+        match shared.speech.protobuf {
+            true => protobuf::subscribe(prefix, channels, &self.plan.subscribe),
+            false => wire::subscribe(prefix, channels, &self.plan.subscribe).into_bytes(),
+        }
+    }
+
     /// Ends the session with a reason; the first one counts.
     pub(crate) fn fail(&mut self, why: impl Into<String>) {
         if self.stage != Stage::Closed {
@@ -78,17 +110,21 @@ impl Session {
         }
     }
 
-    /// The WebSocket is open.
+    /// The WebSocket or the response is open.
     pub(crate) fn on_open(&mut self, shared: &Shared) {
         self.stage = Stage::Connecting;
-        self.say(wire::connect(&shared.target).as_bytes());
+        if shared.speech.is_duplex() {
+            let text = self.connect(shared);
+            self.say(&text, shared);
+        }
     }
 
     /// Takes one message or control frame.
     pub(crate) fn on_event(&mut self, event: Event<'_>, shared: &mut Shared) {
         match event {
-            Event::Text(text) => self.on_text(text.as_bytes(), shared),
-            Event::Binary(_) => self.fail("binary message"),
+            Event::Text(text) if !shared.speech.protobuf => self.on_message(text.as_bytes(), shared),
+            Event::Binary(message) if shared.speech.protobuf => self.on_message(message, shared),
+            Event::Text(_) | Event::Binary(_) => self.fail("a message of the wrong kind"),
             Event::Ping(payload) => {
                 shared.pings += 1;
                 write_masked_frame(&mut self.out, Opcode::Pong, payload, MASK);
@@ -99,39 +135,53 @@ impl Session {
         }
     }
 
-    fn on_text(&mut self, text: &[u8], shared: &mut Shared) {
+    /// Takes what a frame or a chunk carries.
+    pub(crate) fn on_message(&mut self, message: &[u8], shared: &mut Shared) {
         shared.frames += 1;
         let before = self.received;
-        for line in wire::lines(text) {
-            match line {
-                Line::Ping => {
-                    shared.pings += 1;
-                    self.say(b"{}");
-                }
-                Line::Push(line) => {
-                    if !self.take_marks(line, shared) && memchr::memmem::find(line, b"\"unsubscribe\"").is_some() {
-                        self.fail("unsubscribed by the server");
-                    }
-                }
-                Line::Reply(line) => self.on_reply(line, shared),
-            }
+        match shared.speech.protobuf {
+            true => protobuf::lines(message).for_each(|line| self.on_line(line, shared)),
+            false => wire::lines(message).for_each(|line| self.on_line(line, shared)),
         }
         if shared.answer_own && self.received > before && self.stage == Stage::Ready {
             self.publish_own(shared);
         }
     }
 
+    fn on_line(&mut self, line: Line<'_>, shared: &mut Shared) {
+        let protobuf = shared.speech.protobuf;
+        match line {
+            Line::Ping => {
+                shared.pings += 1;
+                self.say(if protobuf { &[0] } else { b"{}" }, shared);
+            }
+            Line::Push(line) if self.take_marks(line, shared) => {}
+            Line::Push(line) => {
+                let ends = match protobuf {
+                    true => protobuf::is_unsubscribe(line),
+                    false => memchr::memmem::find(line, b"\"unsubscribe\"").is_some(),
+                };
+                if ends {
+                    self.fail("unsubscribed by the server");
+                }
+            }
+            Line::Reply(line) => self.on_reply(line, shared),
+        }
+    }
+
     fn on_reply(&mut self, line: &[u8], shared: &mut Shared) {
-        match wire::reply(line) {
+        let reply = if shared.speech.protobuf { protobuf::reply(line) } else { wire::reply(line) };
+        match reply {
             Reply::Failed(why) => self.fail(why),
             Reply::Done => {}
             Reply::Connected if self.plan.channels.is_empty() => self.become_ready(shared),
             Reply::Connected => {
                 self.stage = Stage::Subscribing;
-                self.replies_left = self.plan.channels.len();
-                let channels = self.plan.channels.iter().copied();
-                let text = wire::subscribe(&shared.target.prefix, channels, &self.plan.subscribe);
-                self.say(text.as_bytes());
+                if shared.speech.is_duplex() {
+                    self.replies_left = self.plan.channels.len();
+                    let text = self.subscribe(shared);
+                    self.say(&text, shared);
+                }
             }
             Reply::Subscribed { position, recovered } => {
                 (self.position, self.recovered) = (position, recovered);
@@ -169,13 +219,23 @@ impl Session {
         let Some(&channel) = self.plan.channels.first() else { return };
         let mark = Mark { channel, sequence: self.published as u32, at_ns: now_ns() };
         self.published += 1;
-        let mut text = Vec::with_capacity(256);
-        wire::publish(&mut text, &shared.target.prefix, self.published + 1_000, &shared.marker, mark);
-        self.say(&text);
+        let (mut text, id, prefix) = (Vec::with_capacity(256), self.published + 1_000, &shared.target.prefix);
+        if shared.speech.protobuf {
+            let mut data = Vec::with_capacity(256);
+            shared.marker.write(&mut data, mark);
+            protobuf::publish(&mut text, &format!("{prefix}{channel}"), id, &data);
+        } else {
+            wire::publish(&mut text, prefix, id, &shared.marker, mark);
+        }
+        self.say(&text, shared);
     }
 
-    fn say(&mut self, text: &[u8]) {
-        write_masked_frame(&mut self.out, Opcode::Text, text, MASK);
+    /// Says something, where the socket carries it; elsewhere a client of this tool says nothing after its request.
+    fn say(&mut self, text: &[u8], shared: &Shared) {
+        if shared.speech.is_duplex() {
+            let opcode = if shared.speech.protobuf { Opcode::Binary } else { Opcode::Text };
+            write_masked_frame(&mut self.out, opcode, text, MASK);
+        }
     }
 }
 

@@ -61,7 +61,7 @@ impl KafkaWarmUp {
         std::thread::sleep(seconds(self.settle));
         let mut clients = Clients::new(target.clone(), 0)?;
         let before = Usage::of(target.pid);
-        let opening = Opening { window: 1, pace: 0.0, open_max: 60.0 };
+        let opening = Opening { window: 1, open_max: 60.0, ..Opening::default() };
         let took = opening.open(&mut clients, one_channel(1))?;
         report.add("subscribe_us", took.as_micros() as f64);
         add_cpu(report, "cpu_us_per_connect", target, (&before, &Usage::of(target.pid)), 1.0);

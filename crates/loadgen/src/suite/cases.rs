@@ -127,6 +127,24 @@ pub const CASES: &[Case] = &[
             &[at_most(DELIVERY, By::Case("paced"), 1.10, None)],
         )
     },
+    case(
+        "paced-protobuf",
+        "paced, in Protobuf over WebSocket",
+        "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200 --protobuf",
+        &[at_most(DELIVERY, By::Write, 1.15, None)],
+    ),
+    case(
+        "paced-http-stream",
+        "paced, over HTTP streaming",
+        "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200 --transport http-stream",
+        &[at_most(DELIVERY, By::Write, 1.15, None)],
+    ),
+    case(
+        "paced-sse",
+        "paced, over server-sent events",
+        "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200 --transport sse",
+        &[at_most(DELIVERY, By::Write, 1.15, None)],
+    ),
     Case {
         probe: Some("--clients 1000 --gap-us 100000 --deliveries 160000 --variants write,concat:8"),
         ..case(
@@ -152,6 +170,24 @@ pub const CASES: &[Case] = &[
             "10,000 connections with one recoverable subscription each",
             "idle --clients 10000 --seconds 3 --window 64",
             &[at_most("rss_bytes_per_connection", By::One, 1_024.0, Some(512.0))],
+        )
+    },
+    Case {
+        probe: None,
+        ..case(
+            "idle-http-stream",
+            "idle, over HTTP streaming",
+            "idle --clients 10000 --seconds 3 --window 64 --transport http-stream",
+            &[at_most("rss_bytes_per_connection", By::One, 1_024.0, None)],
+        )
+    },
+    Case {
+        probe: None,
+        ..case(
+            "idle-sse",
+            "idle, over server-sent events",
+            "idle --clients 10000 --seconds 3 --window 64 --transport sse",
+            &[at_most("rss_bytes_per_connection", By::One, 1_024.0, None)],
         )
     },
     case(

@@ -116,7 +116,7 @@ fn the_server_ending_things_is_a_failure() {
         ),
         (Event::Text("{\"id\":9,\"error\":{\"code\":100}}"), "server error {\"code\":100}"),
         (Event::Text("{\"push\":{\"channel\":\"c1\",\"unsubscribe\":{\"code\":2500}}}"), "unsubscribed by the server"),
-        (Event::Binary(b""), "binary message"),
+        (Event::Binary(b""), "a message of the wrong kind"),
     ];
     for (event, why) in events {
         let (mut session, mut shared) = ready(&[1]);
