@@ -38,10 +38,11 @@ impl Shard {
             }
             self.inbox.woke();
             self.now_us = self.hub.clock().monotonic_us();
+            self.heard = events.len();
             for event in &events {
                 self.on_event(event.data.u64(), event.flags);
             }
-            self.turn(!events.is_empty());
+            self.turn();
             if self.is_done() {
                 return;
             }
@@ -76,8 +77,8 @@ impl Shard {
         }
     }
 
-    /// Everything between two looks at the sockets; `heard` when the one before found something.
-    fn turn(&mut self, heard: bool) {
+    /// Everything between two looks at the sockets.
+    fn turn(&mut self) {
         for (socket, bytes) in self.control.take_given() {
             self.adopt(socket, bytes);
         }
@@ -87,7 +88,11 @@ impl Shard {
                 self.read(place);
             }
         }
-        self.sweep(heard);
+        if !self.is_fan_out_small() {
+            self.send_later();
+        }
+        self.sweep();
+        self.send_later();
         self.catch_up();
         self.end_doomed();
         self.ring();

@@ -7,10 +7,16 @@
 //! Who gets an answer from the log often asks on at once, and the log should have the next request while this shard is
 //! still busy with fan-out. So for a moment after such answers requests go first, and slices are small: see
 //! [`FANOUT_HOLD`].
+//!
+//! A publish that is answered on the spot has it the other way round: on a quiet shard a small fan-out goes before the
+//! answer ([`FANOUT_BEFORE_ANSWER`]). Its subscribers have it a send earlier, and whoever published and now asks on
+//! does not wake up between the sends. A large one goes after, so that the next publishes can join it.
 
 use bytes::Bytes;
 use tidegate_core::Delivery;
-use tidegate_types::limits::{FANOUT_HOLD, FANOUT_LOG_BYTES_MAX, FANOUT_SLICE, FANOUT_SLICE_WHILE_ASKED};
+use tidegate_types::limits::{
+    FANOUT_BEFORE_ANSWER, FANOUT_HOLD, FANOUT_LOG_BYTES_MAX, FANOUT_SLICE, FANOUT_SLICE_WHILE_ASKED,
+};
 
 use crate::channel::{Channel, FanOut, Framed};
 use crate::shard::Shard;
@@ -94,9 +100,23 @@ impl Shard {
         self.asked_until_us = self.now_us + HOLD_US;
     }
 
-    /// One slice of sends over the channels with a fan-out under way. `heard` when the last look at the sockets found
-    /// something.
-    pub(crate) fn sweep(&mut self, heard: bool) {
+    /// Whether answers may wait for what they caused to be fanned out: not where many ask.
+    pub(crate) fn lets_fan_out_first(&self) -> bool {
+        self.heard <= FANOUT_BEFORE_ANSWER
+    }
+
+    /// Whether no more than [`FANOUT_BEFORE_ANSWER`] sends are left of the fan-outs under way.
+    pub(crate) fn is_fan_out_small(&self) -> bool {
+        let left = |slot: &u32| {
+            let channel = self.channels.get(*slot);
+            channel.map_or(0, |c| c.entries.len().saturating_sub(c.fan_out.as_ref().map_or(0, |f| f.at)))
+        };
+        self.dirty.len() <= FANOUT_BEFORE_ANSWER && self.dirty.iter().map(left).sum::<usize>() <= FANOUT_BEFORE_ANSWER
+    }
+
+    /// One slice of sends over the channels with a fan-out under way.
+    pub(crate) fn sweep(&mut self) {
+        let heard = self.heard > 0;
         let asked = self.now_us < self.asked_until_us;
         let mut left = if asked && !heard { FANOUT_SLICE_WHILE_ASKED } else { FANOUT_SLICE };
         for _ in 0..self.dirty.len() {

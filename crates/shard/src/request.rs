@@ -71,8 +71,12 @@ impl Shard {
                 Next::Nothing => break,
             }
         }
-        self.send_answers(place, &mut answers);
-        self.frames = answers;
+        if frames_at.is_none() && self.lets_fan_out_first() {
+            self.send_answers_later(place, answers);
+        } else {
+            self.send_answers(place, &mut answers);
+            self.frames = answers;
+        }
         frames_at
     }
 
@@ -160,6 +164,7 @@ impl Shard {
                 }
             }
             Poll::Ready(response) => {
+                self.send_later();
                 self.send_bytes(place.index, &response);
                 if self.is_draining() {
                     return self.drop_connection(place.index);
@@ -180,7 +185,27 @@ impl Shard {
         Next::Nothing
     }
 
+    fn send_answers_later(&mut self, place: Place, answers: Vec<u8>) {
+        if answers.is_empty() {
+            self.frames = answers;
+        } else {
+            self.later.push_back((place, answers));
+        }
+    }
+
+    /// Sends the answers that waited.
+    pub(crate) fn send_later(&mut self) {
+        while let Some((place, answers)) = self.later.pop_front() {
+            if self.connections.is_at(place) {
+                self.send_bytes(place.index, &answers);
+            }
+            self.frames = answers;
+        }
+    }
+
+    /// Sends answers now, after those that waited.
     pub(crate) fn send_answers(&mut self, place: Place, answers: &mut Vec<u8>) {
+        self.send_later();
         if !answers.is_empty() && self.connections.is_at(place) {
             self.send_bytes(place.index, answers);
         }

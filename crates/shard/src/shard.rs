@@ -71,6 +71,10 @@ pub(crate) struct Shard {
     pub(crate) next_registration: u32,
     /// Channels with a fan-out under way.
     pub(crate) dirty: VecDeque<u32>,
+    /// How many sockets the last look found.
+    pub(crate) heard: usize,
+    /// Answers that let what they caused go first.
+    pub(crate) later: VecDeque<(Place, Vec<u8>)>,
     /// Answers from the log went out; until then who got them may ask on, microseconds of the shard's clock.
     pub(crate) asked_until_us: u64,
     /// Connections with more to read than one turn takes.

@@ -164,6 +164,8 @@ fn make(
         doomed: Vec::new(),
         wheel: Wheel::new(),
         drained: Drained::default(),
+        heard: 0,
+        later: VecDeque::new(),
         scratch: vec![0; READ_BYTES],
         batch: Vec::new(),
         batch_of: None,

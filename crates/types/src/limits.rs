@@ -18,6 +18,9 @@ pub const FANOUT_SLICE: usize = 64;
 pub const FANOUT_SLICE_WHILE_ASKED: usize = 4;
 /// How long that is, and how long a publication waits at most for requests to be taken first.
 pub const FANOUT_HOLD: Duration = Duration::from_millis(1);
+/// Sends up to which a fan-out goes before the answer to the publish that caused it, where no more sockets than these
+/// ask at once.
+pub const FANOUT_BEFORE_ANSWER: usize = 8;
 /// Publications waiting for a shard; past it the shard reads what it missed from the window.
 pub const SHARD_INBOX_MAX: usize = 16_384;
 /// Events waiting for a shard past which it takes none that it did not ask for.

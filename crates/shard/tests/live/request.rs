@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::rig::{Node, options};
 
-/// Answers `POST /echo` with its body: at once, or when the gate has opened.
+/// Answers `POST /echo` with its body: at once, or when the gate has opened. A body that begins with `now` does not wait.
 #[derive(Default)]
 struct Echo {
     gate: Option<watch::Receiver<bool>>,
@@ -25,7 +25,7 @@ impl RequestHandler for Echo {
     }
 
     fn handle(&self, _: &Head<'_>, body: Bytes) -> Response {
-        let gate = self.gate.clone();
+        let gate = self.gate.clone().filter(|_| !body.starts_with(b"now"));
         Box::pin(async move {
             if let Some(mut gate) = gate {
                 gate.wait_for(|open| *open).await.unwrap();
@@ -91,6 +91,24 @@ fn the_first_other_request_is_handed_over_with_its_bytes_and_after_the_answers()
     node.until("handed over", |_| node.handed_over.lock().unwrap().len() == 1);
     let handed = node.handed_over.lock().unwrap().pop().unwrap();
     assert_eq!(String::from_utf8(handed.head).unwrap(), format!("{other}{}", echo("three")));
+}
+
+#[test]
+fn an_answer_that_is_ready_goes_before_a_later_one_that_becomes_ready() {
+    let (node, open) = gated();
+    for round in 0..50 {
+        let mut socket = connect(&node);
+        open.send_replace(false);
+        socket.write_all([echo("now"), echo("gated"), echo("now too")].concat().as_bytes()).unwrap();
+        if round % 2 == 0 {
+            hear(&mut socket, "<now>");
+            open.send_replace(true);
+            hear(&mut socket, "<gated><now too>");
+        } else {
+            open.send_replace(true);
+            hear(&mut socket, "<now><gated><now too>");
+        }
+    }
 }
 
 #[test]
