@@ -5,6 +5,7 @@
 
 mod chromium;
 pub mod load;
+pub mod sdk;
 
 use std::path::{Path, PathBuf};
 

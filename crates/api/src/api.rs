@@ -10,7 +10,7 @@ use tidegate_types::codes::ErrorCode;
 use crate::answer::{Answer, ErrorMode, Failure};
 use crate::keys::Keys;
 use crate::method::Method;
-use crate::{answer, batch, broadcast, history, info, publish};
+use crate::{answer, batch, broadcast, clients, history, info, presence, publish};
 
 /// The API over one node's hub.
 pub struct Api {
@@ -72,7 +72,18 @@ impl Api {
                 let history = history::run(&self.hub, decode(method, body)?).await?;
                 Ok(result(|out| history::write(&history, out)))
             }
-            Method::Info => Ok(result(|out| info::write(&self.hub.info(), out))),
+            Method::Presence => {
+                let members = presence::members(&self.hub, decode(method, body)?).await?;
+                Ok(result(|out| presence::write(&members, out)))
+            }
+            Method::PresenceStats => {
+                let stats = presence::stats(&self.hub, decode(method, body)?).await?;
+                Ok(result(|out| presence::write_stats(stats, out)))
+            }
+            Method::Disconnect => Ok(done(clients::disconnect(&self.hub, decode(method, body)?).await?)),
+            Method::Unsubscribe => Ok(done(clients::unsubscribe(&self.hub, decode(method, body)?).await?)),
+            Method::Refresh => Ok(done(clients::refresh(&self.hub, decode(method, body)?).await?)),
+            Method::Info => Ok(result(|out| info::write(&self.hub.nodes(), out))),
             Method::Batch => Ok(batch::run(&self.hub, decode(method, body)?).await?),
         }
     }
@@ -108,6 +119,10 @@ fn decode<'a, T: Deserialize<'a>>(method: Method, body: &'a [u8]) -> Result<T, S
         return Err(undecodable(&"expected an object, found a list"));
     }
     serde_json::from_slice(body).map_err(|error| undecodable(&error))
+}
+
+fn done((): ()) -> Vec<u8> {
+    result(|out| out.extend_from_slice(b"{}"))
 }
 
 fn result(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -8,8 +8,9 @@ use tidegate_core::Hub;
 
 use crate::answer::{Failure, position, separate};
 use crate::broadcast::IN_FLIGHT_MAX;
+use crate::method::Method;
 use crate::read::or_default;
-use crate::{broadcast, history, info, publish};
+use crate::{broadcast, clients, history, info, presence, publish};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -31,6 +32,11 @@ struct Command<'a> {
     broadcast: Option<broadcast::Request<'a>>,
     history: Option<history::Request>,
     info: Option<IgnoredAny>,
+    presence: Option<presence::Request>,
+    presence_stats: Option<presence::Request>,
+    disconnect: Option<clients::Request>,
+    unsubscribe: Option<clients::Request>,
+    refresh: Option<clients::Request>,
 }
 
 /// `{"replies":[...]}`, one for each command in the order of the request.
@@ -72,10 +78,30 @@ async fn one(hub: &Hub, command: Command<'_>) -> Result<Vec<u8>, Failure> {
         let result = history::run(hub, request).await?;
         Ok(named("history", |out| history::write(&result, out)))
     } else if command.info.is_some() {
-        Ok(named("info", |out| info::write(&hub.info(), out)))
+        Ok(named("info", |out| info::write(&hub.nodes(), out)))
+    } else if let Some(request) = command.disconnect {
+        clients::disconnect(hub, request).await?;
+        Ok(named("disconnect", empty))
+    } else if let Some(request) = command.unsubscribe {
+        clients::unsubscribe(hub, request).await?;
+        Ok(named("unsubscribe", empty))
+    } else if let Some(request) = command.refresh {
+        clients::refresh(hub, request).await?;
+        Ok(named("refresh", empty))
+    } else if let Some(request) = command.presence {
+        let members = presence::members(hub, request).await?;
+        Ok(named("presence", |out| presence::write(&members, out)))
+    } else if let Some(request) = command.presence_stats {
+        let stats = presence::stats(hub, request).await?;
+        Ok(named("presence_stats", |out| presence::write_stats(stats, out)))
     } else {
-        Err(Failure::bad_request("a command is an object with one of the keys publish, broadcast, history, info"))
+        let known: Vec<_> = Method::ALL.iter().filter(|m| **m != Method::Batch).map(|m| m.name()).collect();
+        Err(Failure::bad_request(format!("a command is an object with one of the keys {}", known.join(", "))))
     }
+}
+
+fn empty(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{}");
 }
 
 fn named(name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -8,7 +8,7 @@ use tidegate_core::Hub;
 use tidegate_types::{ChannelName, StreamPosition};
 
 use crate::answer::{Failure, position, separate};
-use crate::publish::options;
+use crate::publish::{Wishes, options};
 use crate::read::{TagMap, Text, or_default, payload, raw};
 
 /// Publications of one request that wait for the log at the same time.
@@ -34,6 +34,8 @@ pub(crate) struct Request<'a> {
     version: u64,
     #[serde(deserialize_with = "or_default")]
     version_epoch: String,
+    #[serde(deserialize_with = "or_default")]
+    delta: bool,
 }
 
 /// `{"responses":[...]}`, one for each channel in the order of the request.
@@ -42,8 +44,14 @@ pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Fail
         return Err(Failure::bad_request("channels is empty"));
     }
     let payload = payload(request.data, &request.b64data)?;
-    let options =
-        options(request.skip_history, request.tags, request.idempotency_key, request.version, request.version_epoch)?;
+    let options = options(Wishes {
+        skip_history: request.skip_history,
+        tags: request.tags,
+        idempotency_key: request.idempotency_key,
+        version: request.version,
+        version_epoch: request.version_epoch,
+        delta: request.delta,
+    })?;
     let mut out = b"{\"responses\":[".to_vec();
     let mut waiting = FuturesOrdered::new();
     for channel in &request.channels {

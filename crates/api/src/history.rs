@@ -80,7 +80,7 @@ fn publication(publication: &Publication, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn client_info(info: &ClientInfo, out: &mut Vec<u8>) {
+pub(crate) fn client_info(info: &ClientInfo, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"user\":");
     string(&info.user, out);
     out.extend_from_slice(b",\"client\":");

@@ -1,11 +1,13 @@
-//! `info`: this node. Other nodes are not known yet.
+//! `info`: the nodes and how they are.
+
+use std::sync::Arc;
 
 use serde::Serialize;
-use tidegate_core::NodeInfo;
+use tidegate_core::Report;
 
 #[derive(Serialize)]
 struct Info<'a> {
-    nodes: [Node<'a>; 1],
+    nodes: Vec<Node<'a>>,
 }
 
 #[derive(Serialize)]
@@ -14,23 +16,27 @@ struct Node<'a> {
     name: &'a str,
     version: &'a str,
     num_clients: u64,
+    /// Sessions without a user count as one each.
     num_users: u64,
     num_subs: u64,
     num_channels: u64,
     uptime: u64,
 }
 
-/// `{"nodes":[...]}`.
-pub(crate) fn write(info: &NodeInfo, out: &mut Vec<u8>) {
-    let node = Node {
-        uid: &info.uid,
-        name: &info.name,
-        version: info.version,
-        num_clients: info.num_clients,
-        num_users: info.num_users,
-        num_subs: info.num_subs,
-        num_channels: info.num_channels,
-        uptime: info.uptime_seconds,
-    };
-    serde_json::to_writer(out, &Info { nodes: [node] }).expect("plain values serialise into memory");
+/// `{"nodes":[...]}`. What other nodes say of themselves is a few seconds old.
+pub(crate) fn write(nodes: &[(Arc<str>, Report)], out: &mut Vec<u8>) {
+    fn node((uid, report): &(Arc<str>, Report)) -> Node<'_> {
+        Node {
+            uid,
+            name: &report.name,
+            version: &report.version,
+            num_clients: report.clients,
+            num_users: report.clients,
+            num_subs: report.subscriptions,
+            num_channels: report.channels,
+            uptime: report.uptime_seconds,
+        }
+    }
+    let info = Info { nodes: nodes.iter().map(node).collect() };
+    serde_json::to_writer(out, &info).expect("plain values serialise into memory");
 }

@@ -11,10 +11,12 @@ mod answer;
 mod api;
 mod batch;
 mod broadcast;
+mod clients;
 mod history;
 mod info;
 mod keys;
 mod method;
+mod presence;
 mod publish;
 mod read;
 

@@ -9,7 +9,17 @@ pub enum Method {
     Broadcast,
     /// Kept publications of a channel.
     History,
-    /// This node.
+    /// Who is present in a channel.
+    Presence,
+    /// How many are.
+    PresenceStats,
+    /// Closes sessions of a user.
+    Disconnect,
+    /// Ends their subscription to a channel.
+    Unsubscribe,
+    /// Sets when their token expires.
+    Refresh,
+    /// The nodes.
     Info,
     /// Several commands in one request.
     Batch,
@@ -17,7 +27,18 @@ pub enum Method {
 
 impl Method {
     /// Every method.
-    pub const ALL: &'static [Self] = &[Self::Publish, Self::Broadcast, Self::History, Self::Info, Self::Batch];
+    pub const ALL: &'static [Self] = &[
+        Self::Publish,
+        Self::Broadcast,
+        Self::History,
+        Self::Presence,
+        Self::PresenceStats,
+        Self::Disconnect,
+        Self::Unsubscribe,
+        Self::Refresh,
+        Self::Info,
+        Self::Batch,
+    ];
 
     /// Its name in the path.
     pub fn name(self) -> &'static str {
@@ -25,6 +46,11 @@ impl Method {
             Self::Publish => "publish",
             Self::Broadcast => "broadcast",
             Self::History => "history",
+            Self::Presence => "presence",
+            Self::PresenceStats => "presence_stats",
+            Self::Disconnect => "disconnect",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Refresh => "refresh",
             Self::Info => "info",
             Self::Batch => "batch",
         }

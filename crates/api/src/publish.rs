@@ -27,6 +27,8 @@ pub(crate) struct Request<'a> {
     version: u64,
     #[serde(deserialize_with = "or_default")]
     version_epoch: String,
+    #[serde(deserialize_with = "or_default")]
+    delta: bool,
 }
 
 /// Publishes and returns where the publication stands. The request is read before the first wait.
@@ -35,19 +37,30 @@ pub(crate) fn run<'h>(
     request: Request<'_>,
 ) -> Result<impl Future<Output = Result<StreamPosition, HubError>> + Send + use<'h>, Failure> {
     let payload = payload(request.data, &request.b64data)?;
-    let options =
-        options(request.skip_history, request.tags, request.idempotency_key, request.version, request.version_epoch)?;
+    let options = options(Wishes {
+        skip_history: request.skip_history,
+        tags: request.tags,
+        idempotency_key: request.idempotency_key,
+        version: request.version,
+        version_epoch: request.version_epoch,
+        delta: request.delta,
+    })?;
     let channel = ChannelName::parse(&request.channel.0).map_err(|e| Failure::bad_request(e.to_string()))?;
     Ok(hub.publish(&channel, payload, options))
 }
 
-pub(crate) fn options(
-    skip_history: bool,
-    tags: TagMap,
-    idempotency_key: String,
-    version: u64,
-    version_epoch: String,
-) -> Result<PublishOptions, Failure> {
+/// What a request may ask for beside its payload.
+pub(crate) struct Wishes {
+    pub(crate) skip_history: bool,
+    pub(crate) tags: TagMap,
+    pub(crate) idempotency_key: String,
+    pub(crate) version: u64,
+    pub(crate) version_epoch: String,
+    pub(crate) delta: bool,
+}
+
+pub(crate) fn options(wishes: Wishes) -> Result<PublishOptions, Failure> {
+    let Wishes { skip_history, tags, idempotency_key, version, version_epoch, delta } = wishes;
     if skip_history {
         return Err(Failure::not_available(
             "skip_history is not available: every publication goes through the log, use a namespace without history",
@@ -58,5 +71,6 @@ pub(crate) fn options(
         info: None,
         idempotency_key: (!idempotency_key.is_empty()).then_some(idempotency_key),
         version: (version != 0).then_some(Version { epoch: version_epoch, number: version }),
+        delta,
     })
 }

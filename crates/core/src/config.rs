@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 pub use tidegate_auth::TokenOptions;
 
+pub use crate::control::ControlOptions;
+
 /// What happens to a subscription whose socket does not keep up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnLag {
@@ -62,6 +64,22 @@ pub struct NamespaceOptions {
     pub allow_history_for_subscriber: bool,
     /// Clients without a user may, where clients or subscribers may.
     pub allow_history_for_anonymous: bool,
+    /// Subscribers show in presence.
+    pub presence: bool,
+    /// Their joins and leaves are told to subscribers who ask for them and may see presence.
+    pub join_leave: bool,
+    /// Joins and leaves are told to every subscriber.
+    pub force_push_join_leave: bool,
+    /// Any client may see who is present.
+    pub allow_presence_for_client: bool,
+    /// Clients that are subscribed may.
+    pub allow_presence_for_subscriber: bool,
+    /// Clients without a user may, where clients or subscribers may.
+    pub allow_presence_for_anonymous: bool,
+    /// Subscribers may ask for deltas in the format of Fossil.
+    pub allow_fossil_delta: bool,
+    /// Every publication may reach them as a delta, whether its publisher asked for it or not.
+    pub delta_publish: bool,
     /// What happens to slow readers.
     pub on_lag: OnLag,
     /// Which payloads are taken.
@@ -166,6 +184,8 @@ pub struct CoreOptions {
     pub token: TokenOptions,
     /// Bounds of the window.
     pub window: WindowOptions,
+    /// The control log; `None` = this node hears of no other one, and there is no presence.
+    pub control: Option<ControlOptions>,
     /// Settings of channels without a namespace; `None` = such channels are unknown.
     pub default_namespace: Option<NamespaceOptions>,
     /// Settings of each namespace by name.

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::cell::{Cell, CellContext, Tail};
 use crate::clock::Clock;
 use crate::config::CoreOptions;
+use crate::control::{Control, Report};
 use crate::error::HubError;
 use crate::inbox::{Inbox, ShardEvent};
 use crate::metrics::{NodeMetrics, ShardMetrics};
@@ -98,27 +99,6 @@ pub struct PartitionStatus {
     pub listeners: usize,
 }
 
-/// This node for a person or another program.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodeInfo {
-    /// Differs in every life of the process.
-    pub uid: String,
-    /// The configured name.
-    pub name: String,
-    /// Version text.
-    pub version: &'static str,
-    /// Open sessions.
-    pub num_clients: u64,
-    /// Users among them; sessions without a user count as one.
-    pub num_users: u64,
-    /// Subscriptions.
-    pub num_subs: u64,
-    /// Channels with a subscription, counted once per shard.
-    pub num_channels: u64,
-    /// Seconds since start.
-    pub uptime_seconds: u64,
-}
-
 /// See the module docs.
 #[derive(Debug)]
 pub struct Hub {
@@ -128,12 +108,14 @@ pub struct Hub {
     pub(crate) numbering: Numbering,
     logs: Box<[ArcSwapOption<OpenLog>]>,
     context: Arc<CellContext>,
-    shard_metrics: Box<[Arc<ShardMetrics>]>,
+    shard_metrics: Arc<[Arc<ShardMetrics>]>,
     runtime: Handle,
     node_bytes: Arc<AtomicUsize>,
     next_cell: AtomicU32,
     pub(crate) uid: String,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Arc<Sessions>,
+    control: Option<Arc<Control>>,
+    default_log: Arc<str>,
     /// Bounds the reads of the log that run at the same time.
     pub(crate) log_reads: Semaphore,
 }
@@ -173,6 +155,15 @@ impl Hub {
             dedup_offsets: options.window.dedup_offsets,
         });
         let numbering = if broker.capabilities().channel_offsets { Numbering::Channel } else { Numbering::Log };
+        let uid = random_id().to_string();
+        let sessions = Arc::<Sessions>::default();
+        let shard_metrics: Arc<[Arc<ShardMetrics>]> = shard_metrics.into();
+        let control = options.control.clone().map(|control| {
+            let (name, version, clock) = (options.node_name.clone(), options.version, context.clock);
+            let metrics = shard_metrics.clone();
+            let report = move || report(&name, version, &metrics, clock);
+            Control::new(control, &uid, clock, context.shards.clone(), sessions.clone(), report)
+        });
         let hub = Arc::new(Self {
             logs: namespaces.logs().iter().map(|_| ArcSwapOption::empty()).collect(),
             options,
@@ -180,19 +171,22 @@ impl Hub {
             broker: BrokerRef(broker),
             numbering,
             context,
-            shard_metrics: shard_metrics.into(),
+            shard_metrics,
             runtime,
             node_bytes: Arc::default(),
             next_cell: AtomicU32::new(0),
-            uid: random_id().to_string(),
-            sessions: Sessions::default(),
+            uid,
+            sessions,
+            control,
+            default_log: default_log.clone(),
             log_reads: Semaphore::new(LOG_READS_MAX),
         });
         hub.runtime.spawn(housekeeping(Arc::downgrade(&hub), lost));
         hub
     }
 
-    /// Opens every log that a namespace needs. May be called again after an error; what is open stays open.
+    /// Opens every log that a namespace needs, and the control log. May be called again after an error; what is open
+    /// stays open.
     ///
     /// # Errors
     /// The first error of the broker; its text says what to do.
@@ -203,6 +197,9 @@ impl Hub {
                 let log = self.broker.0.open(&spec).await?;
                 self.logs[index].store(Some(Arc::new(self.open_log(index, log))));
             }
+        }
+        if let Some(control) = &self.control {
+            control.open(&*self.broker.0, &self.default_log).await?;
         }
         Ok(())
     }
@@ -313,26 +310,29 @@ impl Hub {
         open.flat_map(|log| log.cells.iter().map(|cell| status(cell)).collect::<Vec<_>>()).collect()
     }
 
-    /// This node for a person.
-    pub fn info(&self) -> NodeInfo {
-        let sum = |read: fn(&ShardMetrics) -> i64| {
-            self.shard_metrics.iter().map(|m| u64::try_from(read(m)).unwrap_or(0)).sum::<u64>()
-        };
-        let num_clients = sum(|m| m.clients.get());
-        NodeInfo {
-            uid: self.uid.clone(),
-            name: self.options.node_name.clone(),
-            version: self.options.version,
-            num_clients,
-            num_users: num_clients,
-            num_subs: sum(|m| m.subscriptions.get()),
-            num_channels: sum(|m| m.channels.get()),
-            uptime_seconds: self.clock().monotonic_us() / 1_000_000,
-        }
+    /// The nodes that are known, this one among them, by their ids, which differ in every life of a process.
+    pub fn nodes(&self) -> Vec<(Arc<str>, Report)> {
+        let mut nodes = self.control.as_ref().map(|control| control.nodes()).unwrap_or_default();
+        nodes.retain(|(id, _)| **id != *self.uid);
+        nodes.insert(0, (self.uid.as_str().into(), self.report()));
+        nodes
     }
 
-    /// Flushes and closes the broker.
+    /// How this node is.
+    pub fn report(&self) -> Report {
+        report(&self.options.node_name, self.options.version, &self.shard_metrics, self.clock())
+    }
+
+    /// What this node and others tell each other; `None` where that is switched off.
+    pub fn control(&self) -> Option<&Arc<Control>> {
+        self.control.as_ref()
+    }
+
+    /// Takes this node out, flushes and closes the broker.
     pub async fn shutdown(&self) {
+        if let Some(control) = &self.control {
+            control.close().await;
+        }
         self.broker.0.shutdown().await;
     }
 
@@ -377,6 +377,18 @@ impl Hub {
             }
             progressed.await;
         }
+    }
+}
+
+fn report(name: &str, version: &str, shards: &[Arc<ShardMetrics>], clock: Clock) -> Report {
+    let sum = |read: fn(&ShardMetrics) -> i64| shards.iter().map(|m| u64::try_from(read(m)).unwrap_or(0)).sum();
+    Report {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        clients: sum(|m| m.clients.get()),
+        subscriptions: sum(|m| m.subscriptions.get()),
+        channels: sum(|m| m.channels.get()),
+        uptime_seconds: clock.monotonic_us() / 1_000_000,
     }
 }
 

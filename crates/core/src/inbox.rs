@@ -11,6 +11,7 @@ use tidegate_types::Publication;
 use tidegate_types::codes::ErrorCode;
 use tidegate_types::limits::SHARD_EVENTS_MAX;
 
+use crate::control::{Change, Order};
 use crate::hub::CellId;
 use crate::start::{ReadAfter, Start};
 
@@ -83,6 +84,10 @@ pub enum ShardEvent {
         /// The fetch ended; otherwise the command has waited long enough.
         in_time: bool,
     },
+    /// Somebody joined or left a channel, and this shard has asked to be told.
+    Presence(Change),
+    /// A backend orders something for connections that this shard may have.
+    Order(Arc<Order>),
     /// The numbering of a partition changed or has a hole: its subscriptions end with "insufficient state".
     Invalidated {
         /// The partition.

@@ -4,6 +4,7 @@
 //!
 //! - [`Hub`]: the node's door to its logs: publish, subscribe, recover, history.
 //! - [`Inbox`]: what a shard is told.
+//! - [`Control`]: what nodes tell each other: who is there, who is present, commands for connections elsewhere.
 //! - [`Session`]: what a connection may do, and when it must refresh.
 //! - [`config`]: the settings of all this. [`metrics`]: what it counts.
 
@@ -13,6 +14,7 @@ pub mod payload;
 
 mod cell;
 mod clock;
+mod control;
 mod error;
 mod history;
 mod hub;
@@ -28,8 +30,9 @@ mod uplink;
 mod window;
 
 pub use clock::Clock;
+pub use control::{Action, Change, Control, Order, Report};
 pub use error::HubError;
-pub use hub::{CellId, Channel, Hub, NodeInfo, PartitionStatus, random_id};
+pub use hub::{CellId, Channel, Hub, PartitionStatus, random_id};
 pub use inbox::{Delivery, Drained, Inbox, ShardEvent, Ticket};
 pub use namespace::{LogBinding, Namespace, Namespaces};
 pub use publish::PublishOptions;

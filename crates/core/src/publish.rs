@@ -23,6 +23,8 @@ pub struct PublishOptions {
     pub idempotency_key: Option<String>,
     /// Suppresses this publication where a version as high was seen.
     pub version: Option<Version>,
+    /// Subscribers who take deltas may get the difference to the publication before.
+    pub delta: bool,
 }
 
 impl Hub {
@@ -64,6 +66,7 @@ impl Hub {
             info: options.info,
             idempotency_key: options.idempotency_key,
             version: options.version,
+            delta: options.delta,
         };
         let keep = Keep { count_max: settings.history_size, age_max: settings.history_ttl };
         let record = Record { key: channel.key.clone(), payload: data, meta: meta.boxed(), keep };

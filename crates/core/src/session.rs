@@ -65,6 +65,12 @@ pub struct Grant {
     pub info: Bytes,
     /// Data for the subscriber; empty = none.
     pub data: Bytes,
+    /// It shows in presence.
+    pub present: bool,
+    /// It is told of joins and leaves.
+    pub join_leave: bool,
+    /// It gets publications as deltas where that is shorter.
+    pub delta: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -209,6 +215,12 @@ impl Session {
         Ok((self.client_id(), ttl))
     }
 
+    /// A backend has set when the token expires, in seconds since 1970; `None` = never. Returns the seconds until then.
+    pub fn set_expiry(&mut self, expire_at: Option<i64>, now_ms: i64) -> Option<u32> {
+        self.expire_at_ms = expire_at.map_or(0, |at| at.saturating_mul(1000));
+        ttl_seconds(expire_at, now_ms)
+    }
+
     /// When the connection must be closed because its token was not refreshed, ms since 1970.
     pub fn close_at_ms(&self, options: &ClientOptions) -> Option<i64> {
         let grace = i64::try_from(options.expired_close_delay.as_millis()).unwrap_or(i64::MAX);
@@ -246,6 +258,12 @@ impl Session {
         if grant.recoverable {
             grant.since = request.recover.clone();
         }
+        grant.delta = request.delta && settings.allow_fossil_delta && grant.positioned;
+        grant.present = overrides.presence.unwrap_or(settings.presence);
+        let told = overrides.join_leave.unwrap_or(settings.join_leave);
+        let forced = overrides.force_push_join_leave.unwrap_or(settings.force_push_join_leave);
+        let may_see = || self.may_see_presence(settings, channel, true).is_ok();
+        grant.join_leave = grant.present && told && (forced || (request.join_leave && may_see()));
         Ok(grant)
     }
 
@@ -313,6 +331,24 @@ impl Session {
         let allowed = settings.allow_history_for_client || (settings.allow_history_for_subscriber && subscribed);
         let open = allowed && self.passes(settings.allow_history_for_anonymous);
         self.allow(open || self.can(Permission::History, channel))
+    }
+
+    /// Judges a look at who is present.
+    ///
+    /// # Errors
+    /// 108 where there is no presence, 103 where nothing allows it.
+    pub fn may_see_presence(
+        &self,
+        settings: &NamespaceOptions,
+        channel: &ChannelName,
+        subscribed: bool,
+    ) -> Result<(), Refusal> {
+        if !settings.presence {
+            return Err(ErrorCode::NOT_AVAILABLE.into());
+        }
+        let allowed = settings.allow_presence_for_client || (settings.allow_presence_for_subscriber && subscribed);
+        let open = allowed && self.passes(settings.allow_presence_for_anonymous);
+        self.allow(open || self.can(Permission::Presence, channel))
     }
 
     fn allow(&self, allowed: bool) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 //! the request to the shard that has the connection.
 //!
 //! A session is a random number, known to its client alone: it is the right to speak for the connection, and says nothing
-//! of where that is.
+//! of where that is. Where the node is another one, the commands go by the control log.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,14 +24,21 @@ impl std::fmt::Debug for SessionKey {
     }
 }
 
+impl SessionKey {
+    /// Whether this is the session of that text.
+    pub fn is(self, session: &str) -> bool {
+        session == format!("{:032x}", self.0)
+    }
+}
+
 /// Why commands were not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum UplinkError {
     /// No node of that name is known here.
     #[error("unknown node: the connection is gone, connect again")]
     UnknownNode,
-    /// Its shard has too much to do.
-    #[error("too many commands wait, try again")]
+    /// Its shard has too much to do, or the log between the nodes does not answer in time.
+    #[error("the commands could not be brought to their connection in time, try again")]
     Busy,
 }
 
@@ -39,6 +46,12 @@ pub enum UplinkError {
 pub(crate) struct Sessions(Mutex<HashMap<SessionKey, (u16, Ticket), RandomState>>);
 
 impl Sessions {
+    /// The shard and the connection of a session; `None` when it has ended or never was.
+    pub(crate) fn find(&self, session: &str) -> Option<(u16, Ticket)> {
+        let key = u128::from_str_radix(session, 16).ok().filter(|_| session.len() == 32).map(SessionKey)?;
+        self.lock().get(&key).copied()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, (u16, Ticket), RandomState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,17 +71,17 @@ impl Hub {
         self.sessions.lock().remove(&key);
     }
 
-    /// Brings commands to the connection of a session. One that has ended is nobody's, and no error: its client learns it
-    /// from the stream.
+    /// Brings commands to the connection of a session, on whatever node. One that has ended is nobody's, and no error: its
+    /// client learns it from the stream.
     ///
     /// # Errors
     /// [`UplinkError`].
-    pub fn uplink(&self, node: &str, session: &str, data: Bytes) -> Result<(), UplinkError> {
+    pub async fn uplink(&self, node: &str, session: &str, data: Bytes) -> Result<(), UplinkError> {
         if node != self.uid {
-            return Err(UplinkError::UnknownNode);
+            let control = self.control().ok_or(UplinkError::UnknownNode)?;
+            return control.uplink(node, session, &data).await;
         }
-        let key = u128::from_str_radix(session, 16).ok().filter(|_| session.len() == 32).map(SessionKey);
-        let Some((shard, ticket)) = key.and_then(|key| self.sessions.lock().get(&key).copied()) else { return Ok(()) };
+        let Some((shard, ticket)) = self.sessions.find(session) else { return Ok(()) };
         match self.inbox(shard).offer(ShardEvent::Uplink { ticket, data }) {
             true => Ok(()),
             false => Err(UplinkError::Busy),

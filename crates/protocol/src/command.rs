@@ -113,6 +113,8 @@ pub struct Subscribe {
     pub reject_unrecovered: bool,
     /// The client wants joins and leaves.
     pub join_leave: bool,
+    /// The client takes deltas in the format of Fossil.
+    pub delta: bool,
 }
 
 /// Reads kept publications.

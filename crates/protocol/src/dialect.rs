@@ -13,6 +13,17 @@ pub struct DecodeError(
     pub String,
 );
 
+/// What stands in the place of a publication's payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Data<'a> {
+    /// The payload, as the dialect gives payloads.
+    Plain,
+    /// The payload, for a subscriber who takes deltas: the bytes that the next one is based on.
+    Whole,
+    /// The difference to the publication before.
+    Delta(&'a [u8]),
+}
+
 /// Encodes and decodes messages. Pure: no clock, no I/O, no state.
 ///
 /// Encoders append exactly one message to `out` and never fail. They are called once per publication and shard, and
@@ -37,7 +48,7 @@ pub trait Dialect: Send + Sync + 'static {
     fn encode_push(&self, push: &Push<'_>, out: &mut Vec<u8>);
 
     /// A publication in `channel`, as a live subscriber gets it.
-    fn encode_publication(&self, channel: &str, publication: &Publication, out: &mut Vec<u8>);
+    fn encode_publication(&self, channel: &str, publication: &Publication, data: Data<'_>, out: &mut Vec<u8>);
 
     /// What is sent as a ping.
     fn encode_ping(&self, out: &mut Vec<u8>);

@@ -8,5 +8,5 @@ mod dialect;
 mod reply;
 
 pub use command::{Command, Connect, History, Method, Since, Subscribe};
-pub use dialect::{DecodeError, Dialect};
+pub use dialect::{Data, DecodeError, Dialect};
 pub use reply::{ConnectResult, HistoryResult, Push, Reply, SubscribeResult, Uplink};

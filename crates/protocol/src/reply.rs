@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
-use tidegate_types::{ClientId, Publication, StreamPosition};
+use tidegate_types::codes::{ErrorCode, Unsubscribe};
+use tidegate_types::{ClientId, ClientInfo, Publication, StreamPosition};
 
 /// The answer to one command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +21,15 @@ pub enum Reply {
     Publish,
     /// Kept publications.
     History(Box<HistoryResult>),
+    /// Who is present.
+    Presence(Vec<Arc<ClientInfo>>),
+    /// How many are present.
+    PresenceStats {
+        /// Clients.
+        clients: u32,
+        /// Users among them; all without a name count as one.
+        users: u32,
+    },
     /// The connection token was taken. `ttl_seconds` until the next one is due; `None` = never.
     Refresh {
         /// The session.
@@ -89,6 +98,8 @@ pub struct SubscribeResult {
     pub ttl_seconds: Option<u32>,
     /// Data for the subscriber; empty = none.
     pub data: Bytes,
+    /// The subscriber takes deltas: `publications` are given whole as [`crate::Data::Whole`].
+    pub delta: bool,
 }
 
 /// Kept publications and where the stream stands.
@@ -110,9 +121,30 @@ pub enum Push<'a> {
         /// Why.
         code: Unsubscribe,
     },
+    /// Somebody joined a channel.
+    Joined {
+        /// The channel.
+        channel: &'a str,
+        /// Who.
+        info: &'a ClientInfo,
+    },
+    /// Somebody left a channel.
+    Left {
+        /// The channel.
+        channel: &'a str,
+        /// Who.
+        info: &'a ClientInfo,
+    },
     /// The server ends the connection, on a transport that has no other way to say why.
     Disconnected {
+        /// The code, as of a WebSocket close.
+        code: u16,
         /// Why.
-        why: Disconnect,
+        reason: &'a str,
+    },
+    /// The server has set when the connection's token is due for refresh.
+    Refreshed {
+        /// Seconds until then; `None` = never.
+        ttl_seconds: Option<u32>,
     },
 }

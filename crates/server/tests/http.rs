@@ -245,7 +245,7 @@ fn bad_requests_are_told_where_and_the_connection_goes_on() {
     assert!(text.starts_with("the body is no publish request: ") && text.contains("line 2 column 2"), "{text}");
     let response = send(&mut stream, "/api/pubish", key, "{}");
     assert_eq!(response.status, 404);
-    assert!(response.body.contains("POST /api/{publish,broadcast,history,info,batch}"), "{}", response.body);
+    assert!(response.body.contains("POST /api/{publish,broadcast,history,presence,"), "{}", response.body);
     assert_eq!(send(&mut stream, "/api/info", key, "").status, 200);
     write!(stream, "GET /api/info HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let response = receive(&mut stream);

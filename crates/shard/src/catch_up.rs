@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use tidegate_core::{ReadAfter, ReplyTo, Ticket};
+use tidegate_protocol::Data;
 use tidegate_types::codes::{Disconnect, Unsubscribe};
 use tidegate_types::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN_MAX};
 use tidegate_types::{Offset, Publication};
 
+use crate::channel::Deltas;
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
@@ -96,6 +98,7 @@ impl Shard {
         let Some(entry) = connection.subscription(slot).map(|s| s.entry) else { return };
         let Some(channel) = self.channels.get_mut(slot) else { return };
         let Some(entry) = channel.entries.get_mut(entry as usize) else { return };
+        let data = if entry.deltas == Deltas::Off { Data::Plain } else { Data::Whole };
         let mut frames = std::mem::take(&mut self.frames);
         frames.clear();
         let mut ends: Vec<(u64, usize)> = Vec::with_capacity(publications.len());
@@ -103,7 +106,8 @@ impl Shard {
             if frames.len() >= CATCH_UP_BYTES {
                 break;
             }
-            wire.publication(channel.name.as_str(), publication, &mut self.message, &mut frames);
+            // Each on its own: what the subscriber has of the stream need not be what comes before here.
+            wire.publication(channel.name.as_str(), publication, data, &mut self.message, &mut frames);
             ends.push((publication.offset.0, frames.len()));
         }
         let sent = if frames.is_empty() { Some(0) } else { socket::send(&connection.socket, &frames) };
@@ -115,7 +119,7 @@ impl Shard {
                 let cut = ends.get(begun).filter(|_| sent > begun.checked_sub(1).map_or(0, |i| ends[i].1));
                 let delivered = begun + usize::from(cut.is_some());
                 if let Some((offset, _)) = delivered.checked_sub(1).and_then(|i| ends.get(i)) {
-                    entry.cursor = *offset;
+                    entry.advance(*offset);
                 }
                 self.metrics.deliveries.add(delivered as u64);
                 if sent < frames.len() {

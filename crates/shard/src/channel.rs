@@ -1,11 +1,12 @@
 //! One channel as its shard holds it: who is subscribed, and the frames not everybody has yet.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tidegate_core::Channel as HubChannel;
-use tidegate_types::ChannelName;
+use tidegate_types::{ChannelName, Publication};
 
 /// One subscription's place in the channel.
 #[derive(Clone, Copy, Debug)]
@@ -17,33 +18,77 @@ pub(crate) struct Entry {
     pub(crate) wire: u8,
     /// It reads from the window; sweeps pass it over.
     pub(crate) behind: bool,
+    pub(crate) deltas: Deltas,
 }
 
-/// A publication on its way, as a frame for each wire that somebody here speaks.
+/// Whether a subscription takes deltas, and whether it has what the next one is based on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Deltas {
+    /// It takes none.
+    Off,
+    /// It does, and has nothing yet.
+    Baseless,
+    /// It does, and has the publication at its cursor.
+    Based,
+}
+
+impl Entry {
+    /// The form in which it gets its next publication, and the one for those behind it in the same send.
+    fn forms(&self) -> (Form, Form) {
+        match self.deltas {
+            Deltas::Off => (Form::Plain, Form::Plain),
+            Deltas::Baseless => (Form::Whole, Form::Delta),
+            Deltas::Based => (Form::Delta, Form::Delta),
+        }
+    }
+
+    /// It has everything up to `offset`.
+    pub(crate) fn advance(&mut self, offset: u64) {
+        self.cursor = offset;
+        if self.deltas == Deltas::Baseless {
+            self.deltas = Deltas::Based;
+        }
+    }
+}
+
+/// What a frame of a publication holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// The payload, for those who take no deltas.
+    Plain,
+    /// The payload, for those who do.
+    Whole,
+    /// The difference to the publication before where there is one that is shorter, else the payload.
+    Delta,
+}
+
+/// A publication on its way, as a frame for each wire and form that somebody here needs.
 #[derive(Debug)]
 pub(crate) struct Framed {
     pub(crate) offset: u64,
-    /// With their wires.
-    pub(crate) frames: SmallVec<[(u8, Bytes); 1]>,
+    pub(crate) frames: Frames,
     pub(crate) entered_us: u64,
 }
 
+pub(crate) type Frames = SmallVec<[(u8, Form, Bytes); 1]>;
+
 impl Framed {
     fn bytes(&self) -> usize {
-        self.frames.iter().map(|(_, frame)| frame.len()).sum()
+        self.frames.iter().map(|(_, _, frame)| frame.len()).sum()
     }
 
-    fn frame(&self, wire: u8) -> Option<&Bytes> {
-        self.frames.iter().find(|(w, _)| *w == wire).map(|(_, frame)| frame)
+    fn frame(&self, wire: u8, form: Form) -> Option<&Bytes> {
+        self.frames.iter().find(|(w, f, _)| (*w, *f) == (wire, form)).map(|(_, _, frame)| frame)
     }
 }
 
 /// Frames that were joined for one send, for everybody who needs the same.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Joined {
     from: u64,
     to: u64,
     wire: u8,
+    first: Form,
     bytes: Bytes,
 }
 
@@ -58,7 +103,7 @@ pub(crate) struct FanOut {
     pub(crate) target: u64,
     /// Entries moved: one more sweep, to be sure.
     pub(crate) again: bool,
-    joined: Joined,
+    joined: Option<Joined>,
 }
 
 impl FanOut {
@@ -91,38 +136,54 @@ impl FanOut {
         }
     }
 
-    /// All frames from index `first` on for a wire, as one buffer: a single frame as it is, several joined once. `None`
-    /// where some were made when nobody spoke that wire.
-    pub(crate) fn joined(&mut self, first: usize, wire: u8) -> Option<Bytes> {
+    /// The frames from index `first` on for an entry; `None` for those made when nobody needed them.
+    fn frames(&self, first: usize, entry: &Entry) -> impl Iterator<Item = (u64, Option<&Bytes>)> {
+        let (form, then) = entry.forms();
+        let forms = std::iter::once(form).chain(std::iter::repeat(then));
+        let wire = entry.wire;
+        self.log.range(first..).zip(forms).map(move |(framed, form)| (framed.offset, framed.frame(wire, form)))
+    }
+
+    /// All frames from index `first` on for an entry, as one buffer: a single frame as it is, several joined once. `None`
+    /// where some were made when nobody needed them.
+    pub(crate) fn joined(&mut self, first: usize, entry: &Entry) -> Option<Bytes> {
         let (from, to) = (self.log.get(first)?.offset, self.log.back()?.offset);
+        let form = entry.forms().0;
         if from == to {
-            return self.log[first].frame(wire).cloned();
+            return self.log[first].frame(entry.wire, form).cloned();
         }
-        if (self.joined.from, self.joined.to, self.joined.wire) != (from, to, wire) {
-            let frames: Option<SmallVec<[&Bytes; 16]>> = self.log.range(first..).map(|f| f.frame(wire)).collect();
-            let frames = frames?;
-            let mut bytes = BytesMut::with_capacity(frames.iter().map(|f| f.len()).sum());
-            frames.iter().for_each(|f| bytes.extend_from_slice(f));
-            self.joined = Joined { from, to, wire, bytes: bytes.freeze() };
+        let fits = |j: &&Joined| (j.from, j.to, j.wire, j.first) == (from, to, entry.wire, form);
+        if let Some(joined) = self.joined.as_ref().filter(fits) {
+            return Some(joined.bytes.clone());
         }
-        Some(self.joined.bytes.clone())
+        let bytes = self.join_frames(first, entry)?;
+        self.joined = Some(Joined { from, to, wire: entry.wire, first: form, bytes: bytes.clone() });
+        Some(bytes)
+    }
+
+    fn join_frames(&self, first: usize, entry: &Entry) -> Option<Bytes> {
+        let frames: Option<SmallVec<[&Bytes; 16]>> = self.frames(first, entry).map(|(_, frame)| frame).collect();
+        let frames = frames?;
+        let mut bytes = BytesMut::with_capacity(frames.iter().map(|f| f.len()).sum());
+        frames.iter().for_each(|f| bytes.extend_from_slice(f));
+        Some(bytes.freeze())
     }
 
     /// Where a send of everything from `first` on stands after `sent` bytes: the last offset that has begun, and the
     /// rest of its frame.
-    pub(crate) fn cut(&self, first: usize, wire: u8, sent: usize) -> Option<(u64, Bytes)> {
+    pub(crate) fn cut(&self, first: usize, entry: &Entry, sent: usize) -> Option<(u64, Bytes)> {
         let mut left = sent;
         let mut done = None;
-        for framed in self.log.range(first..) {
-            let frame = framed.frame(wire)?;
+        for (offset, frame) in self.frames(first, entry) {
+            let frame = frame?;
             if left == 0 {
                 break;
             }
             if left < frame.len() {
-                return Some((framed.offset, frame.slice(left..)));
+                return Some((offset, frame.slice(left..)));
             }
             left -= frame.len();
-            done = Some((framed.offset, Bytes::new()));
+            done = Some((offset, Bytes::new()));
         }
         done
     }
@@ -140,8 +201,10 @@ pub(crate) struct Channel {
     /// The last offset that came through the inbox.
     pub(crate) head: u64,
     pub(crate) entries: SmallVec<[Entry; 1]>,
-    /// How many entries speak which wire: frames are made for these.
-    speakers: SmallVec<[(u8, u32); 1]>,
+    /// How many entries speak which wire, without deltas and with them: frames are made for these.
+    speakers: SmallVec<[(u8, bool, u32); 1]>,
+    /// The last publication that came through the inbox, where somebody takes deltas; `None` when it is not known.
+    pub(crate) last: Option<Arc<Publication>>,
     pub(crate) fan_out: Option<Box<FanOut>>,
 }
 
@@ -155,15 +218,17 @@ impl Channel {
             head: 0,
             entries: SmallVec::new(),
             speakers: SmallVec::new(),
+            last: None,
             fan_out: None,
         }
     }
 
     /// Adds an entry; returns its index.
     pub(crate) fn join(&mut self, entry: Entry) -> u32 {
-        match self.speakers.iter_mut().find(|(wire, _)| *wire == entry.wire) {
-            Some((_, count)) => *count += 1,
-            None => self.speakers.push((entry.wire, 1)),
+        let deltas = entry.deltas != Deltas::Off;
+        match self.speakers.iter_mut().find(|(wire, d, _)| (*wire, *d) == (entry.wire, deltas)) {
+            Some((_, _, count)) => *count += 1,
+            None => self.speakers.push((entry.wire, deltas, 1)),
         }
         self.entries.push(entry);
         if let Some(fan_out) = &mut self.fan_out {
@@ -175,9 +240,10 @@ impl Channel {
     /// Takes an entry out. The last one takes its place, and its connection is returned.
     pub(crate) fn leave(&mut self, at: usize) -> Option<u32> {
         let gone = self.entries.swap_remove(at);
-        if let Some(speakers) = self.speakers.iter().position(|(wire, _)| *wire == gone.wire) {
-            self.speakers[speakers].1 -= 1;
-            if self.speakers[speakers].1 == 0 {
+        let deltas = gone.deltas != Deltas::Off;
+        if let Some(speakers) = self.speakers.iter().position(|(wire, d, _)| (*wire, *d) == (gone.wire, deltas)) {
+            self.speakers[speakers].2 -= 1;
+            if self.speakers[speakers].2 == 0 {
                 self.speakers.swap_remove(speakers);
             }
         }
@@ -189,9 +255,14 @@ impl Channel {
         Some(moved.connection)
     }
 
-    /// The wires that somebody here speaks.
-    pub(crate) fn wires(&self) -> impl Iterator<Item = u8> {
-        self.speakers.iter().map(|(wire, _)| *wire)
+    /// The wires that somebody here speaks, and whether with deltas.
+    pub(crate) fn wires(&self) -> impl Iterator<Item = (u8, bool)> {
+        self.speakers.iter().map(|(wire, deltas, _)| (*wire, *deltas))
+    }
+
+    /// Whether somebody here takes deltas.
+    pub(crate) fn takes_deltas(&self) -> bool {
+        self.speakers.iter().any(|(_, deltas, _)| *deltas)
     }
 
     /// Whether nobody needs it any more.
@@ -204,45 +275,64 @@ impl Channel {
 mod tests {
     use super::*;
 
+    fn entry(deltas: Deltas) -> Entry {
+        Entry { cursor: 0, connection: 0, wire: 0, behind: false, deltas }
+    }
+
     fn fan_out() -> FanOut {
         let mut fan_out = FanOut::default();
         for offset in [3, 5, 9] {
             let frame = Bytes::from(vec![u8::try_from(offset).unwrap(); offset]);
-            fan_out.push(Framed { offset: offset as u64, frames: [(0, frame)].into_iter().collect(), entered_us: 0 });
+            let delta = frame.slice(..1);
+            let frames = [(0, Form::Plain, frame.clone()), (0, Form::Whole, frame), (0, Form::Delta, delta)];
+            fan_out.push(Framed { offset: offset as u64, frames: frames.into_iter().collect(), entered_us: 0 });
         }
         fan_out
     }
 
     #[test]
     fn everything_after_a_cursor_is_joined_once() {
-        let mut f = fan_out();
+        let (mut f, off) = (fan_out(), entry(Deltas::Off));
         assert_eq!([0, 3, 4, 5, 8, 9].map(|c| f.first_after(c)), [0, 1, 1, 2, 2, 3]);
-        assert_eq!(f.joined(0, 0).unwrap().len(), 17);
-        assert_eq!(f.joined(1, 0).unwrap().len(), 14);
+        assert_eq!(f.joined(0, &off).unwrap().len(), 17);
+        assert_eq!(f.joined(1, &off).unwrap().len(), 14);
         assert_eq!(
-            f.joined(2, 0).unwrap().as_ptr(),
-            f.log[2].frames[0].1.as_ptr(),
+            f.joined(2, &off).unwrap().as_ptr(),
+            f.log[2].frames[0].2.as_ptr(),
             "a single frame is shared as it is"
         );
-        assert_eq!(f.joined(3, 0), None);
+        assert_eq!(f.joined(3, &off), None);
     }
 
     #[test]
     fn a_cut_send_keeps_the_rest_of_one_frame_by_reference() {
-        let f = fan_out();
-        assert_eq!(f.cut(0, 0, 0), None);
-        assert_eq!(f.cut(0, 0, 3), Some((3, Bytes::new())));
-        let (offset, rest) = f.cut(0, 0, 4).unwrap();
+        let (f, off) = (fan_out(), entry(Deltas::Off));
+        assert_eq!(f.cut(0, &off, 0), None);
+        assert_eq!(f.cut(0, &off, 3), Some((3, Bytes::new())));
+        let (offset, rest) = f.cut(0, &off, 4).unwrap();
         assert_eq!((offset, rest.len()), (5, 4));
-        assert_eq!(rest.as_ptr(), f.log[1].frames[0].1[1..].as_ptr());
-        assert_eq!(f.cut(1, 0, 14), Some((9, Bytes::new())));
+        assert_eq!(rest.as_ptr(), f.log[1].frames[0].2[1..].as_ptr());
+        assert_eq!(f.cut(1, &off, 14), Some((9, Bytes::new())));
+    }
+
+    #[test]
+    fn who_takes_deltas_gets_one_as_soon_as_it_has_a_base() {
+        let mut f = fan_out();
+        let lengths = |f: &mut FanOut, deltas| f.joined(0, &entry(deltas)).unwrap().len();
+        assert_eq!(lengths(&mut f, Deltas::Off), 17);
+        assert_eq!(lengths(&mut f, Deltas::Baseless), 3 + 1 + 1);
+        assert_eq!(lengths(&mut f, Deltas::Based), 3);
+        assert_eq!(f.cut(0, &entry(Deltas::Baseless), 4), Some((5, Bytes::new())));
+        let mut new = entry(Deltas::Baseless);
+        new.advance(3);
+        assert_eq!((new.cursor, new.deltas), (3, Deltas::Based));
     }
 
     #[test]
     fn trimming_counts_bytes() {
         let mut f = fan_out();
         f.trim(5);
-        assert_eq!((f.log.len(), f.log_bytes), (1, 9));
+        assert_eq!((f.log.len(), f.log_bytes), (1, 19));
         assert_eq!((f.drop_oldest(), f.log_bytes), (9, 0));
     }
 }

@@ -74,11 +74,9 @@ impl Shard {
                 Ok(())
             }
             Method::Send { .. } => Err(Disconnect::NOT_AVAILABLE.into()),
-            Method::Presence { .. }
-            | Method::PresenceStats { .. }
-            | Method::Rpc { .. }
-            | Method::Ping
-            | Method::Unsupported => Err(ErrorCode::NOT_AVAILABLE.into()),
+            Method::Presence { channel } => self.presence(place, id, &channel, false),
+            Method::PresenceStats { channel } => self.presence(place, id, &channel, true),
+            Method::Rpc { .. } | Method::Ping | Method::Unsupported => Err(ErrorCode::NOT_AVAILABLE.into()),
         }
     }
 
@@ -167,6 +165,28 @@ impl Shard {
                     Ok(result) => Reply::History(Box::new(result)),
                     Err(error) => failed(&error),
                 }
+            }),
+        )
+    }
+
+    fn presence(&mut self, place: Place, id: u32, channel: &str, stats: bool) -> Result<(), Refusal> {
+        let (name, subscribed) = self.known_channel(place, channel)?;
+        let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
+        self.session(place)?.may_see_presence(&settings.options, &name, subscribed)?;
+        let control = self.hub.control().ok_or(ErrorCode::NOT_AVAILABLE)?.clone();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.answer_later(
+            place,
+            id,
+            Box::pin(async move {
+                let reply = match stats {
+                    true => control
+                        .presence_stats(&name)
+                        .await
+                        .map(|(clients, users)| Reply::PresenceStats { clients: count(clients), users: count(users) }),
+                    false => control.presence(&name).await.map(Reply::Presence),
+                };
+                reply.unwrap_or_else(|error| failed(&error))
             }),
         )
     }

@@ -35,6 +35,10 @@ pub(crate) struct Subscription {
     pub(crate) expire_at: u32,
     /// A read of the log for it is under way.
     pub(crate) reading: bool,
+    /// It shows in presence.
+    pub(crate) present: bool,
+    /// It is told of joins and leaves.
+    pub(crate) join_leave: bool,
 }
 
 impl Subscription {

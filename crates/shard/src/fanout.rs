@@ -14,13 +14,17 @@
 
 use bytes::Bytes;
 use tidegate_core::Delivery;
+use tidegate_protocol::Data;
+use tidegate_types::Publication;
 use tidegate_types::limits::{
     FANOUT_BEFORE_ANSWER, FANOUT_HOLD, FANOUT_LOG_BYTES_MAX, FANOUT_SLICE, FANOUT_SLICE_WHILE_ASKED,
 };
 
-use crate::channel::{Channel, FanOut, Framed};
+use crate::channel::{Channel, FanOut, Form, Framed, Frames};
+use crate::deltas::Differences;
 use crate::shard::Shard;
 use crate::socket;
+use crate::wire::Wire;
 
 const HOLD_US: u64 = FANOUT_HOLD.as_micros() as u64;
 
@@ -28,6 +32,35 @@ const HOLD_US: u64 = FANOUT_HOLD.as_micros() as u64;
 fn has_waited(channel: Option<&Channel>, now_us: u64) -> bool {
     let oldest = channel.and_then(|c| c.fan_out.as_ref()?.log.front());
     oldest.is_none_or(|framed| now_us.saturating_sub(framed.entered_us) >= HOLD_US)
+}
+
+/// Where messages and frames are built.
+struct Scratch<'a> {
+    message: &'a mut Vec<u8>,
+    frames: &'a mut Vec<u8>,
+}
+
+/// The frames of a publication that somebody in the channel needs.
+fn make_frames(channel: &Channel, wires: &[Wire], publication: &Publication, scratch: &mut Scratch<'_>) -> Frames {
+    let mut frames = Frames::new();
+    let mut make = |index: u8, data: Data<'_>| {
+        scratch.frames.clear();
+        let wire = &wires[usize::from(index)];
+        wire.publication(channel.name.as_str(), publication, data, scratch.message, scratch.frames);
+        Bytes::copy_from_slice(scratch.frames)
+    };
+    let mut differences = Differences::new(channel, publication);
+    for (index, deltas) in channel.wires() {
+        if !deltas {
+            frames.push((index, Form::Plain, make(index, Data::Plain)));
+            continue;
+        }
+        let whole = make(index, Data::Whole);
+        let delta = differences.of(wires[usize::from(index)].is_text());
+        frames.push((index, Form::Delta, delta.map_or_else(|| whole.clone(), |delta| make(index, Data::Delta(delta)))));
+        frames.push((index, Form::Whole, whole));
+    }
+    frames
 }
 
 /// What became of one entry in a sweep.
@@ -55,15 +88,13 @@ impl Shard {
         }
         channel.head = offset;
         if channel.entries.is_empty() {
+            channel.last = None;
             return;
         }
-        let frames = channel.wires().map(|index| {
-            self.frames.clear();
-            let wire = &self.options.wires[usize::from(index)];
-            wire.publication(channel.name.as_str(), &delivery.publication, message, &mut self.frames);
-            (index, Bytes::copy_from_slice(&self.frames))
-        });
-        let framed = Framed { offset, frames: frames.collect(), entered_us: delivery.entered_us };
+        let mut scratch = Scratch { message, frames: &mut self.frames };
+        let frames = make_frames(channel, &self.options.wires, &delivery.publication, &mut scratch);
+        channel.last = channel.takes_deltas().then(|| delivery.publication.clone());
+        let framed = Framed { offset, frames, entered_us: delivery.entered_us };
         let fan_out = channel.fan_out.get_or_insert_with(|| {
             self.dirty.push_back(delivery.slot);
             Box::default()
@@ -177,7 +208,7 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(entry.connection) else { return Served::Nothing };
         let index = entry.connection;
-        let bytes = fan_out.joined(first, entry.wire).filter(|_| connection.blocked.is_none());
+        let bytes = fan_out.joined(first, entry).filter(|_| connection.blocked.is_none());
         let Some(bytes) = bytes else {
             entry.behind = true;
             self.mark_behind(self.connections.place(index));
@@ -185,14 +216,14 @@ impl Shard {
         };
         match socket::send(&connection.socket, &bytes) {
             Some(sent) if sent == bytes.len() => {
-                entry.cursor = fan_out.log.back().map_or(entry.cursor, |f| f.offset);
+                entry.advance(fan_out.log.back().map_or(entry.cursor, |f| f.offset));
                 self.metrics.deliveries.add((fan_out.log.len() - first) as u64);
                 self.metrics.sent_bytes.add(sent as u64);
             }
             Some(sent) => {
-                let cut = match fan_out.cut(first, entry.wire, sent) {
+                let cut = match fan_out.cut(first, entry, sent) {
                     Some((offset, rest)) => {
-                        entry.cursor = offset;
+                        entry.advance(offset);
                         rest
                     }
                     None => Bytes::new(),
@@ -212,6 +243,9 @@ impl Shard {
     pub(crate) fn on_overflow(&mut self) {
         self.metrics.inbox_overflows.add(1);
         for slot in self.channels.indices() {
+            if let Some(channel) = self.channels.get_mut(slot) {
+                channel.last = None;
+            }
             self.send_all_behind(slot);
         }
     }

@@ -167,6 +167,8 @@ impl Shard {
         if let Some(connection) = self.connections.get(place.index) {
             socket::shutdown_write(&connection.socket);
         }
+        // A page that is left or loaded anew goes away; who closes otherwise means it.
+        self.release(place.index, code == close_code::GOING_AWAY);
         self.drop_connection(place.index);
     }
 }

@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use tidegate_core::metrics::ShardMetrics;
 use tidegate_core::{Drained, Hub, Inbox, Policy, Verifier};
 use tidegate_types::ChannelName;
-use tidegate_types::codes::Disconnect;
+use tidegate_types::codes::{self, Disconnect};
 
 use crate::channel::Channel;
 use crate::connection::{Connection, Phase};
@@ -142,6 +142,11 @@ impl Shard {
 
     /// Sends a close and waits for the peer's. Its subscriptions end now.
     pub(crate) fn close(&mut self, index: u32, why: Disconnect) {
+        self.close_with(index, why.code, why.reason);
+    }
+
+    /// [`Shard::close`] with any code and reason.
+    pub(crate) fn close_with(&mut self, index: u32, code: u16, reason: &str) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         if connection.phase == Phase::Closing {
             return;
@@ -151,28 +156,29 @@ impl Shard {
         }
         connection.phase = Phase::Closing;
         let wire = usize::from(connection.wire);
-        self.count_close(why);
-        self.release(index);
+        self.count_close(code);
+        self.release(index, codes::reconnects(code));
         let mut frame = Vec::new();
-        self.options.wires[wire].close(why, &mut frame);
+        self.options.wires[wire].close(code, reason, &mut frame);
         self.send_control(index, frame.into());
         self.end_response(index);
         self.set_deadline(index, CLOSING_MS);
     }
 
-    fn count_close(&self, why: Disconnect) {
-        match why {
-            Disconnect::NO_PONG => self.metrics.closed_no_pong.add(1),
-            Disconnect::SLOW => self.metrics.closed_slow.add(1),
-            Disconnect::STALE => self.metrics.closed_stale.add(1),
-            Disconnect::BAD_REQUEST => self.metrics.closed_protocol.add(1),
-            _ => {}
-        }
+    fn count_close(&self, code: u16) {
+        let counters = [
+            (Disconnect::NO_PONG, &self.metrics.closed_no_pong),
+            (Disconnect::SLOW, &self.metrics.closed_slow),
+            (Disconnect::STALE, &self.metrics.closed_stale),
+            (Disconnect::BAD_REQUEST, &self.metrics.closed_protocol),
+        ];
+        counters.iter().filter(|(why, _)| why.code == code).for_each(|(_, counter)| counter.add(1));
     }
 
-    /// Ends every subscription and the session, and keeps the socket.
-    pub(crate) fn release(&mut self, index: u32) {
+    /// Ends every subscription and the session, and keeps the socket. `away`: the client has not said that it goes.
+    pub(crate) fn release(&mut self, index: u32, away: bool) {
         let Some(connection) = self.connections.get_mut(index) else { return };
+        let client = connection.session.client_id();
         if connection.session.is_open() {
             self.metrics.clients.add(-1);
         }
@@ -186,13 +192,13 @@ impl Shard {
         connection.held = None;
         self.metrics.behind.add(-i64::from(behind));
         for subscription in subscriptions {
-            self.leave(&subscription);
+            self.leave(&subscription, client, away);
         }
     }
 
     /// Forgets a connection and closes its socket.
     pub(crate) fn drop_connection(&mut self, index: u32) {
-        self.release(index);
+        self.release(index, true);
         if let Some(connection) = self.connections.remove(index) {
             self.metrics.connections.add(-1);
             socket::unwatch(&self.epoll, &connection.socket);

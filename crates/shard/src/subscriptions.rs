@@ -6,10 +6,10 @@
 
 use tidegate_core::{Grant, ReplyTo, ShardEvent, Start, Ticket};
 use tidegate_protocol::{Push, Reply, Subscribe, SubscribeResult};
-use tidegate_types::ChannelName;
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
+use tidegate_types::{ChannelName, ClientId};
 
-use crate::channel::{Channel, Entry};
+use crate::channel::{Channel, Deltas, Entry};
 use crate::connection::{Subscription, Waiting};
 use crate::shard::Shard;
 use crate::slab::Place;
@@ -70,7 +70,14 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         channel.pending += 1;
         let expire_at = expire_at_seconds(&waiting.grant);
-        let subscription = Subscription { slot, entry: Subscription::PENDING, expire_at, reading: false };
+        let subscription = Subscription {
+            slot,
+            entry: Subscription::PENDING,
+            expire_at,
+            reading: false,
+            present: false,
+            join_leave: false,
+        };
         connection.subscriptions.push(subscription);
         let ticket = Ticket { connection: place.index, generation: place.generation, command: waiting.command };
         let reply_to = ReplyTo { shard: self.id, slot, ticket };
@@ -103,7 +110,7 @@ impl Shard {
     }
 
     fn go_live(&mut self, place: Place, waiting: Waiting, start: Start) {
-        let Waiting { command, slot, grant, .. } = waiting;
+        let Waiting { command, slot, mut grant, .. } = waiting;
         let cursor = start.cursor.0;
         let result = SubscribeResult {
             recoverable: grant.recoverable,
@@ -113,7 +120,8 @@ impl Shard {
             recovered: start.recovered,
             was_recovering: grant.since.is_some(),
             ttl_seconds: grant.ttl_seconds,
-            data: grant.data,
+            data: std::mem::take(&mut grant.data),
+            delta: grant.delta,
         };
         // The reply comes before any publication: it is on its way before the entry exists.
         self.reply(place.index, command, &Reply::Subscribe(Box::new(result)));
@@ -123,11 +131,13 @@ impl Shard {
         channel.pending -= 1;
         // What this shard has drained beyond the cursor is read back from the window.
         let behind = channel.head > cursor || connection.blocked.is_some();
-        let entry = Entry { cursor, connection: place.index, wire: connection.wire, behind };
+        let deltas = if grant.delta { Deltas::Baseless } else { Deltas::Off };
+        let entry = Entry { cursor, connection: place.index, wire: connection.wire, behind, deltas };
         let at = channel.join(entry);
         let Some(subscription) = connection.subscription(slot) else { return };
         subscription.entry = at;
         let expires = subscription.expire_at > 0;
+        (subscription.present, subscription.join_leave) = (grant.present, grant.join_leave);
         self.metrics.subscriptions.add(1);
         if behind {
             self.mark_behind(place);
@@ -135,6 +145,7 @@ impl Shard {
         if expires {
             self.set_alarm(place.index);
         }
+        self.appear(place, slot, grant.info);
     }
 
     /// Counts one more subscription of a connection as behind, and sees to it that it catches up.
@@ -180,12 +191,15 @@ impl Shard {
             connection.behind -= 1;
             self.metrics.behind.add(-1);
         }
-        self.leave(&subscription);
+        let client = connection.session.client_id();
+        self.leave(&subscription, client, false);
     }
 
-    /// Takes a subscription out of its channel; the channel goes with its last one.
-    pub(crate) fn leave(&mut self, subscription: &Subscription) {
+    /// Takes a subscription of `client` out of its channel; the channel goes with its last one. `away`: its connection
+    /// broke.
+    pub(crate) fn leave(&mut self, subscription: &Subscription, client: ClientId, away: bool) {
         let slot = subscription.slot;
+        self.disappear(subscription, client, away);
         let Some(channel) = self.channels.get_mut(slot) else { return };
         if subscription.entry == Subscription::PENDING {
             channel.pending -= 1;
@@ -240,6 +254,8 @@ impl Shard {
             ShardEvent::Fetched { ticket, in_time } => {
                 self.go_on_holding(Place { index: ticket.connection, generation: ticket.generation }, in_time);
             }
+            ShardEvent::Presence(change) => self.tell_of(&change),
+            ShardEvent::Order(order) => self.obey(&order),
             ShardEvent::Invalidated { cell } => self.invalidate(cell),
         }
     }

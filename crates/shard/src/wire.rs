@@ -5,9 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_framing::chunked::{LAST_CHUNK, stream_head, write_chunk, write_events};
 use tidegate_framing::websocket::{Opcode, write_close, write_frame};
-use tidegate_protocol::{Command, DecodeError, Dialect, Push, Reply};
+use tidegate_protocol::{Command, Data, DecodeError, Dialect, Push, Reply};
 use tidegate_types::Publication;
-use tidegate_types::codes::Disconnect;
 
 /// How messages lie on the socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +63,14 @@ impl Wire {
         self.dialect.encode_push(push, batch);
     }
 
+    /// The frame of a push.
+    pub(crate) fn push_frame(&self, push: &Push<'_>) -> Bytes {
+        let (mut message, mut out) = (Vec::new(), Vec::new());
+        self.dialect.encode_push(push, &mut message);
+        self.frame(&message, &mut out);
+        out.into()
+    }
+
     fn separate(&self, batch: &mut Vec<u8>) {
         if !batch.is_empty() {
             batch.extend_from_slice(self.dialect.separator());
@@ -84,11 +91,12 @@ impl Wire {
         &self,
         channel: &str,
         publication: &Publication,
+        data: Data<'_>,
         scratch: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) {
         scratch.clear();
-        self.dialect.encode_publication(channel, publication, scratch);
+        self.dialect.encode_publication(channel, publication, data, scratch);
         self.frame(scratch, out);
     }
 
@@ -101,12 +109,12 @@ impl Wire {
     }
 
     /// What ends the connection with a reason.
-    pub(crate) fn close(&self, why: Disconnect, out: &mut Vec<u8>) {
+    pub(crate) fn close(&self, code: u16, reason: &str, out: &mut Vec<u8>) {
         match self.framing {
-            Framing::WebSocket => write_close(out, why.code, why.reason),
+            Framing::WebSocket => write_close(out, code, reason),
             Framing::Stream | Framing::Events => {
                 let mut message = Vec::new();
-                self.dialect.encode_push(&Push::Disconnected { why }, &mut message);
+                self.dialect.encode_push(&Push::Disconnected { code, reason }, &mut message);
                 self.frame(&message, out);
                 out.extend_from_slice(LAST_CHUNK);
             }

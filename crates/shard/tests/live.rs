@@ -5,6 +5,8 @@ mod rig;
 
 #[path = "live/bad_input.rs"]
 mod bad_input;
+#[path = "live/deltas.rs"]
+mod deltas;
 #[path = "live/encodings.rs"]
 mod encodings;
 #[path = "live/key_sets.rs"]
@@ -13,6 +15,10 @@ mod key_sets;
 mod lag;
 #[path = "live/life.rs"]
 mod life;
+#[path = "live/orders.rs"]
+mod orders;
+#[path = "live/presence.rs"]
+mod presence;
 #[path = "live/request.rs"]
 mod request;
 #[path = "live/responses.rs"]

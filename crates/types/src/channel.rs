@@ -1,5 +1,6 @@
 //! Channel names, checked once where they enter.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -74,6 +75,12 @@ impl ChannelName {
     /// Whether the name starts with `$`: subscribing then always needs a token.
     pub fn is_private(&self) -> bool {
         self.0.starts_with('$')
+    }
+}
+
+impl Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -15,6 +15,16 @@ impl ClientId {
         let v = v & !(0xf << 76) | 4 << 76;
         Self(v & !(0b11 << 62) | 0b10 << 62)
     }
+
+    /// Reads what [`ClientId`] prints; `None` when it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let dashes = |(at, b): (usize, u8)| (b == b'-') == matches!(at, 8 | 13 | 18 | 23);
+        if text.len() != 36 || !text.bytes().enumerate().all(dashes) {
+            return None;
+        }
+        let digits = text.bytes().filter(|b| *b != b'-');
+        digits.map(|b| char::from(b).to_digit(16)).try_fold(0, |v, digit| Some(v << 4 | u128::from(digit?))).map(Self)
+    }
 }
 
 impl fmt::Display for ClientId {
@@ -59,5 +69,15 @@ mod tests {
     fn a_client_id_reads_as_a_version_4_uuid() {
         let id = ClientId::from_random([0xff; 16]).to_string();
         assert_eq!(id, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn what_is_printed_is_read() {
+        for id in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210] {
+            assert_eq!(ClientId::parse(&ClientId(id).to_string()), Some(ClientId(id)));
+        }
+        for other in ["", "x", "ffffffff-ffff-4fff-bfff-fffffffffffg", "ffffffffffff-4fff-bfff-ffffffffffff--", "é"] {
+            assert_eq!(ClientId::parse(other), None, "{other}");
+        }
     }
 }

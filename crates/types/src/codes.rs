@@ -34,8 +34,13 @@ pub struct Disconnect {
 impl Disconnect {
     /// Whether a client that keeps to the table comes back.
     pub fn reconnects(&self) -> bool {
-        matches!(self.code, 0..=3499 | 4000..=4499 | 5000..)
+        reconnects(self.code)
     }
+}
+
+/// Whether a client that keeps to the table comes back after a close with this code.
+pub fn reconnects(code: u16) -> bool {
+    matches!(code, 0..=3499 | 4000..=4499 | 5000..)
 }
 
 macro_rules! errors {

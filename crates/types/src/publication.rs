@@ -31,6 +31,8 @@ pub struct Meta {
     pub idempotency_key: Option<String>,
     /// Suppresses this publication where a version as high was seen.
     pub version: Option<Version>,
+    /// It may reach subscribers who take deltas as the difference to the one before.
+    pub delta: bool,
 }
 
 impl Meta {
@@ -91,6 +93,16 @@ impl Payload {
     /// One JSON value, free of newlines.
     pub fn json(&self) -> &Bytes {
         &self.json
+    }
+
+    /// The bytes that a client of a text encoding ends up with, where it takes payloads as strings; `None` when they are
+    /// no text.
+    pub fn text(&self) -> Option<&Bytes> {
+        match self.kind {
+            PayloadKind::Json => Some(&self.json),
+            PayloadKind::Text => Some(&self.raw),
+            PayloadKind::Binary => None,
+        }
     }
 
     /// How [`Payload::json`] came about.

@@ -11,6 +11,8 @@ struct Stored {
     tags: Tags,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     info: Option<Info>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    delta: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -26,22 +28,22 @@ fn text(json: &Bytes) -> String {
     String::from_utf8_lossy(json).into_owned()
 }
 
-/// The stored form of tags and publisher.
+/// The stored form of tags, publisher and the wish for deltas.
 pub(crate) fn encode(meta: Option<&Meta>) -> Bytes {
-    let Some(meta) = meta.filter(|m| !m.tags.is_empty() || m.info.is_some()) else { return Bytes::new() };
+    let Some(meta) = meta.filter(|m| !m.tags.is_empty() || m.info.is_some() || m.delta) else { return Bytes::new() };
     let info = meta.info.as_ref().map(|i| Info {
         user: i.user.clone(),
         client: i.client.clone(),
         conn_info: text(&i.conn_info),
         chan_info: text(&i.chan_info),
     });
-    let stored = Stored { tags: meta.tags.clone(), info };
+    let stored = Stored { tags: meta.tags.clone(), info, delta: meta.delta };
     serde_json::to_vec(&stored).expect("texts serialise").into()
 }
 
 /// Everything that was beside the payload.
 pub(crate) fn decode(stored: &Bytes, identity: Option<&Identity>) -> Option<Box<Meta>> {
-    let Stored { tags, info } = match stored.is_empty() {
+    let Stored { tags, info, delta } = match stored.is_empty() {
         true => Stored::default(),
         // What this crate wrote and a checksum covers; an other form would be of a later version.
         false => serde_json::from_slice(stored).unwrap_or_default(),
@@ -55,7 +57,7 @@ pub(crate) fn decode(stored: &Bytes, identity: Option<&Identity>) -> Option<Box<
     let key = identity.map(|i| &i.idempotency_key).filter(|key| !key.is_empty());
     let version = identity.filter(|i| i.version > 0);
     let version = version.map(|i| Version { epoch: i.version_epoch.clone(), number: i.version });
-    Meta { tags, info, idempotency_key: key.cloned(), version }.boxed()
+    Meta { tags, info, idempotency_key: key.cloned(), version, delta }.boxed()
 }
 
 /// What the store compares records by.
@@ -82,8 +84,8 @@ mod tests {
             chan_info: Bytes::new(),
         };
         let version = Some(Version { epoch: "e".into(), number: 3 });
-        let meta =
-            Meta { tags: vec![("k".into(), "v".into())], info: Some(info), idempotency_key: Some("i".into()), version };
+        let tags = vec![("k".into(), "v".into())];
+        let meta = Meta { tags, info: Some(info), idempotency_key: Some("i".into()), version, delta: true };
         let identity = identity(meta.clone());
         assert_eq!(decode(&encode(Some(&meta)), identity.as_deref()), meta.boxed());
         assert_eq!(decode(&Bytes::new(), None), None);

@@ -6,6 +6,7 @@
 //! | `tidegate-idempotency-key` | UTF-8, at most 255 bytes |
 //! | `tidegate-version` | a decimal number |
 //! | `tidegate-version-epoch` | UTF-8 |
+//! | `tidegate-delta` | `1` when the record may reach subscribers as the difference to the one before |
 //! | `tidegate-info` | JSON `{"user","client","conn_info","chan_info"}` of the client that published |
 //!
 //! Other headers are left alone. One of these that cannot be read makes the record unreadable.
@@ -21,6 +22,7 @@ const TAG: &str = "tidegate-tag-";
 const IDEMPOTENCY_KEY: &str = "tidegate-idempotency-key";
 const VERSION: &str = "tidegate-version";
 const VERSION_EPOCH: &str = "tidegate-version-epoch";
+const DELTA: &str = "tidegate-delta";
 const INFO: &str = "tidegate-info";
 
 #[derive(Serialize, Deserialize)]
@@ -52,6 +54,9 @@ pub(crate) fn encode(meta: &Meta) -> Option<OwnedHeaders> {
         if !version.epoch.is_empty() {
             list.push((VERSION_EPOCH.to_owned(), version.epoch.clone().into_bytes()));
         }
+    }
+    if meta.delta {
+        list.push((DELTA.to_owned(), b"1".to_vec()));
     }
     if let Some(info) = meta.info.as_ref().and_then(encode_info) {
         list.push((INFO.to_owned(), info));
@@ -106,6 +111,7 @@ fn take(meta: &mut Meta, name: &[u8], value: &[u8]) -> Result<(), ()> {
         IDEMPOTENCY_KEY => meta.idempotency_key = Some(text()?),
         VERSION => meta.version.get_or_insert_default().number = text()?.parse().map_err(drop)?,
         VERSION_EPOCH => meta.version.get_or_insert_with(Version::default).epoch = text()?,
+        DELTA => meta.delta = value == b"1",
         INFO => meta.info = Some(decode_info(value)?),
         _ => {}
     }
@@ -141,6 +147,7 @@ mod tests {
             }),
             idempotency_key: Some("once".into()),
             version: Some(Version { epoch: "e".into(), number: 7 }),
+            delta: true,
         }
     }
 

@@ -10,7 +10,7 @@ mod write;
 
 use std::ops::ControlFlow;
 
-use tidegate_protocol::{Command, DecodeError, Dialect, Push, Reply};
+use tidegate_protocol::{Command, Data, DecodeError, Dialect, Push, Reply};
 use tidegate_types::Publication;
 
 /// Centrifuge client protocol v2 in JSON.
@@ -38,8 +38,8 @@ impl Dialect for Json {
         encode::push(push, out);
     }
 
-    fn encode_publication(&self, channel: &str, publication: &Publication, out: &mut Vec<u8>) {
-        encode::publication_push(channel, publication, out);
+    fn encode_publication(&self, channel: &str, publication: &Publication, data: Data<'_>, out: &mut Vec<u8>) {
+        encode::publication_push(channel, publication, data, out);
     }
 
     fn encode_ping(&self, out: &mut Vec<u8>) {

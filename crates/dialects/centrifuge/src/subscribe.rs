@@ -37,5 +37,6 @@ pub(crate) fn method(wish: Wish<'_>) -> Result<Method, DecodeError> {
         recoverable: wish.recoverable,
         reject_unrecovered: wish.flag & FLAG_REJECT_UNRECOVERED != 0,
         join_leave: wish.join_leave,
+        delta: !wish.delta.is_empty(),
     })))
 }

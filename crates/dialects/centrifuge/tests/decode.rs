@@ -84,7 +84,10 @@ fn subscribe_wishes() {
         assert_eq!(one(&message), Method::Subscribe(Box::new(expected)), "{message}");
     };
     check("", Subscribe::default());
-    check(r#","flag":1,"token":null,"unknown":[{}],"delta":"fossil""#, Subscribe::default());
+    check(
+        r#","flag":1,"token":null,"unknown":[{}],"delta":"fossil""#,
+        Subscribe { delta: true, ..Subscribe::default() },
+    );
     check(r#","flag":3"#, Subscribe { reject_unrecovered: true, ..Subscribe::default() });
     check(
         r#","positioned":true,"recoverable":true,"join_leave":true"#,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_dialect_centrifuge::Json;
-use tidegate_protocol::{ConnectResult, Dialect, HistoryResult, Push, Reply, SubscribeResult};
+use tidegate_protocol::{ConnectResult, Data, Dialect, HistoryResult, Push, Reply, SubscribeResult};
 use tidegate_types::codes::{ErrorCode, Unsubscribe};
 use tidegate_types::{ClientId, ClientInfo, Epoch, Meta, Offset, Payload, PayloadKind, Publication, StreamPosition};
 
@@ -16,7 +16,7 @@ fn reply(id: u32, reply: &Reply) -> String {
 
 fn push(channel: &str, publication: &Publication) -> String {
     let mut out = Vec::new();
-    Json.encode_publication(channel, publication, &mut out);
+    Json.encode_publication(channel, publication, Data::Plain, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -44,6 +44,7 @@ fn subscribed() -> SubscribeResult {
         was_recovering: false,
         ttl_seconds: None,
         data: Bytes::new(),
+        delta: false,
     }
 }
 
@@ -196,5 +197,57 @@ fn other_pushes_and_pings() {
     assert_eq!(
         String::from_utf8(out).unwrap(),
         r#"{"push":{"channel":"c","unsubscribe":{"code":2500,"reason":"insufficient state"}}}{}"#
+    );
+}
+
+#[test]
+fn who_takes_deltas_gets_strings() {
+    let publication = publication(3, r#"{"a":"b"}"#);
+    let push = |data: Data<'_>| {
+        let mut out = Vec::new();
+        Json.encode_publication("c", &publication, data, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(push(Data::Whole), r#"{"push":{"channel":"c","pub":{"data":"{\"a\":\"b\"}","offset":3}}}"#);
+    assert_eq!(
+        push(Data::Delta(b"9\n1@0,;")),
+        r#"{"push":{"channel":"c","pub":{"data":"9\n1@0,;","delta":true,"offset":3}}}"#
+    );
+    let result = SubscribeResult { delta: true, publications: vec![Arc::new(publication.clone())], ..subscribed() };
+    assert_eq!(
+        reply(2, &Reply::Subscribe(Box::new(result))),
+        r#"{"id":2,"subscribe":{"publications":[{"data":"{\"a\":\"b\"}","offset":3}],"delta":true}}"#
+    );
+}
+
+#[test]
+fn presence_and_its_changes() {
+    let info = ClientInfo { user: "u".into(), client: "c1".into(), ..Default::default() };
+    assert_eq!(
+        reply(2, &Reply::Presence(vec![Arc::new(info.clone())])),
+        r#"{"id":2,"presence":{"presence":{"c1":{"user":"u","client":"c1"}}}}"#
+    );
+    assert_eq!(reply(2, &Reply::Presence(Vec::new())), r#"{"id":2,"presence":{"presence":{}}}"#);
+    assert_eq!(
+        reply(2, &Reply::PresenceStats { clients: 3, users: 1 }),
+        r#"{"id":2,"presence_stats":{"num_clients":3,"num_users":1}}"#
+    );
+    let push = |push: Push<'_>| {
+        let mut out = Vec::new();
+        Json.encode_push(&push, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(
+        push(Push::Joined { channel: "a", info: &info }),
+        r#"{"push":{"channel":"a","join":{"info":{"user":"u","client":"c1"}}}}"#
+    );
+    assert_eq!(
+        push(Push::Left { channel: "a", info: &info }),
+        r#"{"push":{"channel":"a","leave":{"info":{"user":"u","client":"c1"}}}}"#
+    );
+    assert_eq!(push(Push::Refreshed { ttl_seconds: Some(5) }), r#"{"push":{"refresh":{"expires":true,"ttl":5}}}"#);
+    assert_eq!(
+        push(Push::Disconnected { code: 4001, reason: "bye" }),
+        r#"{"push":{"disconnect":{"code":4001,"reason":"bye"}}}"#
     );
 }

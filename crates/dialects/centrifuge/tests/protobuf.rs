@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidegate_dialect_centrifuge::Protobuf;
 use tidegate_protocol::{
-    Command, Connect, ConnectResult, Dialect, History, Method, Push, Reply, Since, Subscribe, Uplink,
+    Command, Connect, ConnectResult, Data, Dialect, History, Method, Push, Reply, Since, Subscribe, Uplink,
 };
 use tidegate_types::codes::{ErrorCode, Unsubscribe};
 use tidegate_types::{ClientId, ClientInfo, Meta, Offset, Payload, PayloadKind, Publication};
@@ -47,10 +47,11 @@ fn every_request_is_known() {
         recoverable: true,
         reject_unrecovered: true,
         join_leave: true,
+        delta: true,
     };
     let wishes =
         [varint(3, 1), field(6, b"e"), varint(7, 7), varint(9, 1), varint(10, 1), varint(11, 1), varint(14, 3)];
-    let wishes = wishes.concat();
+    let wishes = [wishes.concat(), field(12, b"fossil")].concat();
     let connect = Connect { token: "t".into(), data: "d".into(), name: "go".into(), version: "1".into() };
     let history =
         History { channel: channel(), limit: 3, since: Some(Since { offset: 2, epoch: "e".into() }), reverse: true };
@@ -129,6 +130,35 @@ fn pushes_have_no_id() {
 }
 
 #[test]
+fn presence_its_changes_and_deltas() {
+    let info = ClientInfo { user: "u".into(), client: "x".into(), ..Default::default() };
+    let shown = [field(1, b"u"), field(2, b"x")].concat();
+    let entry = [field(1, b"x"), field(2, &shown)].concat();
+    assert_eq!(
+        reply(3, &Reply::Presence(vec![info.clone().into()])),
+        [varint(1, 3), field(9, &field(1, &entry))].concat()
+    );
+    let stats = [varint(1, 4), varint(2, 2)].concat();
+    assert_eq!(reply(3, &Reply::PresenceStats { clients: 4, users: 2 }), [varint(1, 3), field(10, &stats)].concat());
+    let push = |push: Push<'_>| {
+        let mut out = Vec::new();
+        Protobuf.encode_push(&push, &mut out);
+        out.split_off(1)
+    };
+    let told = |number| field(4, &[field(2, b"c"), field(number, &field(1, &shown))].concat());
+    assert_eq!(push(Push::Joined { channel: "c", info: &info }), told(5));
+    assert_eq!(push(Push::Left { channel: "c", info: &info }), told(6));
+    let ttl = [varint(1, 1), varint(2, 5)].concat();
+    assert_eq!(push(Push::Refreshed { ttl_seconds: Some(5) }), field(4, &field(12, &ttl)));
+    let payload = Payload::new(Bytes::from_static(b"whole"), Bytes::new(), PayloadKind::Binary);
+    let publication = Publication { offset: Offset(5), time_ms: 1, payload, meta: None };
+    let mut out = Vec::new();
+    Protobuf.encode_publication("c", &publication, Data::Delta(b"delta"), &mut out);
+    let pushed = [field(4, b"delta"), varint(6, 5), varint(8, 1)].concat();
+    assert_eq!(out[1..], field(4, &[field(2, b"c"), field(4, &pushed)].concat()));
+}
+
+#[test]
 fn a_publication_carries_the_untouched_payload_and_what_came_beside_it() {
     let raw = Bytes::from_static(b"{\n \"a\": 1}");
     let info = ClientInfo { user: "u".into(), client: "x".into(), ..Default::default() };
@@ -136,14 +166,14 @@ fn a_publication_carries_the_untouched_payload_and_what_came_beside_it() {
     let payload = Payload::new(raw.clone(), Bytes::from_static(b"{ \"a\": 1}"), PayloadKind::Json);
     let mut publication = Publication { offset: Offset(5), time_ms: 1, payload, meta: meta.boxed() };
     let mut out = Vec::new();
-    Protobuf.encode_publication("c", &publication, &mut out);
+    Protobuf.encode_publication("c", &publication, Data::Plain, &mut out);
     let info = field(5, &[field(1, b"u"), field(2, b"x")].concat());
     let tags = field(7, &[field(1, b"k"), field(2, b"v")].concat());
     let pushed = |fields: &[&[u8]]| field(4, &[field(2, b"c"), field(4, &fields.concat())].concat());
     assert_eq!(out[1..], pushed(&[&field(4, &raw), &info, &varint(6, 5), &tags]));
     publication.meta = None;
     out.clear();
-    Protobuf.encode_publication("c", &publication, &mut out);
+    Protobuf.encode_publication("c", &publication, Data::Plain, &mut out);
     assert_eq!(out[1..], pushed(&[&field(4, &raw), &varint(6, 5)]));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tidegate_broker::Secret;
-use tidegate_core::config::{CoreOptions, WindowOptions};
+use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions, WindowOptions};
 
 use super::reader::{Reader, Section, Sources};
 use super::value::Bytes;
@@ -70,6 +70,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
     let window = top.child("window", window);
     let api = top.child("api", |section| api(section, dev));
     let (node_name, drain) = top.child("node", node);
+    let control = top.child("control", control);
     let (default_namespace, namespaces) = namespaces::read(top, dev);
     if demo && api.keys.is_empty() && !api.insecure {
         top.problem("demo", "its jobs publish by the server API: set api.keys");
@@ -81,7 +82,16 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
         // The demo page shows where it hangs. Only the answer to connect can say so through a balancer.
         client.connect_data = serde_json::json!({ "node": node_name }).to_string().into();
     }
-    let core = CoreOptions { node_name, version: VERSION, client, token, window, default_namespace, namespaces };
+    if control.is_none() {
+        let needs = |o: &NamespaceOptions| o.presence;
+        let named = namespaces.iter().map(|(name, o)| (format!("namespaces.{name}.presence"), o));
+        let all = default_namespace.iter().map(|o| ("channel.without_namespace.presence".to_owned(), o)).chain(named);
+        for (path, _) in all.filter(|(_, o)| needs(o)) {
+            top.problem(&path, "needs the control log: take control.enabled = false away");
+        }
+    }
+    let core =
+        CoreOptions { node_name, version: VERSION, client, token, window, control, default_namespace, namespaces };
     Config { listen, shards: shards_or_cpus(top, shards), dev, demo, broker, core, api, drain, entries: Vec::new() }
 }
 
@@ -168,6 +178,37 @@ fn api(section: &mut Section<'_>, dev: bool) -> ApiConfig {
     }
     ApiConfig { keys, insecure, body_bytes_max: body.0 }
 }
+
+fn control(section: &mut Section<'_>) -> Option<ControlOptions> {
+    let default = ControlOptions::default();
+    let enabled = section.get(
+        "enabled",
+        true,
+        "Nodes tell each other who is there, who is present, and bring commands to connections elsewhere, by a log of \
+         their own. Without it a node knows itself alone.",
+    );
+    let log = section.optional(
+        "log",
+        "Name of that log, the same on every node; by default that of the broker's own with .control behind it.",
+    );
+    let lease =
+        section.get("lease", default.lease, "A node that is silent for so long has lapsed, with all it announced.");
+    let grace = section.get(
+        "grace",
+        default.grace,
+        "How long a client whose connection broke is still present: a user who is back before neither leaves nor joins.",
+    );
+    if lease < LEASE_MIN {
+        section.problem("lease", "must be at least \"1s\"");
+    }
+    if grace > lease {
+        section.problem("grace", "must not be longer than lease");
+    }
+    enabled.then(|| ControlOptions { log: log.map(|name: String| name.into()), lease, grace })
+}
+
+/// A shorter one would lapse by a pause of the system.
+const LEASE_MIN: Duration = Duration::from_secs(1);
 
 fn node(section: &mut Section<'_>) -> (String, DrainConfig) {
     let host = std::env::var("HOSTNAME").ok().filter(|h| !h.is_empty()).unwrap_or_else(|| "tidegate".to_owned());

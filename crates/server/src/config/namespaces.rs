@@ -57,6 +57,7 @@ fn defaults(dev: bool) -> NamespaceOptions {
         allow_publish_for_anonymous: true,
         allow_history_for_client: true,
         allow_history_for_anonymous: true,
+        allow_fossil_delta: true,
         ..NamespaceOptions::default()
     }
 }
@@ -106,6 +107,34 @@ pub(super) fn namespace(section: &mut Section<'_>, dev: bool) -> NamespaceOption
             d.allow_history_for_anonymous,
             "Clients without a user too, where clients or subscribers may.",
         ),
+        presence: section.get("presence", d.presence, "Who is subscribed can be asked."),
+        join_leave: section.get("join_leave", d.join_leave, "Joins and leaves are told to subscribers who ask for them."),
+        force_push_join_leave: section.get(
+            "force_push_join_leave",
+            d.force_push_join_leave,
+            "Joins and leaves are told to every subscriber.",
+        ),
+        allow_presence_for_client: section.get(
+            "allow_presence_for_client",
+            d.allow_presence_for_client,
+            "Clients may ask who is subscribed.",
+        ),
+        allow_presence_for_subscriber: section.get(
+            "allow_presence_for_subscriber",
+            d.allow_presence_for_subscriber,
+            "Clients that are subscribed may ask.",
+        ),
+        allow_presence_for_anonymous: section.get(
+            "allow_presence_for_anonymous",
+            d.allow_presence_for_anonymous,
+            "Clients without a user too, where clients or subscribers may.",
+        ),
+        allow_fossil_delta: deltas(section, d.allow_fossil_delta),
+        delta_publish: section.get(
+            "delta_publish",
+            d.delta_publish,
+            "Every publication may reach subscribers who take deltas as the difference to the one before.",
+        ),
         on_lag: section.get(
             "on_lag",
             d.on_lag,
@@ -116,6 +145,19 @@ pub(super) fn namespace(section: &mut Section<'_>, dev: bool) -> NamespaceOption
     check(section, &options);
     options
 }
+
+/// `allowed_delta_types`, of which there is one.
+fn deltas(section: &mut Section<'_>, default: bool) -> bool {
+    let default: Vec<String> = default.then(|| FOSSIL.to_owned()).into_iter().collect();
+    let types =
+        section.get("allowed_delta_types", default, "Deltas that subscribers may ask for: [\"fossil\"], or none.");
+    if types.iter().any(|t| t != FOSSIL) {
+        section.problem("allowed_delta_types", "there is one type: \"fossil\"");
+    }
+    !types.is_empty()
+}
+
+const FOSSIL: &str = "fossil";
 
 /// Settings that would do nothing are errors: whoever wrote them expects something.
 fn check(section: &mut Section<'_>, o: &NamespaceOptions) {
@@ -135,6 +177,20 @@ fn check(section: &mut Section<'_>, o: &NamespaceOptions) {
     for (key, _) in needs_history.iter().filter(|(_, on)| *on && without_history) {
         section.problem(key, "needs history_size and history_ttl");
     }
+    let needs_presence = [
+        ("join_leave", o.join_leave),
+        ("allow_presence_for_client", o.allow_presence_for_client),
+        ("allow_presence_for_subscriber", o.allow_presence_for_subscriber),
+    ];
+    for (key, _) in needs_presence.iter().filter(|(_, on)| *on && !o.presence) {
+        section.problem(key, "has no effect without presence");
+    }
+    if o.delta_publish && !o.allow_fossil_delta {
+        section.problem("delta_publish", "has no effect without allowed_delta_types");
+    }
+    if o.force_push_join_leave && !o.join_leave {
+        section.problem("force_push_join_leave", "has no effect without join_leave");
+    }
     let needs_client = [
         ("allow_subscribe_for_anonymous", o.allow_subscribe_for_anonymous, o.allow_subscribe_for_client),
         (
@@ -146,6 +202,11 @@ fn check(section: &mut Section<'_>, o: &NamespaceOptions) {
             "allow_history_for_anonymous",
             o.allow_history_for_anonymous,
             o.allow_history_for_client || o.allow_history_for_subscriber,
+        ),
+        (
+            "allow_presence_for_anonymous",
+            o.allow_presence_for_anonymous,
+            o.allow_presence_for_client || o.allow_presence_for_subscriber,
         ),
     ];
     for (key, _, _) in needs_client.iter().filter(|(_, on, base)| *on && !*base) {

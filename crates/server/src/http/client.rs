@@ -115,7 +115,7 @@ fn preflight(headers: &HeaderMap) -> Reply {
     reply
 }
 
-/// Commands for a connection of this node. The answers to them come over the connection.
+/// Commands for a connection of this node or another one. The answers to them come over the connection.
 async fn emulation(state: &AppState, request: Request<Incoming>) -> Reply {
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_protobuf = content_type.starts_with(b"application/octet-stream");
@@ -135,7 +135,7 @@ async fn emulation(state: &AppState, request: Request<Incoming>) -> Reply {
         Ok(asked) => asked,
         Err(why) => return refused(400, ErrorCode::BAD_REQUEST, format!("not an emulation request: {why}")),
     };
-    match state.hub.uplink(&asked.node, &asked.session, asked.data) {
+    match state.hub.uplink(&asked.node, &asked.session, asked.data).await {
         Ok(()) => empty(StatusCode::NO_CONTENT),
         Err(error @ UplinkError::UnknownNode) => refused(404, ErrorCode::UNKNOWN_CHANNEL, error.to_string()),
         Err(error @ UplinkError::Busy) => {

@@ -161,7 +161,14 @@ fn broker(hub: &Hub, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         trouble,
         encoder,
     )?;
-    let uptime = usize::try_from(hub.info().uptime_seconds).unwrap_or(usize::MAX);
+    if let Some(control) = hub.control() {
+        gauge("nodes", "Nodes that this one knows, itself among them", control.nodes().len(), encoder)?;
+        gauge("present", "Clients present in all channels of all nodes", control.present(), encoder)?;
+        let help = "Joins and leaves that a shard with too much to do was not told of";
+        let metric = encoder.encode_descriptor("presence_untold", help, None, MetricType::Counter)?;
+        ConstCounter::new(control.untold()).encode(metric)?;
+    }
+    let uptime = usize::try_from(hub.report().uptime_seconds).unwrap_or(usize::MAX);
     gauge("uptime_seconds", "Since the node started", uptime, encoder)
 }
 

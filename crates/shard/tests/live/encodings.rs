@@ -41,7 +41,7 @@ fn a_publication_reaches_everybody_in_their_encoding() {
     assert_eq!(queried.binary(), push);
     // Who leaves takes the encoding along, and it comes back with the next one.
     drop((named, queried));
-    node.until("one is left", |hub| hub.info().num_subs == 1);
+    node.until("one is left", |hub| hub.report().subscriptions == 1);
     node.publish("news", "18");
     let mut late = subscribe(&node, "/connection/websocket", Some("centrifuge-protobuf"));
     node.publish("news", "19");

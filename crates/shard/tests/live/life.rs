@@ -106,8 +106,8 @@ fn draining_closes_everybody_with_3001_and_ends() {
         client.frame(Opcode::Close, &3001u16.to_be_bytes());
     }
     shards.join();
-    let info = node.hub.info();
-    assert_eq!((info.num_clients, info.num_subs, info.num_channels), (0, 0, 0));
+    let report = node.hub.report();
+    assert_eq!((report.clients, report.subscriptions, report.channels), (0, 0, 0));
     assert!(TcpStream::connect(node.address).is_err() || answer_is_empty(&node));
 }
 

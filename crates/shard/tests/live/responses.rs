@@ -88,7 +88,7 @@ impl Response {
 
     fn say(&self, node: &Node, commands: &str) {
         let (name, session) = &self.uplink;
-        node.hub.uplink(name, session, commands.to_owned().into()).unwrap();
+        node.uplink(name, session, commands).unwrap();
     }
 
     fn subscribe(&mut self, node: &Node, channel: &str) -> Value {
@@ -262,7 +262,7 @@ fn a_session_that_ended_or_was_never_is_nobodys() {
     let mut client = Response::stream(&node, CONNECT);
     client.connected();
     let (name, session) = client.uplink.clone();
-    let say = |name: &str, session: &str| node.hub.uplink(name, session, "{}".into());
+    let say = |name: &str, session: &str| node.uplink(name, session, "{}");
     assert!(say("another", &session).is_err(), "an unknown node");
     for unknown in ["", "0", &"0".repeat(32), &"+".repeat(32), &"f".repeat(33)] {
         say(&name, unknown).unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tidegate_broker::{BrokerFactory, BrokerUrl, BuildContext};
 use tidegate_core::config::{CoreOptions, NamespaceOptions};
-use tidegate_core::{Hub, PublishOptions, Verifier};
+use tidegate_core::{Hub, Order, PublishOptions, UplinkError, Verifier};
 use tidegate_dialect_centrifuge::{Json, Protobuf};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Origins, Role, handshake, write_masked_frame};
 use tidegate_shard::{Choice, Framing, HandedOver, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
@@ -99,6 +99,16 @@ impl Node {
         let channel = ChannelName::parse(channel).unwrap();
         let data = data.to_owned().into();
         self.runtime.block_on(self.hub.publish(&channel, data, PublishOptions::default())).unwrap()
+    }
+
+    /// Has an order carried out.
+    pub(crate) fn order(&self, order: Order) {
+        self.runtime.block_on(self.hub.control().unwrap().order(order)).unwrap();
+    }
+
+    /// Commands of a client whose connection carries none.
+    pub(crate) fn uplink(&self, node: &str, session: &str, commands: &str) -> Result<(), UplinkError> {
+        self.runtime.block_on(self.hub.uplink(node, session, commands.to_owned().into()))
     }
 
     pub(crate) fn connect(&self) -> Client {

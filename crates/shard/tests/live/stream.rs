@@ -18,7 +18,7 @@ fn publications_arrive_in_order_on_every_shard() {
             assert_eq!(client.publication(), n);
         }
     }
-    node.until("all counted", |hub| hub.info().num_subs == 40);
+    node.until("all counted", |hub| hub.report().subscriptions == 40);
 }
 
 #[test]

@@ -19,6 +19,7 @@ async fn what_is_appended_is_tailed_and_read_with_everything_beside_it() {
         info: Some(ClientInfo { user: "ann".into(), ..ClientInfo::default() }),
         idempotency_key: Some("once".into()),
         version: Some(Version { epoch: "e".into(), number: 3 }),
+        delta: true,
     };
     let partition = log.partition_of("job:1");
     let sink = Sink::new();

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use tidegate_protocol::{ConnectResult, HistoryResult, Push, Reply, SubscribeResult};
+use tidegate_protocol::{ConnectResult, Data, HistoryResult, Push, Reply, SubscribeResult};
 use tidegate_types::codes::ErrorCode;
 use tidegate_types::{ClientId, ClientInfo, Meta, Payload, PayloadKind, Publication, StreamPosition};
 
@@ -19,6 +19,13 @@ pub(super) fn reply(id: u32, reply: &Reply, out: &mut Vec<u8>) {
         Reply::Unsubscribe => message.object("unsubscribe").end(),
         Reply::Publish => message.object("publish").end(),
         Reply::History(result) => history(result, message.object("history")),
+        Reply::Presence(members) => presence(members, message.object("presence")),
+        Reply::PresenceStats { clients, users } => {
+            let mut result = message.object("presence_stats");
+            result.number("num_clients", (*clients).into());
+            result.number("num_users", (*users).into());
+            result.end();
+        }
         Reply::Refresh { client, ttl_seconds } => {
             let mut result = message.object("refresh");
             client_id(*client, &mut result);
@@ -38,11 +45,24 @@ pub(super) fn push(push: &Push<'_>, out: &mut Vec<u8>) {
     let mut message = Object::begin(out);
     let mut body = message.object("push");
     match push {
-        Push::Disconnected { why } => {
+        Push::Disconnected { code, reason } => {
             let mut disconnect = body.object("disconnect");
-            disconnect.number("code", why.code.into());
-            disconnect.string("reason", why.reason);
+            disconnect.number("code", (*code).into());
+            disconnect.string("reason", reason);
             disconnect.end();
+        }
+        Push::Refreshed { ttl_seconds } => {
+            let mut refresh = body.object("refresh");
+            expiry(*ttl_seconds, &mut refresh);
+            refresh.end();
+        }
+        Push::Joined { channel, info } => {
+            body.string("channel", channel);
+            came_or_went("join", info, &mut body);
+        }
+        Push::Left { channel, info } => {
+            body.string("channel", channel);
+            came_or_went("leave", info, &mut body);
         }
         Push::Unsubscribed { channel, code } => {
             body.string("channel", channel);
@@ -56,20 +76,27 @@ pub(super) fn push(push: &Push<'_>, out: &mut Vec<u8>) {
     message.end();
 }
 
-pub(super) fn publication_push(channel: &str, publication: &Publication, out: &mut Vec<u8>) {
+pub(super) fn publication_push(channel: &str, publication: &Publication, data: Data<'_>, out: &mut Vec<u8>) {
     // One growth of the buffer at most for a publication without tags and info.
     out.reserve(channel.len() + publication.payload.json().len() + 80);
     out.extend_from_slice(b"{\"push\":{\"channel\":");
     write::string(channel, out);
     out.extend_from_slice(b",\"pub\":");
-    self::publication(publication, out);
+    self::publication(publication, data, out);
     out.extend_from_slice(b"}}");
 }
 
-fn publication(publication: &Publication, out: &mut Vec<u8>) {
+fn publication(publication: &Publication, data: Data<'_>, out: &mut Vec<u8>) {
     let payload = &publication.payload;
     out.extend_from_slice(b"{\"data\":");
-    out.extend_from_slice(payload.json());
+    match data {
+        Data::Whole if payload.kind() == PayloadKind::Json => text(payload.json(), out),
+        Data::Plain | Data::Whole => out.extend_from_slice(payload.json()),
+        Data::Delta(delta) => {
+            text(delta, out);
+            out.extend_from_slice(b",\"delta\":true");
+        }
+    }
     let meta = publication.meta.as_deref();
     if let Some(info) = meta.and_then(|m| m.info.as_ref()) {
         out.extend_from_slice(b",\"info\":");
@@ -85,6 +112,11 @@ fn publication(publication: &Publication, out: &mut Vec<u8>) {
         tags(meta, binary, out);
     }
     out.push(b'}');
+}
+
+/// Bytes that are UTF-8, as a string.
+fn text(bytes: &[u8], out: &mut Vec<u8>) {
+    write::string(&String::from_utf8_lossy(bytes), out);
 }
 
 fn tags(meta: Option<&Meta>, binary: bool, out: &mut Vec<u8>) {
@@ -107,6 +139,22 @@ fn client_info(info: &ClientInfo, out: &mut Vec<u8>) {
     object.string("client", &info.client);
     object.raw("conn_info", &info.conn_info);
     object.raw("chan_info", &info.chan_info);
+    object.end();
+}
+
+fn came_or_went(which: &str, info: &ClientInfo, body: &mut Object<'_>) {
+    let mut event = body.object(which);
+    client_info(info, event.key("info"));
+    event.end();
+}
+
+fn presence(members: &[Arc<ClientInfo>], mut object: Object<'_>) {
+    // Never left out: some client libraries look into it unasked.
+    let mut clients = object.object("presence");
+    for info in members {
+        client_info(info, clients.key_escaped(&info.client));
+    }
+    clients.end();
     object.end();
 }
 
@@ -138,29 +186,31 @@ fn subscribe(result: &SubscribeResult, mut object: Object<'_>) {
         self::position(position, &mut object);
     }
     if !result.publications.is_empty() {
-        publications(&result.publications, object.key("publications"));
+        let data = if result.delta { Data::Whole } else { Data::Plain };
+        publications(&result.publications, data, object.key("publications"));
     }
     object.truth("recovered", result.recovered);
     object.truth("positioned", result.positioned);
     object.raw("data", &result.data);
     object.truth("was_recovering", result.was_recovering);
+    object.truth("delta", result.delta);
     object.end();
 }
 
 fn history(result: &HistoryResult, mut object: Object<'_>) {
     // Never left out: some client libraries read its length unasked.
-    publications(&result.publications, object.key("publications"));
+    publications(&result.publications, Data::Plain, object.key("publications"));
     position(&result.top, &mut object);
     object.end();
 }
 
-fn publications(list: &[Arc<Publication>], out: &mut Vec<u8>) {
+fn publications(list: &[Arc<Publication>], data: Data<'_>, out: &mut Vec<u8>) {
     out.push(b'[');
     for (at, item) in list.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        publication(item, out);
+        publication(item, data, out);
     }
     out.push(b']');
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prost::Message as _;
 use tidegate_protocol::{ConnectResult, HistoryResult, Push, Reply, SubscribeResult};
 use tidegate_types::codes::ErrorCode;
-use tidegate_types::{Meta, Publication};
+use tidegate_types::{ClientInfo, Meta, Publication};
 
 use super::wire;
 
@@ -18,6 +19,13 @@ pub(super) fn reply(id: u32, reply: &Reply, out: &mut Vec<u8>) {
         Reply::Unsubscribe => message.unsubscribe = Some(wire::Empty {}),
         Reply::Publish => message.publish = Some(wire::Empty {}),
         Reply::History(result) => message.history = Some(history(result)),
+        Reply::Presence(members) => {
+            let presence = members.iter().map(|info| (info.client.clone(), client_info(info))).collect();
+            message.presence = Some(wire::PresenceResult { presence });
+        }
+        Reply::PresenceStats { clients, users } => {
+            message.presence_stats = Some(wire::PresenceStatsResult { num_clients: *clients, num_users: *users });
+        }
         Reply::Refresh { client, ttl_seconds } => {
             let (expires, ttl) = expiry(*ttl_seconds);
             message.refresh =
@@ -36,12 +44,26 @@ pub(super) fn push(push: &Push<'_>, out: &mut Vec<u8>) {
         Push::Unsubscribed { channel, code } => wire::Push {
             channel: (*channel).to_owned(),
             unsubscribe: Some(wire::Unsubscribe { code: code.code, reason: code.reason.to_owned() }),
-            disconnect: None,
-        },
-        Push::Disconnected { why } => wire::Push {
-            disconnect: Some(wire::Disconnect { code: why.code.into(), reason: why.reason.to_owned() }),
             ..Default::default()
         },
+        Push::Joined { channel, info } => wire::Push {
+            channel: (*channel).to_owned(),
+            join: Some(wire::CameOrWent { info: Some(client_info(info)) }),
+            ..Default::default()
+        },
+        Push::Left { channel, info } => wire::Push {
+            channel: (*channel).to_owned(),
+            leave: Some(wire::CameOrWent { info: Some(client_info(info)) }),
+            ..Default::default()
+        },
+        Push::Disconnected { code, reason } => wire::Push {
+            disconnect: Some(wire::Disconnect { code: (*code).into(), reason: (*reason).to_owned() }),
+            ..Default::default()
+        },
+        Push::Refreshed { ttl_seconds } => {
+            let (expires, ttl) = expiry(*ttl_seconds);
+            wire::Push { refresh: Some(wire::Refreshed { expires, ttl }), ..Default::default() }
+        }
     };
     append(&wire::Reply { push: Some(push), ..Default::default() }, out);
 }
@@ -83,6 +105,7 @@ fn subscribe(result: &SubscribeResult) -> wire::SubscribeResult {
         positioned: result.positioned,
         data: result.data.clone(),
         was_recovering: result.was_recovering,
+        delta: result.delta,
     }
 }
 
@@ -103,14 +126,24 @@ pub(super) fn publication(publication: &Publication) -> wire::Publication {
     let meta = publication.meta.as_deref();
     wire::Publication {
         data: publication.payload.raw().clone(),
-        info: meta.and_then(|m| m.info.as_ref()).map(|info| wire::ClientInfo {
-            user: info.user.clone(),
-            client: info.client.clone(),
-            conn_info: info.conn_info.clone(),
-            chan_info: info.chan_info.clone(),
-        }),
+        info: meta.and_then(|m| m.info.as_ref()).map(client_info),
         offset: publication.offset.0,
         tags: meta.map(tags).unwrap_or_default(),
+        delta: false,
+    }
+}
+
+/// A publication whose payload is given as the difference to the one before.
+pub(super) fn delta(publication: &Publication, delta: &[u8]) -> wire::Publication {
+    wire::Publication { data: Bytes::copy_from_slice(delta), delta: true, ..self::publication(publication) }
+}
+
+fn client_info(info: &ClientInfo) -> wire::ClientInfo {
+    wire::ClientInfo {
+        user: info.user.clone(),
+        client: info.client.clone(),
+        conn_info: info.conn_info.clone(),
+        chan_info: info.chan_info.clone(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
+use tidegate_protocol::Data;
 use tidegate_types::Publication;
 
 use super::encode;
@@ -38,9 +39,12 @@ fn field(number: u8, bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn publication(channel: &str, publication: &Publication, out: &mut Vec<u8>) {
+pub(super) fn publication(channel: &str, publication: &Publication, given: Data<'_>, out: &mut Vec<u8>) {
     // What came beside the payload is seldom there.
-    let extended = publication.meta.as_ref().map(|_| encode::publication(publication));
+    let extended = match given {
+        Data::Delta(delta) => Some(encode::delta(publication, delta)),
+        Data::Plain | Data::Whole => publication.meta.as_ref().map(|_| encode::publication(publication)),
+    };
     let (data, offset) = (publication.payload.raw(), publication.offset.0);
     let inner = match &extended {
         Some(message) => message.encoded_len(),
@@ -101,7 +105,7 @@ mod tests {
             let meta = info.map(|info| Meta { info: Some(info), tags, ..Default::default() });
             let publication = Publication { offset: Offset(offset), time_ms: 1, payload, meta: meta.map(Box::new) };
             let mut out = Vec::new();
-            super::publication(&channel, &publication, &mut out);
+            super::publication(&channel, &publication, Data::Plain, &mut out);
             let push = Push { channel, publication: Some(encode::publication(&publication)) };
             prop_assert_eq!(out, Reply { push: Some(push) }.encode_length_delimited_to_vec());
         }

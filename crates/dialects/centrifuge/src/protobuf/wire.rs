@@ -158,6 +158,10 @@ pub(super) struct Reply {
     pub(super) unsubscribe: Option<Empty>,
     #[prost(message, optional, tag = "8")]
     pub(super) publish: Option<Empty>,
+    #[prost(message, optional, tag = "9")]
+    pub(super) presence: Option<PresenceResult>,
+    #[prost(message, optional, tag = "10")]
+    pub(super) presence_stats: Option<PresenceStatsResult>,
     #[prost(message, optional, tag = "11")]
     pub(super) history: Option<HistoryResult>,
     #[prost(message, optional, tag = "14")]
@@ -181,10 +185,44 @@ pub(super) struct Error {
 pub(super) struct Push {
     #[prost(string, tag = "2")]
     pub(super) channel: String,
+    #[prost(message, optional, tag = "5")]
+    pub(super) join: Option<CameOrWent>,
+    #[prost(message, optional, tag = "6")]
+    pub(super) leave: Option<CameOrWent>,
     #[prost(message, optional, tag = "7")]
     pub(super) unsubscribe: Option<Unsubscribe>,
     #[prost(message, optional, tag = "11")]
     pub(super) disconnect: Option<Disconnect>,
+    #[prost(message, optional, tag = "12")]
+    pub(super) refresh: Option<Refreshed>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Refreshed {
+    #[prost(bool, tag = "1")]
+    pub(super) expires: bool,
+    #[prost(uint32, tag = "2")]
+    pub(super) ttl: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CameOrWent {
+    #[prost(message, optional, tag = "1")]
+    pub(super) info: Option<ClientInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PresenceResult {
+    #[prost(map = "string, message", tag = "1")]
+    pub(super) presence: HashMap<String, ClientInfo>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct PresenceStatsResult {
+    #[prost(uint32, tag = "1")]
+    pub(super) num_clients: u32,
+    #[prost(uint32, tag = "2")]
+    pub(super) num_users: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -247,6 +285,8 @@ pub(super) struct SubscribeResult {
     pub(super) data: Bytes,
     #[prost(bool, tag = "12")]
     pub(super) was_recovering: bool,
+    #[prost(bool, tag = "13")]
+    pub(super) delta: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -289,6 +329,8 @@ pub(super) struct Publication {
     pub(super) offset: u64,
     #[prost(map = "string, string", tag = "7")]
     pub(super) tags: HashMap<String, String>,
+    #[prost(bool, tag = "8")]
+    pub(super) delta: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,0 +1,255 @@
+//! What the control log carries: one JSON object per record, so that a person can read it and nodes of different
+//! versions understand each other. A node skips entries that it does not know.
+
+use serde::{Deserialize, Serialize};
+
+/// One record: what one node proposes.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Proposal {
+    /// The node's id.
+    pub(crate) node: String,
+    /// Counts the records of this life of the node from 1: a record that was stored twice counts once.
+    pub(crate) seq: u64,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One thing that a node proposes. Written as an object with one key.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", from = "AnyEntry")]
+pub(crate) enum Entry {
+    /// The node is there. Renews its lease, as every record of it does.
+    Alive(Alive),
+    /// Everything that the node has announced; what it announced before and is not in here lapses.
+    Snapshot(Snapshot),
+    /// The node goes.
+    Gone(Empty),
+    /// A node was silent for a whole lease: it lapses, unless it has written after `seen`.
+    Lapse(Lapse),
+    /// A client is present in a channel.
+    Join(Box<Member>),
+    /// Its connection broke: it leaves soon, unless its user is back before.
+    Away(Absent),
+    /// It left.
+    Leave(Absent),
+    /// Commands for a connection of another node.
+    Uplink(Uplink),
+    /// An order of a backend for connections, wherever they are.
+    Order(Order),
+    /// Of a version that this node does not know.
+    Unknown,
+}
+
+/// The report of a node.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Alive {
+    /// A life begins: nothing announced before counts any more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) begins: bool,
+    /// The others are asked to announce what they have.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) asks: bool,
+    pub(crate) report: Report,
+}
+
+/// How a node is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The configured name.
+    pub name: String,
+    /// Version text.
+    pub version: String,
+    /// Open sessions.
+    pub clients: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Channels with a subscription.
+    pub channels: u64,
+    /// Seconds since start.
+    pub uptime_seconds: u64,
+}
+
+/// A part of what a node has announced.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Snapshot {
+    /// The first part: all members of the node that no part confirms lapse with the last one.
+    pub(crate) first: bool,
+    pub(crate) last: bool,
+    pub(crate) report: Report,
+    /// The nodes that this one knows, so that a new one knows for whom to wait.
+    pub(crate) peers: Vec<String>,
+    pub(crate) members: Vec<Member>,
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Lapse {
+    pub(crate) node: String,
+    /// Offset of the last record that the proposer has read of it.
+    pub(crate) seen: u64,
+}
+
+/// A client in a channel.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Member {
+    pub(crate) channel: String,
+    pub(crate) client: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) user: String,
+    /// JSON; empty = none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) conn_info: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) chan_info: String,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) away: bool,
+}
+
+/// A client that is not in a channel any more.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Absent {
+    pub(crate) channel: String,
+    pub(crate) client: String,
+    /// Only if it is away since this offset; `None` = in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<u64>,
+}
+
+/// Commands of a client whose connection is elsewhere.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Uplink {
+    pub(crate) node: String,
+    /// A secret of the client.
+    pub(crate) session: String,
+    /// Base64.
+    pub(crate) data: String,
+}
+
+impl std::fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Uplink to {}", self.node)
+    }
+}
+
+/// What a backend orders, and for whom.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Order {
+    /// Sessions of this user; empty = whoever the other two name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// Only the session with this public id; empty = any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub client: String,
+    /// Only the session with this secret; empty = any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session: String,
+    /// What is to be done.
+    pub action: Action,
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Order").field("user", &self.user).field("action", &self.action).finish_non_exhaustive()
+    }
+}
+
+/// What is to be done with the sessions that an order names.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Close them.
+    Disconnect {
+        /// The code, as of a WebSocket close.
+        code: u16,
+        /// Why; shorter than a close frame, and no JSON.
+        reason: String,
+        /// Public ids of sessions that stay.
+        #[serde(default)]
+        whitelist: Vec<String>,
+    },
+    /// End their subscription to a channel.
+    Unsubscribe {
+        /// The channel.
+        channel: String,
+    },
+    /// Set when their token expires.
+    Refresh {
+        /// Seconds since 1970; `None` = never.
+        expire_at: Option<i64>,
+    },
+}
+
+impl Default for Action {
+    fn default() -> Self {
+        Self::Unsubscribe { channel: String::new() }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Empty {}
+
+/// An entry as it is read: keys that are not here are of another version.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct AnyEntry {
+    alive: Option<Alive>,
+    snapshot: Option<Snapshot>,
+    gone: Option<Empty>,
+    lapse: Option<Lapse>,
+    join: Option<Box<Member>>,
+    away: Option<Absent>,
+    leave: Option<Absent>,
+    uplink: Option<Uplink>,
+    order: Option<Order>,
+}
+
+impl From<AnyEntry> for Entry {
+    fn from(any: AnyEntry) -> Self {
+        let AnyEntry { alive, snapshot, gone, lapse, join, away, leave, uplink, order } = any;
+        let found = [
+            join.map(Self::Join),
+            leave.map(Self::Leave),
+            away.map(Self::Away),
+            alive.map(Self::Alive),
+            uplink.map(Self::Uplink),
+            order.map(Self::Order),
+            snapshot.map(Self::Snapshot),
+            lapse.map(Self::Lapse),
+            gone.map(Self::Gone),
+        ];
+        found.into_iter().flatten().next().unwrap_or(Self::Unknown)
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_readable_and_unknown_entries_are_skipped() {
+        let member = Member { channel: "news".into(), client: "c1".into(), user: "u".into(), ..Default::default() };
+        let proposal = Proposal { node: "n1".into(), seq: 7, entries: vec![Entry::Join(Box::new(member))] };
+        let text = serde_json::to_string(&proposal).unwrap();
+        assert_eq!(text, r#"{"node":"n1","seq":7,"entries":[{"join":{"channel":"news","client":"c1","user":"u"}}]}"#);
+        assert_eq!(serde_json::from_str::<Proposal>(&text).unwrap(), proposal);
+        let newer = r#"{"node":"n1","seq":8,"more":1,"entries":[{"vote":{"x":1}},{"gone":{}}]}"#;
+        let read: Proposal = serde_json::from_str(newer).unwrap();
+        assert_eq!(read.entries, [Entry::Unknown, Entry::Gone(Empty {})]);
+    }
+
+    #[test]
+    fn a_session_is_not_printed() {
+        let uplink = Uplink { node: "n1".into(), session: "secret".into(), data: String::new() };
+        assert!(!format!("{uplink:?}").contains("secret"));
+    }
+}

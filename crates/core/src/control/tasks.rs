@@ -1,0 +1,120 @@
+//! What a node does for the control log without being asked: writes what waits, keeps its lease, sees what is over, and
+//! begins anew when the log was made anew.
+//!
+//! Both tasks end when their node is dropped.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_broker::{Keep, Key, Log, Record, TailHandle};
+
+use super::record::{Alive, Entry, Proposal};
+use super::{Carrier, Control, KEY, lock, micros};
+
+/// Older records say nothing that a node still needs.
+const KEEP: Keep = Keep { count_max: 100_000, age_max: Duration::from_secs(600) };
+/// Pauses between two tries to write a record.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Writes one record after the other.
+pub(super) async fn write(control: Weak<Control>) {
+    loop {
+        let Some(held) = control.upgrade() else { return };
+        let log = match &*lock(&held.carrier) {
+            Carrier::Log { log, .. } => Some(log.clone()),
+            Carrier::Alone(_) | Carrier::None => None,
+        };
+        match log.and_then(|log| Some((log, held.next()?))) {
+            Some((log, proposal)) => append(&held, &*log, proposal).await,
+            None => {
+                let filled = held.filled.notified();
+                // The timeout lets go of a node that has ended.
+                let _ = tokio::time::timeout(RETRY_MAX, filled).await;
+            }
+        }
+    }
+}
+
+/// Writes a record, however long the log is away.
+async fn append(control: &Control, log: &dyn Log, proposal: Proposal) {
+    let payload = Bytes::from(serde_json::to_vec(&proposal).expect("texts and numbers serialise"));
+    let mut pause = RETRY_MIN;
+    control.written_us.store(control.clock.monotonic_us(), Relaxed);
+    loop {
+        let record = Record { key: Key::from(KEY), payload: payload.clone(), meta: None, keep: KEEP };
+        match log.append(record).await {
+            Ok(_) => return,
+            Err(error) if error.is_retryable() => tracing::debug!(%error, "the control log takes nothing now"),
+            Err(error) => tracing::error!(%error, "the control log refuses a record"),
+        }
+        if control.lost.load(Relaxed) {
+            // The log is made anew; this node will say all of it again.
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// Keeps the lease, and sees what is over.
+pub(super) async fn watch(control: Weak<Control>) {
+    loop {
+        let Some(held) = control.upgrade() else { return };
+        if held.lost.swap(false, Relaxed) {
+            held.reopen().await;
+        }
+        held.tick();
+        let pause = (held.options.lease / 12).min(held.options.grace / 4).max(Duration::from_millis(10));
+        drop(held);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+impl Control {
+    /// What time asks for: a sign of life, and proposals to end what is over.
+    fn tick(&self) {
+        let now_us = self.clock.monotonic_us();
+        let third = micros(self.options.lease) / 3;
+        let (written, read) = (self.written_us.load(Relaxed), self.read_own_us.load(Relaxed));
+        if written > read && now_us.saturating_sub(written) > third {
+            // What was written does not come back: what this node has not read may have been written all the same.
+            self.live_since_us.store(0, Relaxed);
+        }
+        let live_since = self.live_since_us.load(Relaxed);
+        let alone = matches!(*lock(&self.carrier), Carrier::Alone(_));
+        let mut entries = Vec::new();
+        // Whatever else waits to be written is a sign of life too.
+        if !alone && now_us.saturating_sub(written) >= third && lock(&self.outbox).is_empty() {
+            let alive = Alive { begins: false, asks: false, report: (self.report)() };
+            entries.push(Entry::Alive(alive));
+        }
+        if live_since > 0 {
+            let (lease, grace) = (micros(self.options.lease), micros(self.options.grace));
+            entries.extend(lock(&self.fold).overdue(lease, grace, live_since, now_us));
+        }
+        if !entries.is_empty() {
+            let mut outbox = lock(&self.outbox);
+            // When there is no room, the next tick proposes it again.
+            entries.into_iter().for_each(|entry| drop(outbox.propose(entry, None)));
+            drop(outbox);
+            self.flush();
+        }
+        self.progressed.notify_waiters();
+    }
+
+    async fn reopen(self: &Arc<Self>) {
+        let Carrier::Log { log, .. } = std::mem::take(&mut *lock(&self.carrier)) else { return };
+        let mut effects = Vec::new();
+        lock(&self.fold).forget(&mut effects);
+        effects.into_iter().for_each(|effect| self.carry_out(effect));
+        if let Err(error) = self.tail(log.clone()).await {
+            tracing::warn!(%error, "cannot tail the control log yet");
+            // The tail is gone; the next tick tries again.
+            *lock(&self.carrier) = Carrier::Log { log, tail: TailHandle::new(()) };
+            self.lost.store(true, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Several nodes over one log, which they share as they would share a topic.
+
+#[path = "cluster/nodes.rs"]
+mod nodes;
+#[path = "cluster/presence.rs"]
+mod presence;
+#[path = "cluster/rig.rs"]
+mod rig;

@@ -1,0 +1,63 @@
+//! Who is there, and commands for connections elsewhere.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tidegate_core::{ShardEvent, Ticket, UplinkError};
+
+use crate::rig::{LEASE, Node, shared, until};
+
+#[test]
+fn nodes_know_each_other_until_one_goes_or_dies() {
+    let broker = shared();
+    let (one, two, three) = (Node::start("one", &broker), Node::start("two", &broker), Node::start("three", &broker));
+    for node in [&one, &two, &three] {
+        until("three are known", || node.names() == ["one", "three", "two"]);
+    }
+    two.wait(two.hub.shutdown());
+    until("one went in order", || one.names() == ["one", "three"] && three.names() == ["one", "three"]);
+    let begun = Instant::now();
+    three.kill();
+    until("one died", || one.names() == ["one"]);
+    assert!(begun.elapsed() > LEASE / 2, "a lease is not over at once");
+}
+
+#[test]
+fn nobody_lapses_while_the_log_is_away() {
+    let broker = shared();
+    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    one.join("a", 1, "u");
+    until("present", || two.users("a") == ["u"]);
+    broker.away.store(true, Relaxed);
+    std::thread::sleep(LEASE * 3);
+    assert_eq!((one.names(), two.names()), (vec!["one".to_owned(), "two".into()], vec!["one".into(), "two".into()]));
+    broker.away.store(false, Relaxed);
+    let back = Instant::now();
+    while back.elapsed() < LEASE * 2 {
+        assert_eq!((one.names().len(), two.users("a")), (2, vec!["u".to_owned()]));
+    }
+}
+
+#[test]
+fn commands_find_their_connection_on_any_node() {
+    let broker = shared();
+    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    let ticket = Ticket { connection: 7, generation: 1, command: 0 };
+    let (_, uplink) = one.hub.open_uplink(0, ticket);
+    let say = |node: &Node, target: &str, session: &str| node.wait(node.hub.uplink(target, session, "{}".into()));
+    assert_eq!(say(&two, &uplink.node, &uplink.session), Ok(()));
+    let is_it =
+        |event: &ShardEvent| matches!(event, ShardEvent::Uplink { ticket: t, data } if *t == ticket && data == "{}");
+    until("brought", || one.told().iter().any(is_it));
+    assert_eq!(say(&two, &uplink.node, &"0".repeat(32)), Ok(()), "a session that has ended is no error");
+    assert_eq!(say(&two, "nobody", &uplink.session), Err(UplinkError::UnknownNode));
+    broker.away.store(true, Relaxed);
+    let begun = Instant::now();
+    assert_eq!(say(&two, &uplink.node, &uplink.session), Err(UplinkError::Busy));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    broker.away.store(false, Relaxed);
+    assert_eq!(say(&two, &uplink.node, &uplink.session), Ok(()));
+    until("brought", || one.told().iter().any(is_it));
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!one.told().iter().any(is_it), "what nobody waits for any more is not brought");
+}

@@ -1,0 +1,218 @@
+//! Nodes without shards: what a shard would be told is in an inbox that the test drains.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tidegate_broker::{
+    Appended, Bounds, BoxFuture, Broker, BrokerError, BrokerFactory as _, BrokerUrl, BuildContext, Capabilities,
+    ChannelPage, ChannelTop, Health, Key, Log, LogInfo, LogSpec, Page, PageLimits, Partition, Record, TailHandle,
+    TailSink,
+};
+use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions};
+use tidegate_core::metrics::ShardMetrics;
+use tidegate_core::{Change, Control, Drained, Hub, Inbox, ShardEvent};
+use tidegate_types::{ChannelName, ClientId, ClientInfo};
+
+/// A log in memory that several nodes share, and that can be away.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    inner: Arc<dyn Broker>,
+    pub(crate) away: Arc<AtomicBool>,
+}
+
+impl Shared {
+    pub(crate) async fn new() -> Self {
+        let url = BrokerUrl::parse("memory:").unwrap();
+        let inner = tidegate_broker_memory::FACTORY.build(&url, BuildContext::default()).await.unwrap();
+        Self { inner, away: Arc::default() }
+    }
+}
+
+impl Broker for Shared {
+    fn name(&self) -> &'static str {
+        "shared"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { shared: true, ..self.inner.capabilities() }
+    }
+
+    fn open<'a>(&'a self, spec: &'a LogSpec) -> BoxFuture<'a, Result<Arc<dyn Log>, BrokerError>> {
+        Box::pin(async move {
+            let log = self.inner.open(spec).await?;
+            Ok(Arc::new(Unsteady { log, away: self.away.clone() }) as Arc<dyn Log>)
+        })
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+struct Unsteady {
+    log: Arc<dyn Log>,
+    away: Arc<AtomicBool>,
+}
+
+impl Log for Unsteady {
+    fn info(&self) -> LogInfo {
+        self.log.info()
+    }
+
+    fn partition_of(&self, key: &str) -> Partition {
+        self.log.partition_of(key)
+    }
+
+    fn append(&self, record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
+        match self.away.load(Relaxed) {
+            true => Box::pin(std::future::ready(Err(BrokerError::Unavailable("away".into())))),
+            false => self.log.append(record),
+        }
+    }
+
+    fn tail(
+        &self,
+        partition: Partition,
+        from: u64,
+        sink: Arc<dyn TailSink>,
+    ) -> BoxFuture<'_, Result<TailHandle, BrokerError>> {
+        self.log.tail(partition, from, sink)
+    }
+
+    fn bounds(&self, partition: Partition) -> BoxFuture<'_, Result<Bounds, BrokerError>> {
+        self.log.bounds(partition)
+    }
+
+    fn read(&self, at: Partition, from: u64, to: u64, limits: PageLimits) -> BoxFuture<'_, Result<Page, BrokerError>> {
+        self.log.read(at, from, to, limits)
+    }
+
+    fn channel_top(&self, key: &str) -> Option<ChannelTop> {
+        self.log.channel_top(key)
+    }
+
+    fn read_channel<'a>(
+        &'a self,
+        key: &'a Key,
+        after: u64,
+        limits: PageLimits,
+    ) -> BoxFuture<'a, Result<ChannelPage, BrokerError>> {
+        self.log.read_channel(key, after, limits)
+    }
+}
+
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
+
+/// A node in a runtime of its own, so that it can be stopped at any moment with everything it does.
+pub(crate) struct Node {
+    pub(crate) hub: Arc<Hub>,
+    inbox: Arc<Inbox>,
+    runtime: Option<tokio::runtime::Runtime>,
+    heard: Mutex<Drained>,
+}
+
+impl Node {
+    pub(crate) fn start(name: &str, broker: &Shared) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let control = ControlOptions { lease: LEASE, grace: GRACE, ..Default::default() };
+        let namespace = NamespaceOptions { presence: true, join_leave: true, ..Default::default() };
+        let options = CoreOptions {
+            node_name: name.into(),
+            control: Some(control),
+            default_namespace: Some(namespace),
+            ..Default::default()
+        };
+        let inbox = Arc::new(Inbox::new(1_000, || {}));
+        let shards = vec![(inbox.clone(), Arc::<ShardMetrics>::default())];
+        let hub = Hub::new(options, Arc::new(broker.clone()), &"main".into(), shards, runtime.handle().clone());
+        runtime.block_on(hub.open()).unwrap();
+        Self { hub, inbox, runtime: Some(runtime), heard: Mutex::default() }
+    }
+
+    /// Ends as by kill -9: nothing more is said.
+    pub(crate) fn kill(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        self.hub.control().unwrap()
+    }
+
+    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.as_ref().unwrap().block_on(future)
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.hub.control().unwrap().nodes().into_iter().map(|(_, report)| report.name).collect()
+    }
+
+    pub(crate) fn join(&self, channel: &str, client: u128, user: &str) {
+        let info = ClientInfo { user: user.into(), client: ClientId(client).to_string(), ..Default::default() };
+        self.control().join(&name(channel), ClientId(client), info);
+    }
+
+    pub(crate) fn leave(&self, channel: &str, client: u128, away: bool) {
+        self.control().leave(&name(channel), ClientId(client), away);
+    }
+
+    /// Users present in a channel, sorted.
+    pub(crate) fn users(&self, channel: &str) -> Vec<String> {
+        let members = self.wait(self.control().presence(&name(channel))).unwrap();
+        let mut users: Vec<String> = members.iter().map(|info| info.user.clone()).collect();
+        users.sort();
+        users
+    }
+
+    /// What a shard was told since the last call.
+    pub(crate) fn told(&self) -> Vec<ShardEvent> {
+        let mut heard = self.heard.lock().unwrap();
+        self.inbox.drain(&mut heard);
+        heard.events.drain(..).collect()
+    }
+
+    /// Waits until a shard was told of exactly these joins and leaves, in this order.
+    pub(crate) fn until_told(&self, expected: &[&str]) {
+        let mut told = Vec::new();
+        let begun = Instant::now();
+        while told.len() < expected.len() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "told of {told:?}, not of {expected:?}");
+            std::thread::sleep(Duration::from_millis(2));
+            told.extend(self.changes());
+        }
+        assert_eq!(told, expected);
+    }
+
+    /// Joins and leaves that a shard was told of since the last call.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        let text = |change: Change| format!("{}{}", if change.joined { "+" } else { "-" }, change.info.user);
+        let events = self.told().into_iter();
+        events
+            .filter_map(|event| if let ShardEvent::Presence(change) = event { Some(text(change)) } else { None })
+            .collect()
+    }
+}
+
+pub(crate) fn name(channel: &str) -> ChannelName {
+    ChannelName::parse(channel).unwrap()
+}
+
+/// Waits until something holds, with a deadline.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} within 20 s");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub(crate) fn shared() -> Shared {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Shared::new())
+}

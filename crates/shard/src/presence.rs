@@ -1,0 +1,69 @@
+//! Subscribers who show in presence, and those who are told of joins and leaves.
+//!
+//! Who is present is decided by the control log and not here: a shard says what its clients do, and tells its subscribers
+//! what came of it.
+
+use bytes::Bytes;
+use tidegate_core::Change;
+use tidegate_protocol::Push;
+use tidegate_types::ClientId;
+
+use crate::connection::Subscription;
+use crate::shard::Shard;
+use crate::slab::Place;
+
+impl Shard {
+    /// A subscription has begun: others see it, and it is told of others, as it was granted.
+    pub(crate) fn appear(&mut self, place: Place, slot: u32, chan_info: Bytes) {
+        let Some(control) = self.hub.control().cloned() else { return };
+        let Some(channel) = self.channels.get(slot) else { return };
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        let Some(subscription) = connection.subscription(slot) else { return };
+        let present = subscription.present;
+        if subscription.join_leave {
+            control.watch(&channel.name, self.id);
+        }
+        if present {
+            let mut info = connection.session.info();
+            info.chan_info = chan_info;
+            control.join(&channel.name, connection.session.client_id(), info);
+        }
+    }
+
+    /// A subscription ends. `away`: its connection broke, and its user may be back.
+    pub(crate) fn disappear(&self, subscription: &Subscription, client: ClientId, away: bool) {
+        if !subscription.present && !subscription.join_leave {
+            return;
+        }
+        let Some(control) = self.hub.control() else { return };
+        let Some(channel) = self.channels.get(subscription.slot) else { return };
+        if subscription.join_leave {
+            control.unwatch(&channel.name, self.id);
+        }
+        if subscription.present {
+            control.leave(&channel.name, client, away);
+        }
+    }
+
+    /// Tells a join or a leave to the subscribers who want to know.
+    pub(crate) fn tell_of(&mut self, change: &Change) {
+        let Some(slot) = self.by_name.get(&*change.channel).copied() else { return };
+        let Some(channel) = self.channels.get(slot) else { return };
+        let connections: Vec<u32> = channel.entries.iter().map(|entry| entry.connection).collect();
+        let push = match change.joined {
+            true => Push::Joined { channel: &change.channel, info: &change.info },
+            false => Push::Left { channel: &change.channel, info: &change.info },
+        };
+        let mut frames: Vec<Option<Bytes>> = vec![None; self.options.wires.len()];
+        for index in connections {
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            let wire = usize::from(connection.wire);
+            if !connection.subscription(slot).is_some_and(|s| s.join_leave) {
+                continue;
+            }
+            let frame = frames[wire].get_or_insert_with(|| self.options.wires[wire].push_frame(&push));
+            let frame = frame.clone();
+            self.send_control(index, frame);
+        }
+    }
+}

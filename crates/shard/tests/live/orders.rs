@@ -1,0 +1,85 @@
+//! Orders of a backend for sessions.
+
+use tidegate_core::config::ControlOptions;
+use tidegate_core::{Action, Order};
+use tidegate_types::codes::Disconnect;
+
+use crate::rig::{Client, Node, options};
+
+fn node() -> Node {
+    let mut options = options();
+    options.control = Some(ControlOptions::default());
+    options.token.hmac_secret = Some(b"secret".to_vec());
+    Node::start(2, options)
+}
+
+fn token(user: &str) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(b"secret");
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &serde_json::json!({ "sub": user }), &key).unwrap()
+}
+
+/// A session of a user, and its public id.
+fn session(node: &Node, user: &str) -> (Client, String) {
+    let mut client = Client::open(node.address);
+    client.say(&format!(r#"{{"id":1,"connect":{{"token":"{}"}}}}"#, token(user)));
+    let id = client.reply(1)["connect"]["client"].as_str().unwrap().to_owned();
+    (client, id)
+}
+
+fn order(node: &Node, user: &str, action: Action) {
+    node.order(Order { user: user.into(), action, ..Default::default() });
+}
+
+#[test]
+fn sessions_of_a_user_are_closed_but_for_those_named() {
+    let node = node();
+    let (mut one, _) = session(&node, "u");
+    let (mut two, stays) = session(&node, "u");
+    let (mut other, _) = session(&node, "v");
+    let (code, reason) = (4_001, "enough for today".to_owned());
+    order(&node, "u", Action::Disconnect { code, reason, whitelist: vec![stays] });
+    assert_eq!(one.close_code(), 4_001);
+    two.subscribe(2, "a", None);
+    other.subscribe(2, "a", None);
+}
+
+#[test]
+fn an_order_may_name_one_session() {
+    let node = node();
+    let (mut one, id) = session(&node, "u");
+    let (mut two, _) = session(&node, "u");
+    let Disconnect { code, reason } = Disconnect::FORCE_NO_RECONNECT;
+    let action = Action::Disconnect { code, reason: reason.into(), whitelist: vec![] };
+    node.order(Order { client: id, action, ..Default::default() });
+    assert_eq!(one.close_code(), 3_503);
+    two.subscribe(2, "a", None);
+}
+
+#[test]
+fn a_subscription_ends_by_order_and_the_others_stay() {
+    let node = node();
+    let (mut client, _) = session(&node, "u");
+    client.subscribe(2, "a", None);
+    client.subscribe(3, "b", None);
+    order(&node, "u", Action::Unsubscribe { channel: "a".into() });
+    let push = client.message();
+    assert_eq!((&push["push"]["channel"], &push["push"]["unsubscribe"]["code"]), (&"a".into(), &2_000.into()));
+    node.publish("a", "1");
+    node.publish("b", "2");
+    assert_eq!(client.publication(), 2);
+}
+
+#[test]
+fn a_token_lives_as_long_as_a_backend_says() {
+    let node = node();
+    let (mut client, _) = session(&node, "u");
+    let soon = node.hub.clock().wall_ms() / 1_000 + 600;
+    order(&node, "u", Action::Refresh { expire_at: Some(soon) });
+    let refresh = client.message()["push"]["refresh"].clone();
+    assert_eq!(refresh["expires"], true);
+    assert!((590..=600).contains(&refresh["ttl"].as_u64().unwrap()), "{refresh}");
+    order(&node, "u", Action::Refresh { expire_at: None });
+    assert_eq!(client.message()["push"]["refresh"], serde_json::json!({}));
+    order(&node, "u", Action::Refresh { expire_at: Some(1) });
+    assert_eq!(client.close_code(), 3_005);
+}
