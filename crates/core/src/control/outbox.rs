@@ -79,11 +79,11 @@ impl Outbox {
         self.change(place);
     }
 
-    /// Its connection broke, or it left.
+    /// It left; `away` when only its connection broke. Who has no name cannot be known again, and left in any case.
     pub(crate) fn leave(&mut self, channel: Arc<str>, client: ClientId, away: bool) {
         let place = (channel, client);
         match self.mine.get_mut(&place) {
-            Some(mine) if away => mine.away = true,
+            Some(mine) if away && !mine.info.user.is_empty() => mine.away = true,
             Some(_) => drop(self.mine.remove(&place)),
             None => return,
         }
@@ -258,13 +258,15 @@ mod tests {
         for client in 1..=3 {
             outbox.join("a".into(), ClientId(client), info("u", client));
         }
+        outbox.join("a".into(), ClientId(4), info("", 4));
+        outbox.leave("a".into(), ClientId(4), true);
         outbox.leave("a".into(), ClientId(2), false);
         outbox.leave("a".into(), ClientId(3), true);
         outbox.leave("b".into(), ClientId(3), true);
         let said = outbox.changes();
         assert!(!outbox.has_settled(said));
         let (seq, entries) = outbox.next().unwrap();
-        assert_eq!((seq, kinds(&entries).as_str()), (1, "join leave away"), "nothing was announced of b");
+        assert_eq!((seq, kinds(&entries).as_str()), (1, "join leave away leave"), "nothing was announced of b");
         assert!(outbox.next().is_none() && !outbox.has_settled(said));
         outbox.settle(1, &[]);
         assert!(outbox.has_settled(said));

@@ -232,6 +232,10 @@ fn presence_and_its_changes() {
         reply(2, &Reply::PresenceStats { clients: 3, users: 1 }),
         r#"{"id":2,"presence_stats":{"num_clients":3,"num_users":1}}"#
     );
+    assert_eq!(
+        reply(2, &Reply::PresenceStats { clients: 0, users: 0 }),
+        r#"{"id":2,"presence_stats":{"num_clients":0,"num_users":0}}"#
+    );
     let push = |push: Push<'_>| {
         let mut out = Vec::new();
         Json.encode_push(&push, &mut out);

@@ -4,26 +4,13 @@ use tidegate_core::config::ControlOptions;
 use tidegate_core::{Action, Order};
 use tidegate_types::codes::Disconnect;
 
-use crate::rig::{Client, Node, options};
+use crate::rig::{Node, options, session};
 
 fn node() -> Node {
     let mut options = options();
     options.control = Some(ControlOptions::default());
     options.token.hmac_secret = Some(b"secret".to_vec());
     Node::start(2, options)
-}
-
-fn token(user: &str) -> String {
-    let key = jsonwebtoken::EncodingKey::from_secret(b"secret");
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &serde_json::json!({ "sub": user }), &key).unwrap()
-}
-
-/// A session of a user, and its public id.
-fn session(node: &Node, user: &str) -> (Client, String) {
-    let mut client = Client::open(node.address);
-    client.say(&format!(r#"{{"id":1,"connect":{{"token":"{}"}}}}"#, token(user)));
-    let id = client.reply(1)["connect"]["client"].as_str().unwrap().to_owned();
-    (client, id)
 }
 
 fn order(node: &Node, user: &str, action: Action) {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions};
 
-use crate::rig::{Client, Node, open_namespace, options};
+use crate::rig::{Client, Node, open_namespace, options, session};
 
 fn with_presence(grace: Duration) -> CoreOptions {
     let mut options = options();
+    options.token.hmac_secret = Some(b"secret".to_vec());
     options.control = Some(ControlOptions { grace, ..Default::default() });
     options.default_namespace = Some(NamespaceOptions {
         presence: true,
@@ -88,14 +89,19 @@ fn whose_connection_breaks_is_present_for_a_while_longer() {
     let mut watcher = node.connect();
     watch(&mut watcher, "a");
     change(&mut watcher);
-    let mut other = node.connect();
+    let (mut other, id) = session(&node, "u");
     other.subscribe(2, "a", None);
-    let (_, id) = change(&mut watcher);
+    assert_eq!(change(&mut watcher), ("join".to_owned(), id.clone()));
     drop(other);
     node.until("it is gone", |hub| hub.report().clients == 1);
     assert_eq!(stats(&mut watcher, "a").0, 2);
     assert_eq!(change(&mut watcher), ("leave".to_owned(), id));
     assert_eq!(stats(&mut watcher, "a").0, 1);
+    let mut nameless = node.connect();
+    nameless.subscribe(2, "a", None);
+    change(&mut watcher);
+    drop(nameless);
+    assert_eq!(change(&mut watcher).0, "leave", "nobody could know it again");
 }
 
 #[test]

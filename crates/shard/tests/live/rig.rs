@@ -128,6 +128,20 @@ impl Node {
     }
 }
 
+/// A connection token of a user, for nodes with the secret `secret`.
+fn token(user: &str) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(b"secret");
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &serde_json::json!({ "sub": user }), &key).unwrap()
+}
+
+/// A session of a user, and its public id.
+pub(crate) fn session(node: &Node, user: &str) -> (Client, String) {
+    let mut client = Client::open(node.address);
+    client.say(&format!(r#"{{"id":1,"connect":{{"token":"{}"}}}}"#, token(user)));
+    let id = client.reply(1)["connect"]["client"].as_str().unwrap().to_owned();
+    (client, id)
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(shards) = self.shards.take() {

@@ -22,8 +22,9 @@ pub(super) fn reply(id: u32, reply: &Reply, out: &mut Vec<u8>) {
         Reply::Presence(members) => presence(members, message.object("presence")),
         Reply::PresenceStats { clients, users } => {
             let mut result = message.object("presence_stats");
-            result.number("num_clients", (*clients).into());
-            result.number("num_users", (*users).into());
+            // Never left out: client libraries hand them on as they are.
+            write::number((*clients).into(), result.key("num_clients"));
+            write::number((*users).into(), result.key("num_users"));
             result.end();
         }
         Reply::Refresh { client, ttl_seconds } => {
