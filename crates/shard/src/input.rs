@@ -103,6 +103,7 @@ impl Shard {
                     tracing::debug!(%error, "a client broke the framing");
                     self.metrics.closed_protocol.add(1);
                     self.end(place, Some(Disconnect { code: error.close_code(), reason: "protocol error" }));
+                    self.end_output(place);
                     return;
                 }
             }
@@ -111,6 +112,16 @@ impl Shard {
             }
         }
         self.flush_replies(place.index);
+    }
+
+    /// Says that nothing follows the close. Where frames are lost the peer's close is not seen, and a peer that waits for
+    /// the end of the connection (RFC 6455 section 7.1.1) would wait until the deadline. What it still sends is taken and
+    /// ignored, because a socket closed over unread bytes takes the close back from the peer.
+    fn end_output(&self, place: Place) {
+        let may = |c: &&Connection| self.connections.is_at(place) && c.blocked.is_none();
+        if let Some(connection) = self.connections.get(place.index).filter(may) {
+            socket::shutdown_write(&connection.socket);
+        }
     }
 
     fn act(&mut self, place: Place, asked: Asked) {
