@@ -31,15 +31,16 @@ impl Shard {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        let received = match self.connections.get(place.index) {
-            Some(connection) => socket::receive(&connection.socket, &mut scratch),
-            None => Received::Empty,
+        let (received, hung_up) = match self.connections.get(place.index) {
+            Some(connection) => (socket::receive(&connection.socket, &mut scratch), connection.hung_up),
+            None => (Received::Empty, false),
         };
         match received {
             Received::Bytes(n) => {
-                let full = n == scratch.len();
+                // Readiness is told once per change: where bytes and the end came together, nothing tells of the end again.
+                let more = n == scratch.len() || hung_up;
                 self.take_bytes(place, &mut scratch[..n]);
-                if full {
+                if more {
                     self.readable.push_back(place);
                 }
             }
