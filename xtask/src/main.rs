@@ -4,6 +4,7 @@ mod audit;
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod steps;
 mod test;
 mod tidy;
@@ -29,6 +30,8 @@ enum Task {
     Audit,
     /// What of the style guide can be checked by a program
     Tidy,
+    /// Every fuzz target of every crate, for a while each
+    Fuzz(fuzz::Fuzz),
     /// Three nodes behind a balancer on a real Kafka, with the demo page
     Demo(demo::Demo),
     /// Measure, beside the limit of this machine
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Audit => audit::run(),
         Task::Tidy => tidy::run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Demo(demo) => demo.run(),
         Task::Bench(bench) => bench.run(),
     };

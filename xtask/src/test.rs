@@ -6,8 +6,9 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tidegate_testkit::install::{ensure_program, find_program};
+use tidegate_testkit::install::{ensure_program, find_program, install_packages, python};
 use tidegate_testkit::kafka::Jars;
+use tidegate_testkit::process::run as output_of;
 
 use crate::steps::{cargo, root, step, target_dir, timed};
 
@@ -35,15 +36,16 @@ enum Need {
     Kcat,
     Browser,
     Libraries,
+    Peers,
 }
 
-const ALL: [Need; 5] = [Need::Kafka, Need::Haproxy, Need::Kcat, Need::Browser, Need::Libraries];
+const ALL: [Need; 6] = [Need::Kafka, Need::Haproxy, Need::Kcat, Need::Browser, Need::Libraries, Need::Peers];
 
 const SUITES: &[Suite] = &[
     Suite { feature: "tidegate-broker-kafka/real-kafka", needs: &[Need::Kafka, Need::Kcat] },
     Suite { feature: "tidegate-tests/durability", needs: &[] },
     Suite { feature: "tidegate-tests/browser", needs: &[Need::Browser] },
-    Suite { feature: "tidegate-tests/sdk", needs: &[Need::Libraries] },
+    Suite { feature: "tidegate-tests/sdk", needs: &[Need::Libraries, Need::Peers] },
     Suite { feature: "tidegate-tests/rig", needs: &ALL },
 ];
 
@@ -55,6 +57,7 @@ impl Need {
             Self::Kcat => "kcat",
             Self::Browser => "chromium",
             Self::Libraries => "client libraries",
+            Self::Peers => "published WebSocket peers",
         }
     }
 
@@ -65,6 +68,7 @@ impl Need {
             Self::Kcat => ensure_program("kcat", "kcat").map(drop),
             Self::Browser => install_browser(),
             Self::Libraries => npm_ci("tests/sdk"),
+            Self::Peers => npm_ci("tests/frames").and_then(|()| pip_install("tests/frames/requirements.txt")),
         }
     }
 }
@@ -127,6 +131,22 @@ fn npm_ci(folder: &str) -> Result<()> {
     let status = npm.status().context("start npm")?;
     ensure!(status.success(), "npm ci in {} failed ({status})", dir.display());
     Ok(())
+}
+
+/// Installs what a file names, with exact versions, into a Python that belongs to the tests.
+fn pip_install(requirements: &str) -> Result<()> {
+    if find_program("python3").is_none() {
+        install_packages(&["python3", "python3-venv"]).context("python3 is missing")?;
+    }
+    let python = python();
+    if !python.is_file() {
+        let dir = python.ancestors().nth(2).context("a folder above bin/python")?;
+        // It may be there in part, from a run that was cut.
+        output_of(Command::new("python3").args(["-m", "venv", "--clear"]).arg(dir)).context("python3 -m venv")?;
+    }
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--requirement"]);
+    output_of(pip.arg(root().join(requirements))).map(drop)
 }
 
 fn can_run(suite: &Suite, missing: &[Need]) -> bool {

@@ -233,7 +233,7 @@ impl Connection {
     fn take(&mut self, bytes: &mut [u8], shared: &mut Shared) {
         if self.session.stage == Stage::Opening {
             self.answer.extend_from_slice(bytes);
-            match self.carrier.answer(&self.answer) {
+            match self.carrier.answer(&self.answer, shared.speech) {
                 Answer::Partial if self.answer.len() < ANSWER_BYTES_MAX => {}
                 Answer::Partial => self.session.fail("the handshake's answer does not end"),
                 Answer::Refused(status) => self.session.fail(format!("handshake refused: {status}")),

@@ -148,7 +148,7 @@ fn open_websocket(address: SocketAddrV4) -> Result<TcpStream> {
     loop {
         let n = stream.read(&mut buffer)?;
         answer.extend_from_slice(&buffer[..n]);
-        match handshake::answer(&answer, NONCE) {
+        match handshake::answer(&answer, NONCE, None) {
             Answer::Open(size) if size == answer.len() => break,
             Answer::Partial if n > 0 => {}
             other => bail!("handshake: {other:?}"),

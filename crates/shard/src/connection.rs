@@ -100,6 +100,8 @@ pub(crate) struct Connection {
     /// `Some` while the socket would block.
     pub(crate) blocked: Option<Box<Blocked>>,
     pub(crate) phase: Phase,
+    /// The peer sends no more; the end may lie behind what can be read.
+    pub(crate) hung_up: bool,
     /// What is spoken: index into the shard's wires.
     pub(crate) wire: u8,
     /// Subscriptions that read from the window instead of the live stream.
@@ -132,6 +134,7 @@ impl Connection {
             socket,
             blocked: None,
             phase: Phase::Head,
+            hung_up: false,
             wire: 0,
             behind: 0,
             pending: 0,

@@ -69,8 +69,11 @@ impl Shard {
                 if flags.contains(EventFlags::OUT) {
                     self.writable(place.index);
                 }
-                let readable = EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-                if flags.intersects(readable) && self.connections.is_at(place) {
+                let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+                if flags.intersects(EventFlags::IN | ended) && self.connections.is_at(place) {
+                    if let Some(connection) = self.connections.get_mut(place.index) {
+                        connection.hung_up |= flags.intersects(ended);
+                    }
                     self.read(place);
                 }
             }

@@ -31,15 +31,16 @@ impl Shard {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        let received = match self.connections.get(place.index) {
-            Some(connection) => socket::receive(&connection.socket, &mut scratch),
-            None => Received::Empty,
+        let (received, hung_up) = match self.connections.get(place.index) {
+            Some(connection) => (socket::receive(&connection.socket, &mut scratch), connection.hung_up),
+            None => (Received::Empty, false),
         };
         match received {
             Received::Bytes(n) => {
-                let full = n == scratch.len();
+                // Readiness is told once per change: where bytes and the end came together, nothing tells of the end again.
+                let more = n == scratch.len() || hung_up;
                 self.take_bytes(place, &mut scratch[..n]);
-                if full {
+                if more {
                     self.readable.push_back(place);
                 }
             }
@@ -103,6 +104,7 @@ impl Shard {
                     tracing::debug!(%error, "a client broke the framing");
                     self.metrics.closed_protocol.add(1);
                     self.end(place, Some(Disconnect { code: error.close_code(), reason: "protocol error" }));
+                    self.end_output(place);
                     return;
                 }
             }
@@ -111,6 +113,16 @@ impl Shard {
             }
         }
         self.flush_replies(place.index);
+    }
+
+    /// Says that nothing follows the close. Where frames are lost the peer's close is not seen, and a peer that waits for
+    /// the end of the connection (RFC 6455 section 7.1.1) would wait until the deadline. What it still sends is taken and
+    /// ignored, because a socket closed over unread bytes takes the close back from the peer.
+    fn end_output(&self, place: Place) {
+        let may = |c: &&Connection| self.connections.is_at(place) && c.blocked.is_none();
+        if let Some(connection) = self.connections.get(place.index).filter(may) {
+            socket::shutdown_write(&connection.socket);
+        }
     }
 
     fn act(&mut self, place: Place, asked: Asked) {

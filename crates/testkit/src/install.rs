@@ -20,6 +20,11 @@ pub fn tools_dir() -> PathBuf {
     }
 }
 
+/// The Python with the packages of the tests, which `cargo xtask test` makes.
+pub fn python() -> PathBuf {
+    tools_dir().join("python/bin/python")
+}
+
 /// Where a program lies, by `PATH` (and `/usr/sbin`, which is not in everybody's).
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

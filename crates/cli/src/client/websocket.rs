@@ -56,7 +56,7 @@ impl WebSocket {
             let mut chunk = [0; 1_024];
             let count = stream.read(&mut chunk).context("no answer to the handshake")?;
             head.extend_from_slice(&chunk[..count]);
-            match handshake::answer(&head, nonce) {
+            match handshake::answer(&head, nonce, None) {
                 Answer::Open(size) => break size,
                 Answer::Partial if count > 0 && head.len() < HEAD_BYTES_MAX => {}
                 Answer::Refused(status) if status != 0 => bail!("the server refused the WebSocket with HTTP {status}"),

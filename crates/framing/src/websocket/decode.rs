@@ -251,9 +251,9 @@ impl Decoder {
             let message = partial.message.take().unwrap_or_else(|| Message::new(head.opcode));
             (message.opcode, message.bytes)
         };
-        self.release();
         let event = event(opcode, &bytes)?;
         self.ended |= matches!(event, Event::Close(_));
+        self.release();
         Ok(on_event(event))
     }
 

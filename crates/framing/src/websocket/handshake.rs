@@ -172,23 +172,37 @@ pub enum Answer {
     Refused(u16),
 }
 
-/// Reads the server's answer to a [`request`] with this nonce.
-pub fn answer(bytes: &[u8], nonce: [u8; 16]) -> Answer {
+/// Reads the server's answer to a [`request`] with this nonce, which offered this sub-protocol.
+pub fn answer(bytes: &[u8], nonce: [u8; 16], offered: Option<&str>) -> Answer {
     let mut headers = [httparse::EMPTY_HEADER; crate::http::HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(bytes) {
         Ok(httparse::Status::Partial) => Answer::Partial,
         Ok(httparse::Status::Complete(size)) if response.code == Some(101) => {
-            let accept = accept_key(&BASE64.encode(nonce));
-            let header = |name: &str| response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
-            match header("sec-websocket-accept") {
-                Some(h) if h.value == accept.as_bytes() => Answer::Open(size),
-                _ => Answer::Refused(0),
-            }
+            if opens(response.headers, nonce, offered) { Answer::Open(size) } else { Answer::Refused(0) }
         }
         Ok(httparse::Status::Complete(_)) => Answer::Refused(response.code.unwrap_or(0)),
         Err(_) => Answer::Refused(0),
     }
+}
+
+/// Whether the headers of an answer are what section 4.1 demands: the upgrade that was asked for, the proof that the
+/// request was read, and no extension or sub-protocol that was not offered.
+fn opens(headers: &[httparse::Header<'_>], nonce: [u8; 16], offered: Option<&str>) -> bool {
+    let all = |name: &'static str| headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+    let only = |name| {
+        let mut values = all(name);
+        values.next().filter(|_| values.next().is_none())
+    };
+    let upgraded = only("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+        && all("connection")
+            .flat_map(|value| value.split(|b| *b == b','))
+            .any(|member| member.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+    let accepted = only("sec-websocket-accept") == Some(accept_key(&BASE64.encode(nonce)).as_bytes());
+    let extended = all("sec-websocket-extensions").next().is_some();
+    let chosen = all("sec-websocket-protocol").next().is_none()
+        || offered.is_some_and(|offered| only("sec-websocket-protocol") == Some(offered.as_bytes()));
+    upgraded && accepted && !extended && chosen
 }
 
 fn is_key(key: &str) -> bool {

@@ -39,12 +39,16 @@ impl Speech {
         self.transport == Transport::Websocket
     }
 
+    /// The sub-protocol that is offered; JSON goes without.
+    fn protocol(self) -> Option<&'static str> {
+        self.protobuf.then_some("centrifuge-protobuf")
+    }
+
     /// The request that opens the conversation, with `commands` where they have to be in it.
     pub(crate) fn request(self, target: &Checked, commands: &[u8]) -> Vec<u8> {
         let host = target.address.to_string();
         if self.is_duplex() {
-            let protocol = self.protobuf.then_some("centrifuge-protobuf");
-            return handshake::request(&host, &target.path, NONCE, protocol);
+            return handshake::request(&host, &target.path, NONCE, self.protocol());
         }
         let path = match self.transport {
             Transport::Sse => target.path.replace("/websocket", "/sse"),
@@ -82,9 +86,9 @@ pub(crate) enum Carrier {
 
 impl Carrier {
     /// What the start of the server's answer says: open behind so many bytes.
-    pub(crate) fn answer(&self, answer: &[u8]) -> Answer {
+    pub(crate) fn answer(&self, answer: &[u8], speech: Speech) -> Answer {
         match self {
-            Self::WebSocket(_) => handshake::answer(answer, NONCE),
+            Self::WebSocket(_) => handshake::answer(answer, NONCE, speech.protocol()),
             Self::Chunks { .. } => match memchr::memmem::find(answer, b"\r\n\r\n") {
                 None => Answer::Partial,
                 Some(end) if answer.starts_with(b"HTTP/1.1 200 ") => Answer::Open(end + 4),

@@ -1,8 +1,9 @@
 //! Input that breaks a rule: the one who sent it is told, everybody else goes on.
 
 use std::io::Write;
+use std::time::Duration;
 
-use crate::rig::{Client, Node, options};
+use crate::rig::{Client, Heard, Node, options};
 use tidegate_framing::websocket::Opcode;
 
 fn check(name: &str, code: u16, act: impl FnOnce(&mut Client)) {
@@ -24,6 +25,20 @@ fn broken_frames_close_with_the_code_of_rfc_6455() {
     check("invalid utf-8", 1007, |c| c.frame(Opcode::Text, b"\xff\xfe"));
     check("too long", 1009, |c| c.frame(Opcode::Text, &vec![b' '; 65_537]));
     check("a binary message in a text dialect", 1003, |c| c.frame(Opcode::Binary, b"{}"));
+}
+
+#[test]
+fn nothing_follows_the_close_of_a_broken_connection() {
+    let node = Node::start(1, options());
+    for broken in [&[0x81, 2, b'{', b'}'][..], &[0x83, 0x80, 0, 0, 0, 0], &[0x81, 0x81, 0, 0, 0, 0, 0xff]] {
+        let mut client = node.connect();
+        // Less than the peer is given to answer a close: the end has to come by itself.
+        client.socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        client.socket.write_all(broken).unwrap();
+        client.close_code();
+        assert_eq!(client.hear(), Heard::End);
+    }
+    node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
 }
 
 #[test]

@@ -95,6 +95,18 @@ fn close_and_ping_frames_are_answered() {
 }
 
 #[test]
+fn who_says_something_and_hangs_up_is_gone() {
+    let node = Node::start(1, options());
+    // Words and end come together more often than not, and nothing is answered that would bring an error later.
+    for _ in 0..100 {
+        let mut client = node.connect();
+        client.frame(Opcode::Pong, b"last words");
+        drop(client);
+    }
+    node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
+}
+
+#[test]
 fn draining_closes_everybody_with_3001_and_ends() {
     let mut node = Node::start(2, options());
     let mut clients: Vec<_> = (0..20).map(|_| node.connect()).collect();

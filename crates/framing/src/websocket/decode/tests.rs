@@ -301,6 +301,16 @@ fn nothing_is_kept_between_messages() {
 }
 
 #[test]
+fn nothing_is_kept_after_a_close_between_fragments() {
+    let mut decoder = Decoder::new(Role::Server);
+    for byte in [frame(0x01, b"abc"), frame(0x88, b"\x03\xe8")].concat() {
+        decoder.decode(&mut [byte], &Limits::default(), &mut |_| Continue(())).unwrap();
+    }
+    assert!(decoder.has_ended());
+    assert_eq!(decoder.buffered(), 0);
+}
+
+#[test]
 fn a_declared_length_allocates_nothing_by_itself() {
     let mut decoder = Decoder::new(Role::Server);
     let mut start = frame(0x82, &[0; 60_000]);

@@ -118,13 +118,34 @@ fn section_4_1_both_ends_understand_each_other() {
     let mut response = upgrade.response(upgrade.choose(&["p"]));
     let size = response.len();
     for n in 0..size {
-        assert_eq!(answer(&response[..n], nonce), Answer::Partial);
+        assert_eq!(answer(&response[..n], nonce, Some("p")), Answer::Partial);
     }
     response.extend_from_slice(b"frames");
-    assert_eq!(answer(&response, nonce), Answer::Open(size));
-    assert_eq!(answer(&response, [8; 16]), Answer::Refused(0));
-    assert_eq!(answer(&HandshakeError::Origin.response(), nonce), Answer::Refused(403));
-    assert_eq!(answer(b"SSH-2.0\r\n", nonce), Answer::Refused(0));
+    assert_eq!(answer(&response, nonce, Some("p")), Answer::Open(size));
+    assert_eq!(answer(&response, [8; 16], Some("p")), Answer::Refused(0));
+    assert_eq!(answer(&HandshakeError::Origin.response(), nonce, None), Answer::Refused(403));
+    assert_eq!(answer(b"SSH-2.0\r\n", nonce, None), Answer::Refused(0));
+}
+
+#[test]
+fn section_4_1_a_client_takes_no_answer_that_it_did_not_ask_for() {
+    let nonce = *b"the sample nonce";
+    let good = String::from_utf8(response("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", Some("p"))).unwrap();
+    assert_eq!(answer(good.as_bytes(), nonce, Some("p")), Answer::Open(good.len()));
+    assert_eq!(answer(good.as_bytes(), nonce, Some("q")), Answer::Refused(0));
+    assert_eq!(answer(good.as_bytes(), nonce, None), Answer::Refused(0));
+    for (line, instead) in [
+        ("Upgrade: websocket\r\n", ""),
+        ("Upgrade: websocket\r\n", "Upgrade: h2c\r\n"),
+        ("Connection: Upgrade\r\n", ""),
+        ("Connection: Upgrade\r\n", "Connection: close\r\n"),
+        ("Sec-WebSocket-Protocol: p\r\n", "Sec-WebSocket-Protocol: p\r\nSec-WebSocket-Extensions: x\r\n"),
+        ("Sec-WebSocket-Protocol: p\r\n", "Sec-WebSocket-Protocol: p\r\nSec-WebSocket-Protocol: p\r\n"),
+    ] {
+        let text = good.replacen(line, instead, 1);
+        assert_ne!(text, good);
+        assert_eq!(answer(text.as_bytes(), nonce, Some("p")), Answer::Refused(0), "{text}");
+    }
 }
 
 proptest::proptest! {

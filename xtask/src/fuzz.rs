@@ -1,0 +1,89 @@
+//! `cargo xtask fuzz`: every fuzz target of every crate, for a while each.
+//!
+//! They are found, not listed: a folder `fuzz` of a crate with its manifest, and a file per target in it. They need nightly,
+//! so they are workspaces of their own and no part of `cargo xtask test`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tidegate_testkit::install::find_program;
+use tidegate_testkit::process::run as output_of;
+
+use crate::steps::{root, step};
+
+/// Options of `cargo xtask fuzz`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fuzz {
+    /// Seconds for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+    /// Only the targets of this name
+    target: Option<String>,
+}
+
+impl Fuzz {
+    /// Runs all, also after one that found something; fails with the names of those.
+    pub(crate) fn run(&self) -> Result<()> {
+        ensure!(find_program("cargo-fuzz").is_some(), "cargo-fuzz is missing: cargo install cargo-fuzz");
+        output_of(Command::new("rustup").args(["run", "nightly", "rustc", "--version"]))
+            .context("nightly is missing: rustup toolchain install nightly --profile minimal")?;
+        let mut found = Vec::new();
+        let chosen = |name: &str| self.target.as_ref().is_none_or(|target| target == name);
+        let targets: Vec<_> = targets()?.into_iter().filter(|(_, name)| chosen(name)).collect();
+        ensure!(!targets.is_empty(), "there is no such target");
+        for (dir, name) in targets {
+            let label = format!("{} {name}", dir.display());
+            if let Err(error) = step(&format!("fuzz {label}"), &mut self.command(&dir, &name)) {
+                eprintln!("    {error:#}");
+                found.push(label);
+            }
+        }
+        if !found.is_empty() {
+            bail!("see the artifacts of {}", found.join(", "));
+        }
+        Ok(())
+    }
+
+    fn command(&self, dir: &Path, name: &str) -> Command {
+        let mut command = Command::new("rustup");
+        command.args(["run", "nightly", "cargo", "fuzz", "run", name, "--"]);
+        command.arg(format!("-max_total_time={}", self.seconds)).current_dir(root().join(dir));
+        command
+    }
+}
+
+/// Crates and names of all targets, in order.
+fn targets() -> Result<Vec<(PathBuf, String)>> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "--", "crates/*/fuzz/fuzz_targets/*.rs"]).current_dir(root());
+    Ok(parse(&output_of(&mut git).context("list the files")?))
+}
+
+fn parse(files: &str) -> Vec<(PathBuf, String)> {
+    let target = |file: &str| {
+        let (dir, name) = file.split_once("/fuzz/fuzz_targets/")?;
+        Some((PathBuf::from(dir), name.strip_suffix(".rs")?.to_owned()))
+    };
+    files.lines().filter_map(target).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse, targets};
+
+    #[test]
+    fn a_file_is_a_target_of_its_crate() {
+        let found = parse("crates/a/fuzz/fuzz_targets/x.rs\ncrates/b/c/fuzz/fuzz_targets/y.rs\n");
+        let names: Vec<_> = found.iter().map(|(dir, name)| (dir.to_str().unwrap(), name.as_str())).collect();
+        assert_eq!(names, [("crates/a", "x"), ("crates/b/c", "y")]);
+    }
+
+    #[test]
+    fn those_of_every_codec_are_found() {
+        let names: Vec<_> = targets().unwrap().into_iter().map(|(_, name)| name).collect();
+        for name in ["token", "websocket", "http_head", "json", "protobuf"] {
+            assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
+        }
+    }
+}
