@@ -131,8 +131,9 @@ impl Wire {
         };
         let mut head = stream_head(content_type, origin);
         if self.framing == Framing::Events {
-            // Some readers open only with the first byte.
-            write_chunk(&mut head, &[b"\r\n"]);
+            // Some readers open only with the first byte. A comment and not the empty line with a carriage return that
+            // others send: the npm package eventsource loses an event that comes in one piece with that.
+            write_chunk(&mut head, &[b":\n\n"]);
         }
         Some(head)
     }

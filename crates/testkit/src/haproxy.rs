@@ -1,6 +1,7 @@
 //! `HAProxy` as a round-robin balancer without any affinity, for each request anew.
 //!
-//! With `http-no-delay`: without it every message of a response that does not end waits up to 200 ms for a next one.
+//! With `http-no-delay`: without it every message of a response that does not end waits up to 200 ms for a next one. With
+//! `abortonclose`: without it a client that hangs up on such a response stays until something is sent to it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -80,7 +81,7 @@ fn config(port: u16, backends: &[u16], health_path: &str, route: Option<(&str, u
     let rule = route.map(|(path, _)| format!("  use_backend route if {{ path {path} }}\n")).unwrap_or_default();
     let mut text = format!(
         "global\n  maxconn 9000\ndefaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  \
-         timeout tunnel 1h\n  retries 3\n  option redispatch\n  option http-no-delay\n\
+         timeout tunnel 1h\n  retries 3\n  option redispatch\n  option http-no-delay\n  option abortonclose\n\
          frontend front\n  bind 127.0.0.1:{port}\n{rule}  default_backend nodes\n\
          backend nodes\n  balance roundrobin\n  option httpchk GET {health_path}\n  \
          default-server inter 500 fall 2 rise 1\n",

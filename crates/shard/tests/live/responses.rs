@@ -60,7 +60,7 @@ impl Response {
         (length > 0).then_some(chunk)
     }
 
-    /// The next line that is not empty.
+    /// The next line that is not empty and no comment.
     fn line(&mut self) -> String {
         loop {
             if let Some(line) = self.lines.pop_front() {
@@ -70,7 +70,7 @@ impl Response {
             self.rest.extend(chunk);
             let end = self.rest.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
             let whole = String::from_utf8(self.rest.drain(..end).collect()).unwrap();
-            self.lines.extend(whole.lines().filter(|l| !l.is_empty()).map(str::to_owned));
+            self.lines.extend(whole.lines().filter(|l| !l.is_empty() && *l != ":").map(str::to_owned));
         }
     }
 
@@ -130,7 +130,7 @@ fn events_open_by_query_and_by_body() {
     let query = "%7B%22id%22:1,%22connect%22:%7B%22name%22:%22a+b%22%7D%7D";
     let mut client = Response::events(&node, query);
     assert!(client.head.contains("\r\nContent-Type: text/event-stream; charset=utf-8\r\n"), "{}", client.head);
-    assert_eq!(client.chunk().unwrap(), b"\r\n", "something at once, for readers that open with it");
+    assert_eq!(client.chunk().unwrap(), b":\n\n", "something at once, for readers that open with it");
     client.connected();
     client.subscribe(&node, "a");
     node.publish("a", "1");
