@@ -398,6 +398,7 @@ impl Control {
                 let order = Arc::new(order);
                 self.shards.iter().for_each(|shard| shard.send(ShardEvent::Order(order.clone())));
             }
+            Effect::Replaced { channel, client } => lock(&self.outbox).left(&channel, client),
             Effect::Announce => self.announce(None),
             Effect::Begin => {
                 tracing::warn!("other nodes took this one for dead: it was silent for a lease, and begins anew");

@@ -112,6 +112,9 @@ impl Shard {
         for event in drained.events.drain(..) {
             self.on_shard_event(event);
         }
+        if let Some(place) = self.batch_of {
+            self.flush_replies(place.index);
+        }
         // After the events, so that a subscription that began before the overflow is behind as well.
         if drained.overflowed {
             self.on_overflow();

@@ -123,9 +123,9 @@ impl Shard {
             data: std::mem::take(&mut grant.data),
             delta: grant.delta,
         };
-        // The reply comes before any publication: it is on its way before the entry exists.
+        // The reply comes before any publication: replies are flushed before the next sweep, and those of many subscriptions
+        // that a client asked for in one message go together.
         self.reply(place.index, command, &Reply::Subscribe(Box::new(result)));
-        self.flush_replies(place.index);
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let Some(channel) = self.channels.get_mut(slot) else { return };
         channel.pending -= 1;
@@ -223,13 +223,12 @@ impl Shard {
         }
     }
 
-    /// What the hub tells beside publications.
+    /// What the hub tells beside publications. Replies gather in the batch, which the caller flushes.
     pub(crate) fn on_shard_event(&mut self, event: ShardEvent) {
         match event {
             ShardEvent::Started { ticket, slot, result } => {
                 let place = Place { index: ticket.connection, generation: ticket.generation };
                 self.started(place, slot, result);
-                self.flush_replies(place.index);
             }
             ShardEvent::Answered { ticket, reply } => {
                 self.expect_more();
@@ -239,7 +238,6 @@ impl Shard {
                         connection.pending = connection.pending.saturating_sub(1);
                     }
                     self.reply(place.index, ticket.command, &reply);
-                    self.flush_replies(place.index);
                 }
             }
             ShardEvent::Read { ticket, result } => {

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tidegate_types::{ClientId, ClientInfo};
 
-use super::presence::{Change, Named, NodeId, Presence};
+use super::presence::{Came, Change, Named, NodeId, Presence};
 use super::record::{Absent, Alive, Entry, Lapse, Member, Order, Proposal, Report, Snapshot, Uplink};
 
 /// What this node has to do because of a record.
@@ -28,6 +28,8 @@ pub(crate) enum Effect {
     Order(Order),
     /// Somebody joined or left.
     Presence(Change),
+    /// A client of a user who is back as another one, unseen by others.
+    Replaced { channel: String, client: ClientId },
     /// Another node asks what this one has announced.
     Announce,
     /// The others have given this node up: it begins anew.
@@ -126,9 +128,7 @@ impl Fold {
             Entry::Gone(_) => self.remove(from, true, effects),
             Entry::Lapse(lapse) => return self.lapse(&lapse, effects),
             Entry::Join(member) => {
-                if let Some(change) = self.member(at, from, *member, now_us) {
-                    effects.push(Effect::Presence(change));
-                }
+                effects.extend(self.member(at, from, *member, now_us));
             }
             Entry::Away(Absent { channel, client, .. }) => {
                 let Some(client) = ClientId::parse(&client) else { return false };
@@ -165,8 +165,8 @@ impl Fold {
         let known = self.awaited.is_none();
         for member in snapshot.members {
             // What was there before this node began is no news.
-            let joined = self.member(at, from, member, now_us);
-            effects.extend(joined.filter(|_| known).map(Effect::Presence));
+            let effect = self.member(at, from, member, now_us);
+            effects.extend(effect.filter(|effect| known || !matches!(effect, Effect::Presence(_))));
         }
         let Some(node) = self.nodes.get_mut(from) else { return };
         node.report = snapshot.report;
@@ -186,15 +186,19 @@ impl Fold {
         }
     }
 
-    fn member(&mut self, at: u64, node: &NodeId, member: Member, now_us: u64) -> Option<Change> {
+    fn member(&mut self, at: u64, node: &NodeId, member: Member, now_us: u64) -> Option<Effect> {
         let client = ClientId::parse(&member.client)?;
         let Member { channel, client: text, user, conn_info, chan_info, away } = member;
         let info = ClientInfo { user, client: text, conn_info: conn_info.into(), chan_info: chan_info.into() };
-        let change = self.presence.join(Named { channel: &channel, client, info, node, at });
+        let came = self.presence.join(Named { channel: &channel, client, info, node, at });
         if away {
             self.presence.away(&channel, client, at, now_us);
         }
-        change
+        match came {
+            Came::New(change) => Some(Effect::Presence(change)),
+            Came::InPlaceOf(client) => Some(Effect::Replaced { channel, client }),
+            Came::Known => None,
+        }
     }
 
     fn lapse(&mut self, lapse: &Lapse, effects: &mut Vec<Effect>) -> bool {

@@ -68,6 +68,17 @@ pub(crate) struct Presence {
     total: usize,
 }
 
+/// What a client that came is to the others.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// They are told that it joined.
+    New(Change),
+    /// Its user was away as this client, and has not left: nobody is told.
+    InPlaceOf(ClientId),
+    /// It was there.
+    Known,
+}
+
 /// A client that a record names.
 pub(crate) struct Named<'a> {
     pub(crate) channel: &'a str,
@@ -94,8 +105,8 @@ impl Presence {
         members.map(|m| m.by_client.values().map(|member| member.info.clone()).collect()).unwrap_or_default()
     }
 
-    /// Somebody is there. Returns the join that others are to be told.
-    pub(crate) fn join(&mut self, named: Named<'_>) -> Option<Change> {
+    /// Somebody is there.
+    pub(crate) fn join(&mut self, named: Named<'_>) -> Came {
         let Named { channel, client, info, node, at } = named;
         let channel = match self.channels.get_key_value(channel) {
             Some((name, _)) => name.clone(),
@@ -110,7 +121,7 @@ impl Presence {
                 if member.away.take().is_some() {
                     members.away.retain(|id| *id != client);
                 }
-                return None;
+                return Came::Known;
             }
             Place::Vacant(place) => {
                 let info = Arc::new(info);
@@ -120,11 +131,13 @@ impl Presence {
         };
         *members.by_user.entry(known.user.as_str().into()).or_default() += 1;
         self.total += 1;
-        if !known.user.is_empty() && members.replaces(&known.user) {
+        if !known.user.is_empty()
+            && let Some(replaced) = members.replaced(&known.user)
+        {
             self.total -= 1;
-            return None;
+            return Came::InPlaceOf(replaced);
         }
-        Some(Change { channel, info: known, joined: true })
+        Came::New(Change { channel, info: known, joined: true })
     }
 
     /// The connection of somebody broke.
@@ -193,11 +206,11 @@ impl Presence {
 }
 
 impl Members {
-    /// Whether a client that came takes the place of another of its user, who is away: the one that was first goes.
-    fn replaces(&mut self, user: &str) -> bool {
+    /// The client of a user who is away and whose place one that came takes: the one that was first goes.
+    fn replaced(&mut self, user: &str) -> Option<ClientId> {
         let is_users = |id: &&ClientId| self.by_client.get(*id).is_some_and(|m| m.info.user == user);
-        let first = self.away.iter().find(is_users).copied();
-        first.and_then(|id| self.remove(id)).is_some()
+        let first = self.away.iter().find(is_users).copied()?;
+        self.remove(first).map(|_| first)
     }
 
     fn remove(&mut self, client: ClientId) -> Option<Arc<ClientInfo>> {

@@ -48,7 +48,11 @@ waking it, latencies are not those of an ordinary client.
 pub(super) fn markdown(cases: &[&Case], results: &Results, rounds: usize) -> String {
     let mut out = String::from("# Benchmarks\n\nWritten by `cargo xtask bench`; do not edit.\n\n");
     let _ = writeln!(out, "{METHOD}");
-    let _ = writeln!(out, "Machine: {}. Rounds: {rounds}, latency through Kafka at least 5.\n", machine());
+    let _ = writeln!(
+        out,
+        "Machine: {}. Rounds: {rounds}; latency through Kafka at least 5, cases that another one is compared with 7.\n",
+        machine()
+    );
     out.push_str(
         "## Bars\n\n| case | figure | measured | bar (stretch) | reached |\n| --- | --- | --- | --- | --- |\n",
     );

@@ -165,6 +165,8 @@ pub(crate) struct Client {
     pub(crate) socket: TcpStream,
     decoder: Decoder,
     heard: std::collections::VecDeque<Heard>,
+    /// Text frames so far.
+    pub(crate) frames: usize,
 }
 
 const NONCE: [u8; 16] = [7; 16];
@@ -193,7 +195,7 @@ impl Client {
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         let chosen = answer.lines().find_map(|l| l.strip_prefix("Sec-WebSocket-Protocol: "));
         assert_eq!(chosen, protocol);
-        Self { socket, decoder: Decoder::new(Role::Client), heard: Default::default() }
+        Self { socket, decoder: Decoder::new(Role::Client), heard: Default::default(), frames: 0 }
     }
 
     pub(crate) fn say(&mut self, text: &str) {
@@ -223,10 +225,11 @@ impl Client {
 
     fn take(&mut self, bytes: &mut [u8]) {
         let limits = Limits { message_bytes_max: 64 << 20 };
-        let heard = &mut self.heard;
+        let (heard, frames) = (&mut self.heard, &mut self.frames);
         let mut on_event = |event: Event<'_>| {
             match event {
                 Event::Text(text) => {
+                    *frames += 1;
                     heard
                         .extend(text.lines().map(|l| Heard::Message(serde_json::from_str(l).expect("one JSON value"))));
                 }

@@ -47,6 +47,26 @@ fn a_client_recovers_what_it_missed_and_goes_on() {
 }
 
 #[test]
+fn a_thousand_channels_are_subscribed_to_in_one_message_and_answered_in_few() {
+    let mut wide = options();
+    wide.client.channel_limit = 1_000;
+    let node = Node::start(1, wide);
+    let mut client = node.connect();
+    let subscribe = |n: usize| format!(r#"{{"id":{},"subscribe":{{"channel":"c{n}"}}}}"#, n + 2);
+    client.say(&(0..1_000).map(subscribe).collect::<Vec<_>>().join("\n"));
+    let mut answered = std::collections::BTreeSet::new();
+    while answered.len() < 1_000 {
+        let reply = client.message();
+        assert!(reply["subscribe"].is_object() && answered.insert(reply["id"].as_u64().unwrap()), "{reply}");
+    }
+    assert!(client.frames <= 10, "{} frames", client.frames);
+    for n in [0, 500, 999] {
+        node.publish(&format!("c{n}"), "1");
+        assert_eq!(client.publication(), 1);
+    }
+}
+
+#[test]
 fn from_the_beginning_is_a_position() {
     let node = Node::start(1, options());
     node.publish("job", "1");

@@ -211,6 +211,9 @@ fn clients_of_a_node_that_goes_in_order_are_away_until_others_end_it() {
     cluster.say("n1", vec![Entry::Gone(super::super::record::Empty {})]);
     assert_eq!(cluster.told(), "-v in a", "who was not said to be away lapses");
     cluster.say("n2", vec![join(3, "u")]);
+    let replaced =
+        |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Replaced { client: ClientId(1), .. }));
+    assert!(cluster.effects.iter().all(|effects| replaced(effects)), "whoever had it forgets it");
     assert_eq!((cluster.told(), cluster.present("a")), (String::new(), vec![(1, 1); 2]), "u is back elsewhere");
     cluster.say("n2", vec![Entry::Away(absent(3, None))]);
     let due = cluster.folds[1].overdue(SECOND, SECOND, 0, SECOND);

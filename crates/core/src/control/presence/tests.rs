@@ -13,11 +13,16 @@ impl Rig {
         Self { presence: Presence::default(), at: 0, node: "n1".into() }
     }
 
-    fn join(&mut self, client: u128, user: &str) -> Option<bool> {
+    /// Whether it is told, and in whose place it came.
+    fn join(&mut self, client: u128, user: &str) -> (bool, Option<u128>) {
         self.at += 1;
         let info = ClientInfo { user: user.into(), client: ClientId(client).to_string(), ..Default::default() };
         let named = Named { channel: "a", client: ClientId(client), info, node: &self.node, at: self.at };
-        self.presence.join(named).map(|c| c.joined)
+        match self.presence.join(named) {
+            Came::New(change) => (change.joined, None),
+            Came::InPlaceOf(other) => (false, Some(other.0)),
+            Came::Known => (false, None),
+        }
     }
 
     fn away(&mut self, client: u128) -> u64 {
@@ -35,10 +40,10 @@ impl Rig {
 #[test]
 fn clients_and_users_are_counted_once() {
     let mut rig = Rig::new();
-    assert_eq!(rig.join(1, "u"), Some(true));
-    assert_eq!(rig.join(1, "u"), None, "named again");
-    assert_eq!(rig.join(2, "u"), Some(true));
-    assert_eq!(rig.join(3, ""), Some(true));
+    assert_eq!(rig.join(1, "u"), (true, None));
+    assert_eq!(rig.join(1, "u"), (false, None), "named again");
+    assert_eq!(rig.join(2, "u"), (true, None));
+    assert_eq!(rig.join(3, ""), (true, None));
     assert_eq!((rig.presence.stats("a"), rig.presence.total()), ((3, 2), 3));
     assert_eq!(rig.presence.members("a").len(), 3);
     assert!(rig.leave(1, None) && !rig.leave(1, None));
@@ -54,10 +59,10 @@ fn who_comes_back_in_time_neither_leaves_nor_joins() {
     rig.join(1, "u");
     rig.join(2, "v");
     let since = rig.away(1);
-    assert_eq!(rig.join(3, "u"), None, "takes the place of 1");
+    assert_eq!(rig.join(3, "u"), (false, Some(1)));
     assert!(!rig.leave(1, Some(since)));
     assert_eq!((rig.presence.stats("a"), rig.presence.total()), ((2, 2), 2));
-    assert_eq!(rig.join(4, "u"), Some(true), "nobody is away any more");
+    assert_eq!(rig.join(4, "u"), (true, None), "nobody is away any more");
 }
 
 #[test]
@@ -65,7 +70,7 @@ fn nobody_takes_the_place_of_a_nameless_client() {
     let mut rig = Rig::new();
     rig.join(1, "");
     rig.away(1);
-    assert_eq!(rig.join(2, ""), Some(true));
+    assert_eq!(rig.join(2, ""), (true, None));
     assert_eq!(rig.presence.stats("a"), (2, 1));
 }
 
@@ -74,7 +79,7 @@ fn a_late_end_of_an_absence_does_not_end_a_later_one() {
     let mut rig = Rig::new();
     rig.join(1, "u");
     let first = rig.away(1);
-    assert_eq!(rig.join(1, "u"), None, "the same client is back");
+    assert_eq!(rig.join(1, "u"), (false, None), "the same client is back");
     let second = rig.away(1);
     assert!(!rig.leave(1, Some(first)));
     assert!(rig.leave(1, Some(second)));
