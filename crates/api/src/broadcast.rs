@@ -36,6 +36,8 @@ pub(crate) struct Request<'a> {
     version_epoch: String,
     #[serde(deserialize_with = "or_default")]
     delta: bool,
+    #[serde(deserialize_with = "or_default")]
+    exclude_client: String,
 }
 
 /// `{"responses":[...]}`, one for each channel in the order of the request.
@@ -51,6 +53,7 @@ pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Fail
         version: request.version,
         version_epoch: request.version_epoch,
         delta: request.delta,
+        exclude_client: request.exclude_client,
     })?;
     let mut out = b"{\"responses\":[".to_vec();
     let mut waiting = FuturesOrdered::new();

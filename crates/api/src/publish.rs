@@ -29,6 +29,8 @@ pub(crate) struct Request<'a> {
     version_epoch: String,
     #[serde(deserialize_with = "or_default")]
     delta: bool,
+    #[serde(deserialize_with = "or_default")]
+    exclude_client: String,
 }
 
 /// Publishes and returns where the publication stands. The request is read before the first wait.
@@ -44,6 +46,7 @@ pub(crate) fn run<'h>(
         version: request.version,
         version_epoch: request.version_epoch,
         delta: request.delta,
+        exclude_client: request.exclude_client,
     })?;
     let channel = ChannelName::parse(&request.channel.0).map_err(|e| Failure::bad_request(e.to_string()))?;
     Ok(hub.publish(&channel, payload, options))
@@ -57,10 +60,11 @@ pub(crate) struct Wishes {
     pub(crate) version: u64,
     pub(crate) version_epoch: String,
     pub(crate) delta: bool,
+    pub(crate) exclude_client: String,
 }
 
 pub(crate) fn options(wishes: Wishes) -> Result<PublishOptions, Failure> {
-    let Wishes { skip_history, tags, idempotency_key, version, version_epoch, delta } = wishes;
+    let Wishes { skip_history, tags, idempotency_key, version, version_epoch, delta, exclude_client } = wishes;
     if skip_history {
         return Err(Failure::not_available(
             "skip_history is not available: every publication goes through the log, use a namespace without history",
@@ -72,5 +76,6 @@ pub(crate) fn options(wishes: Wishes) -> Result<PublishOptions, Failure> {
         idempotency_key: (!idempotency_key.is_empty()).then_some(idempotency_key),
         version: (version != 0).then_some(Version { epoch: version_epoch, number: version }),
         delta,
+        exclude: (!exclude_client.is_empty()).then_some(exclude_client),
     })
 }

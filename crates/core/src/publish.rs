@@ -25,6 +25,8 @@ pub struct PublishOptions {
     pub version: Option<Version>,
     /// Subscribers who take deltas may get the difference to the publication before.
     pub delta: bool,
+    /// Public id of a session that does not get it.
+    pub exclude: Option<String>,
 }
 
 impl Hub {
@@ -67,6 +69,7 @@ impl Hub {
             idempotency_key: options.idempotency_key,
             version: options.version,
             delta: options.delta,
+            exclude: options.exclude,
         };
         let keep = Keep { count_max: settings.history_size, age_max: settings.history_ttl };
         let record = Record { key: channel.key.clone(), payload: data, meta: meta.boxed(), keep };

@@ -337,7 +337,7 @@ pub(crate) fn all_visible(publications: &[Arc<Publication>], hidden: Hidden) -> 
 pub(crate) fn to_publication(record: Tailed, offset: Offset) -> Publication {
     let Tailed { payload, meta, time_ms, .. } = record;
     // The rest of the meta has done its work in the judge; keep only what is delivered.
-    let meta = meta.filter(|m| !m.tags.is_empty() || m.info.is_some() || m.delta);
+    let meta = meta.filter(|m| !m.tags.is_empty() || m.info.is_some() || m.delta || m.exclude.is_some());
     Publication { offset, time_ms, payload: payload::classify(payload.unwrap_or_default()), meta }
 }
 

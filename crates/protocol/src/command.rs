@@ -29,6 +29,8 @@ pub enum Method {
         channel: String,
         /// The payload: one JSON value in JSON encodings.
         data: Bytes,
+        /// The publisher's own connection does not get it.
+        exclude_self: bool,
     },
     /// Reads kept publications.
     History(Box<History>),

@@ -6,12 +6,18 @@ use tidegate_core::{ReadAfter, ReplyTo, Ticket};
 use tidegate_protocol::Data;
 use tidegate_types::codes::{Disconnect, Unsubscribe};
 use tidegate_types::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN_MAX};
-use tidegate_types::{Offset, Publication};
+use tidegate_types::{ClientId, Offset, Publication};
 
 use crate::channel::Deltas;
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
+
+/// Whether a publication is not for this session.
+fn is_excluded(publication: &Publication, client: ClientId) -> bool {
+    let excluded = publication.meta.as_ref().and_then(|meta| meta.exclude.as_deref());
+    excluded.and_then(ClientId::parse) == Some(client)
+}
 
 impl Shard {
     /// Serves some of the connections that have something to catch up with, one page each.
@@ -98,6 +104,7 @@ impl Shard {
         let Some(entry) = connection.subscription(slot).map(|s| s.entry) else { return };
         let Some(channel) = self.channels.get_mut(slot) else { return };
         let Some(entry) = channel.entries.get_mut(entry as usize) else { return };
+        let client = connection.session.client_id();
         let data = if entry.deltas == Deltas::Off { Data::Plain } else { Data::Whole };
         let mut frames = std::mem::take(&mut self.frames);
         frames.clear();
@@ -105,6 +112,11 @@ impl Shard {
         for publication in publications.iter().filter(|p| p.offset.0 > entry.cursor) {
             if frames.len() >= CATCH_UP_BYTES {
                 break;
+            }
+            if is_excluded(publication, client) {
+                // It counts as sent, in no bytes.
+                ends.push((publication.offset.0, frames.len()));
+                continue;
             }
             // Each on its own: what the subscriber has of the stream need not be what comes before here.
             wire.publication(channel.name.as_str(), publication, data, &mut self.message, &mut frames);
@@ -120,6 +132,10 @@ impl Shard {
                 let delivered = begun + usize::from(cut.is_some());
                 if let Some((offset, _)) = delivered.checked_sub(1).and_then(|i| ends.get(i)) {
                     entry.advance(*offset);
+                    let last = publications.iter().find(|p| p.offset.0 == *offset);
+                    if entry.deltas == Deltas::Based && last.is_some_and(|p| is_excluded(p, client)) {
+                        entry.deltas = Deltas::Baseless;
+                    }
                 }
                 self.metrics.deliveries.add(delivered as u64);
                 if sent < frames.len() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tidegate_core::Channel as HubChannel;
-use tidegate_types::{ChannelName, Publication};
+use tidegate_types::{ChannelName, ClientId, Publication};
 
 /// One subscription's place in the channel.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,8 @@ pub(crate) struct Framed {
     pub(crate) offset: u64,
     pub(crate) frames: Frames,
     pub(crate) entered_us: u64,
+    /// The session that does not get it.
+    pub(crate) exclude: Option<ClientId>,
 }
 
 pub(crate) type Frames = SmallVec<[(u8, Form, Bytes); 1]>;
@@ -125,6 +127,11 @@ impl FanOut {
         let Some(gone) = self.log.pop_front() else { return 0 };
         self.log_bytes -= gone.bytes();
         gone.offset
+    }
+
+    /// Whether something from index `first` on is not for a session.
+    pub(crate) fn excludes(&self, first: usize, client: impl Fn() -> ClientId) -> bool {
+        self.log.range(first..).any(|framed| framed.exclude.is_some_and(|excluded| excluded == client()))
     }
 
     /// Index of the first frame after a cursor.
@@ -285,7 +292,8 @@ mod tests {
             let frame = Bytes::from(vec![u8::try_from(offset).unwrap(); offset]);
             let delta = frame.slice(..1);
             let frames = [(0, Form::Plain, frame.clone()), (0, Form::Whole, frame), (0, Form::Delta, delta)];
-            fan_out.push(Framed { offset: offset as u64, frames: frames.into_iter().collect(), entered_us: 0 });
+            let frames = frames.into_iter().collect();
+            fan_out.push(Framed { offset: offset as u64, frames, entered_us: 0, exclude: None });
         }
         fan_out
     }

@@ -58,7 +58,7 @@ impl Shard {
                 self.reply(place.index, id, &Reply::Unsubscribe);
                 Ok(())
             }
-            Method::Publish { channel, data } => self.publish(place, id, &channel, data),
+            Method::Publish { channel, data, exclude_self } => self.publish(place, id, &channel, data, exclude_self),
             Method::History(query) => self.history(place, id, *query),
             Method::Refresh { token } => {
                 let result = self.refresh(place, id, &token);
@@ -133,12 +133,21 @@ impl Shard {
         Ok(())
     }
 
-    fn publish(&mut self, place: Place, id: u32, channel: &str, data: bytes::Bytes) -> Result<(), Refusal> {
+    fn publish(
+        &mut self,
+        place: Place,
+        id: u32,
+        channel: &str,
+        data: bytes::Bytes,
+        exclude_self: bool,
+    ) -> Result<(), Refusal> {
         let (name, subscribed) = self.known_channel(place, channel)?;
         let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
         let session = self.session(place)?;
         session.may_publish(&settings.options, &name, subscribed)?;
-        let options = PublishOptions { info: Some(session.info()), ..Default::default() };
+        let info = session.info();
+        let exclude = exclude_self.then(|| info.client.clone());
+        let options = PublishOptions { info: Some(info), exclude, ..Default::default() };
         let hub = self.hub.clone();
         self.answer_later(
             place,

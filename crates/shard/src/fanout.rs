@@ -15,10 +15,10 @@
 use bytes::Bytes;
 use tidegate_core::Delivery;
 use tidegate_protocol::Data;
-use tidegate_types::Publication;
 use tidegate_types::limits::{
     FANOUT_BEFORE_ANSWER, FANOUT_HOLD, FANOUT_LOG_BYTES_MAX, FANOUT_SLICE, FANOUT_SLICE_WHILE_ASKED,
 };
+use tidegate_types::{ClientId, Publication};
 
 use crate::channel::{Channel, FanOut, Form, Framed, Frames};
 use crate::deltas::Differences;
@@ -94,7 +94,9 @@ impl Shard {
         let mut scratch = Scratch { message, frames: &mut self.frames };
         let frames = make_frames(channel, &self.options.wires, &delivery.publication, &mut scratch);
         channel.last = channel.takes_deltas().then(|| delivery.publication.clone());
-        let framed = Framed { offset, frames, entered_us: delivery.entered_us };
+        let excluded = delivery.publication.meta.as_ref().and_then(|meta| meta.exclude.as_deref());
+        let exclude = excluded.and_then(ClientId::parse);
+        let framed = Framed { offset, frames, entered_us: delivery.entered_us, exclude };
         let fan_out = channel.fan_out.get_or_insert_with(|| {
             self.dirty.push_back(delivery.slot);
             Box::default()
@@ -208,7 +210,9 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(entry.connection) else { return Served::Nothing };
         let index = entry.connection;
-        let bytes = fan_out.joined(first, entry).filter(|_| connection.blocked.is_none());
+        // Where something is not for it, it reads from the window, and passes that over.
+        let all = connection.blocked.is_none() && !fan_out.excludes(first, || connection.session.client_id());
+        let bytes = if all { fan_out.joined(first, entry) } else { None };
         let Some(bytes) = bytes else {
             entry.behind = true;
             self.mark_behind(self.connections.place(index));

@@ -33,6 +33,8 @@ pub struct Meta {
     pub version: Option<Version>,
     /// It may reach subscribers who take deltas as the difference to the one before.
     pub delta: bool,
+    /// Public id of the session that does not get it, because it knows it already.
+    pub exclude: Option<String>,
 }
 
 impl Meta {

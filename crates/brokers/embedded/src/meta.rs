@@ -13,6 +13,8 @@ struct Stored {
     info: Option<Info>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     delta: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exclude: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -28,22 +30,23 @@ fn text(json: &Bytes) -> String {
     String::from_utf8_lossy(json).into_owned()
 }
 
-/// The stored form of tags, publisher and the wish for deltas.
+/// The stored form of what is delivered beside the payload, and how.
 pub(crate) fn encode(meta: Option<&Meta>) -> Bytes {
-    let Some(meta) = meta.filter(|m| !m.tags.is_empty() || m.info.is_some() || m.delta) else { return Bytes::new() };
+    let is_stored = |m: &&Meta| !m.tags.is_empty() || m.info.is_some() || m.delta || m.exclude.is_some();
+    let Some(meta) = meta.filter(is_stored) else { return Bytes::new() };
     let info = meta.info.as_ref().map(|i| Info {
         user: i.user.clone(),
         client: i.client.clone(),
         conn_info: text(&i.conn_info),
         chan_info: text(&i.chan_info),
     });
-    let stored = Stored { tags: meta.tags.clone(), info, delta: meta.delta };
+    let stored = Stored { tags: meta.tags.clone(), info, delta: meta.delta, exclude: meta.exclude.clone() };
     serde_json::to_vec(&stored).expect("texts serialise").into()
 }
 
 /// Everything that was beside the payload.
 pub(crate) fn decode(stored: &Bytes, identity: Option<&Identity>) -> Option<Box<Meta>> {
-    let Stored { tags, info, delta } = match stored.is_empty() {
+    let Stored { tags, info, delta, exclude } = match stored.is_empty() {
         true => Stored::default(),
         // What this crate wrote and a checksum covers; an other form would be of a later version.
         false => serde_json::from_slice(stored).unwrap_or_default(),
@@ -57,7 +60,7 @@ pub(crate) fn decode(stored: &Bytes, identity: Option<&Identity>) -> Option<Box<
     let key = identity.map(|i| &i.idempotency_key).filter(|key| !key.is_empty());
     let version = identity.filter(|i| i.version > 0);
     let version = version.map(|i| Version { epoch: i.version_epoch.clone(), number: i.version });
-    Meta { tags, info, idempotency_key: key.cloned(), version, delta }.boxed()
+    Meta { tags, info, idempotency_key: key.cloned(), version, delta, exclude }.boxed()
 }
 
 /// What the store compares records by.
@@ -85,7 +88,14 @@ mod tests {
         };
         let version = Some(Version { epoch: "e".into(), number: 3 });
         let tags = vec![("k".into(), "v".into())];
-        let meta = Meta { tags, info: Some(info), idempotency_key: Some("i".into()), version, delta: true };
+        let meta = Meta {
+            tags,
+            info: Some(info),
+            idempotency_key: Some("i".into()),
+            version,
+            delta: true,
+            exclude: Some("c".into()),
+        };
         let identity = identity(meta.clone());
         assert_eq!(decode(&encode(Some(&meta)), identity.as_deref()), meta.boxed());
         assert_eq!(decode(&Bytes::new(), None), None);

@@ -7,6 +7,7 @@
 //! | `tidegate-version` | a decimal number |
 //! | `tidegate-version-epoch` | UTF-8 |
 //! | `tidegate-delta` | `1` when the record may reach subscribers as the difference to the one before |
+//! | `tidegate-exclude` | public id of the session that does not get the record |
 //! | `tidegate-info` | JSON `{"user","client","conn_info","chan_info"}` of the client that published |
 //!
 //! Other headers are left alone. One of these that cannot be read makes the record unreadable.
@@ -23,6 +24,7 @@ const IDEMPOTENCY_KEY: &str = "tidegate-idempotency-key";
 const VERSION: &str = "tidegate-version";
 const VERSION_EPOCH: &str = "tidegate-version-epoch";
 const DELTA: &str = "tidegate-delta";
+const EXCLUDE: &str = "tidegate-exclude";
 const INFO: &str = "tidegate-info";
 
 #[derive(Serialize, Deserialize)]
@@ -57,6 +59,9 @@ pub(crate) fn encode(meta: &Meta) -> Option<OwnedHeaders> {
     }
     if meta.delta {
         list.push((DELTA.to_owned(), b"1".to_vec()));
+    }
+    if let Some(client) = &meta.exclude {
+        list.push((EXCLUDE.to_owned(), client.clone().into_bytes()));
     }
     if let Some(info) = meta.info.as_ref().and_then(encode_info) {
         list.push((INFO.to_owned(), info));
@@ -111,6 +116,7 @@ fn take(meta: &mut Meta, name: &[u8], value: &[u8]) -> Result<(), ()> {
         IDEMPOTENCY_KEY => meta.idempotency_key = Some(text()?),
         VERSION => meta.version.get_or_insert_default().number = text()?.parse().map_err(drop)?,
         VERSION_EPOCH => meta.version.get_or_insert_with(Version::default).epoch = text()?,
+        EXCLUDE => meta.exclude = Some(text()?),
         DELTA => meta.delta = value == b"1",
         INFO => meta.info = Some(decode_info(value)?),
         _ => {}
@@ -148,6 +154,7 @@ mod tests {
             idempotency_key: Some("once".into()),
             version: Some(Version { epoch: "e".into(), number: 7 }),
             delta: true,
+            exclude: Some("c1".into()),
         }
     }
 

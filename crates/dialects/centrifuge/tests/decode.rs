@@ -43,9 +43,12 @@ fn every_request_is_known() {
         (r#"{"id":1,"unsubscribe":{"channel":"c"}}"#, Method::Unsubscribe { channel: channel() }),
         (
             r#"{"id":1,"publish":{"channel":"c","data":null}}"#,
-            Method::Publish { channel: channel(), data: "null".into() },
+            Method::Publish { channel: channel(), data: "null".into(), exclude_self: false },
         ),
-        (r#"{"id":1,"publish":{"channel":"c"}}"#, Method::Publish { channel: channel(), data: "".into() }),
+        (
+            r#"{"id":1,"publish":{"channel":"c","exclude_self":true}}"#,
+            Method::Publish { channel: channel(), data: "".into(), exclude_self: true },
+        ),
         (r#"{"id":1,"presence":{"channel":"c"}}"#, Method::Presence { channel: channel() }),
         (r#"{"id":1,"presence_stats":{"channel":"c"}}"#, Method::PresenceStats { channel: channel() }),
         (
@@ -134,7 +137,10 @@ fn a_break_ends_the_message() {
 #[test]
 fn payloads_lose_newlines_between_tokens_only() {
     let method = one("{\"id\":1,\"publish\":{\"channel\":\"c\",\"data\":{\r\n  \"a\": \"x\\ny\"\n}}}");
-    assert_eq!(method, Method::Publish { channel: "c".into(), data: "{  \"a\": \"x\\ny\"}".into() });
+    assert_eq!(
+        method,
+        Method::Publish { channel: "c".into(), data: "{  \"a\": \"x\\ny\"}".into(), exclude_self: false }
+    );
 }
 
 #[test]

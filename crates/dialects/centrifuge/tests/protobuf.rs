@@ -64,7 +64,10 @@ fn every_request_is_known() {
         (command(5, &[c, &field(2, b"t"), &wishes]), Method::Subscribe(Box::new(subscribe))),
         (command(5, &[c, &varint(15, 1)]), Method::Unsupported),
         (command(6, &[c]), Method::Unsubscribe { channel: channel() }),
-        (command(7, &[c, &field(2, b"\xff")]), Method::Publish { channel: channel(), data: b"\xff"[..].into() }),
+        (
+            command(7, &[c, &field(2, b"\xff")]),
+            Method::Publish { channel: channel(), data: b"\xff"[..].into(), exclude_self: false },
+        ),
         (command(8, &[c]), Method::Presence { channel: channel() }),
         (command(9, &[c]), Method::PresenceStats { channel: channel() }),
         (command(10, &[c, &varint(7, 3), &since, &varint(9, 1)]), Method::History(Box::new(history))),

@@ -150,3 +150,30 @@ fn nobody_gets_deltas_where_they_are_off_or_nobody_asked_for_them_in_publishing(
     }
     assert_eq!(copy.deltas, 0);
 }
+
+#[test]
+fn who_left_itself_out_has_no_base_for_the_next() {
+    let node = Node::start(1, with_deltas());
+    let (mut own, mut copy) = (node.connect(), Copy::default());
+    subscribe(&mut own, None);
+    let mut expected = Vec::new();
+    for n in 0..30 {
+        let exclude = n % 3 == 1;
+        own.say(&format!(
+            r#"{{"id":{},"publish":{{"channel":"a","data":{},"exclude_self":{exclude}}}}}"#,
+            n + 3,
+            document(n)
+        ));
+        if !exclude {
+            expected.push(document(n));
+        }
+    }
+    let mut got = Vec::new();
+    while got.len() < expected.len() {
+        let message = own.message();
+        if message["push"]["pub"].is_object() {
+            got.push(copy.take(&message["push"]["pub"]));
+        }
+    }
+    assert_eq!(got, expected);
+}

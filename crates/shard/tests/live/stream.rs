@@ -146,3 +146,29 @@ fn several_commands_share_a_frame() {
     ids.sort_unstable();
     assert_eq!(ids, [2, 3]);
 }
+
+#[test]
+fn who_publishes_may_leave_itself_out() {
+    let node = Node::start(2, options());
+    let (mut own, mut other) = (node.connect(), node.connect());
+    own.subscribe(2, "a", None);
+    other.subscribe(2, "a", None);
+    for n in 0..20 {
+        let exclude = n % 2 == 0;
+        own.say(&format!(r#"{{"id":{},"publish":{{"channel":"a","data":{n},"exclude_self":{exclude}}}}}"#, n + 3));
+    }
+    let (mut heard, mut answered) = (Vec::new(), 0);
+    while heard.len() < 10 || answered < 20 {
+        let message = own.message();
+        match message["push"]["pub"]["data"].as_u64() {
+            Some(n) => heard.push(n),
+            None => answered += 1,
+        }
+    }
+    assert_eq!(heard, (0..20).filter(|n| n % 2 == 1).collect::<Vec<_>>());
+    for n in 0..20 {
+        assert_eq!(other.publication(), n);
+    }
+    node.publish("a", "20");
+    assert_eq!((own.publication(), other.publication()), (json!(20), json!(20)));
+}

@@ -20,6 +20,7 @@ async fn what_is_appended_is_tailed_and_read_with_everything_beside_it() {
         idempotency_key: Some("once".into()),
         version: Some(Version { epoch: "e".into(), number: 3 }),
         delta: true,
+        exclude: Some("c1".into()),
     };
     let partition = log.partition_of("job:1");
     let sink = Sink::new();

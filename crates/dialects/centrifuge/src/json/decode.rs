@@ -61,7 +61,7 @@ fn method(wire: wire::Command<'_>) -> Result<Method, DecodeError> {
     } else if let Some(r) = wire.unsubscribe {
         Method::Unsubscribe { channel: r.channel }
     } else if let Some(r) = wire.publish {
-        Method::Publish { channel: r.channel, data: bytes(r.data) }
+        Method::Publish { channel: r.channel, data: bytes(r.data), exclude_self: r.exclude_self }
     } else if let Some(r) = wire.presence {
         Method::Presence { channel: r.channel }
     } else if let Some(r) = wire.presence_stats {

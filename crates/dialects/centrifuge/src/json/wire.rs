@@ -83,6 +83,9 @@ pub(super) struct Publish<'a> {
     pub(super) channel: String,
     #[serde(borrow, deserialize_with = "raw")]
     pub(super) data: Option<&'a RawValue>,
+    /// An extension of the protocol.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) exclude_self: bool,
 }
 
 #[derive(Deserialize, Default)]

@@ -88,6 +88,9 @@ pub(super) struct Publish {
     pub(super) channel: String,
     #[prost(bytes = "bytes", tag = "2")]
     pub(super) data: Bytes,
+    /// An extension of the protocol, far from its own numbers.
+    #[prost(bool, tag = "1000")]
+    pub(super) exclude_self: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
