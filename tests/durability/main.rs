@@ -20,13 +20,17 @@ const PER_SECOND: u64 = 4_000;
 const CAUGHT_UP_MAX: Duration = Duration::from_secs(30);
 const PAGE: u64 = 1_000;
 
-/// The settings of a node whose log begins a new segment every few seconds, so that kills hit that as well.
+/// The settings of a node whose log begins a new segment every few seconds, so that kills hit that as well. A slow disk may
+/// keep a node down for seconds, and what was published meanwhile must not be more than a recovery may bring.
 const CONFIG: &str = r#"
 dev = true
 [embedded]
 segment_bytes = "1MiB"
 [client]
 history_max = 1000
+[client.recovery]
+publications_max = 100000
+bytes_max = "64MiB"
 [channel.without_namespace]
 history_size = 1000000
 history_ttl = "1h"
