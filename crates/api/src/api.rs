@@ -10,7 +10,7 @@ use tidegate_types::codes::ErrorCode;
 use crate::answer::{Answer, ErrorMode, Failure};
 use crate::keys::Keys;
 use crate::method::Method;
-use crate::{answer, batch, broadcast, clients, history, info, presence, publish};
+use crate::{answer, batch, broadcast, clients, history, info, presence, publish, subscribe};
 
 /// The API over one node's hub.
 pub struct Api {
@@ -81,6 +81,7 @@ impl Api {
                 Ok(result(|out| presence::write_stats(stats, out)))
             }
             Method::Disconnect => Ok(done(clients::disconnect(&self.hub, decode(method, body)?).await?)),
+            Method::Subscribe => Ok(done(subscribe::run(&self.hub, decode(method, body)?).await?)),
             Method::Unsubscribe => Ok(done(clients::unsubscribe(&self.hub, decode(method, body)?).await?)),
             Method::Refresh => Ok(done(clients::refresh(&self.hub, decode(method, body)?).await?)),
             Method::Info => Ok(result(|out| info::write(&self.hub.nodes(), out))),

@@ -10,7 +10,7 @@ use crate::answer::{Failure, position, separate};
 use crate::broadcast::IN_FLIGHT_MAX;
 use crate::method::Method;
 use crate::read::or_default;
-use crate::{broadcast, clients, history, info, presence, publish};
+use crate::{broadcast, clients, history, info, presence, publish, subscribe};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -35,6 +35,8 @@ struct Command<'a> {
     presence: Option<presence::Request>,
     presence_stats: Option<presence::Request>,
     disconnect: Option<clients::Request>,
+    #[serde(borrow)]
+    subscribe: Option<subscribe::Request<'a>>,
     unsubscribe: Option<clients::Request>,
     refresh: Option<clients::Request>,
 }
@@ -82,6 +84,9 @@ async fn one(hub: &Hub, command: Command<'_>) -> Result<Vec<u8>, Failure> {
     } else if let Some(request) = command.disconnect {
         clients::disconnect(hub, request).await?;
         Ok(named("disconnect", empty))
+    } else if let Some(request) = command.subscribe {
+        subscribe::run(hub, request).await?;
+        Ok(named("subscribe", empty))
     } else if let Some(request) = command.unsubscribe {
         clients::unsubscribe(hub, request).await?;
         Ok(named("unsubscribe", empty))

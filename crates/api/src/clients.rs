@@ -49,14 +49,16 @@ pub(crate) async fn disconnect(hub: &Hub, mut request: Request) -> Result<(), Fa
         Some(given) => close_code(given)?,
     };
     let whitelist = std::mem::take(&mut request.whitelist);
-    order(hub, request, Action::Disconnect { code, reason, whitelist }).await
+    let Request { user, client, session, .. } = request;
+    order(hub, user, client, session, Action::Disconnect { code, reason, whitelist }).await
 }
 
 /// Ends their subscription to a channel.
 pub(crate) async fn unsubscribe(hub: &Hub, mut request: Request) -> Result<(), Failure> {
     let channel = std::mem::take(&mut request.channel);
     ChannelName::parse(&channel).map_err(|e| Failure::bad_request(e.to_string()))?;
-    order(hub, request, Action::Unsubscribe { channel }).await
+    let Request { user, client, session, .. } = request;
+    order(hub, user, client, session, Action::Unsubscribe { channel }).await
 }
 
 /// Sets when their token expires.
@@ -66,11 +68,18 @@ pub(crate) async fn refresh(hub: &Hub, request: Request) -> Result<(), Failure> 
         (false, 0) => None,
         (false, at) => Some(at),
     };
-    order(hub, request, Action::Refresh { expire_at }).await
+    let Request { user, client, session, .. } = request;
+    order(hub, user, client, session, Action::Refresh { expire_at }).await
 }
 
-async fn order(hub: &Hub, request: Request, action: Action) -> Result<(), Failure> {
-    let Request { user, client, session, .. } = request;
+/// Has every node carry out an action for the sessions that are named.
+pub(crate) async fn order(
+    hub: &Hub,
+    user: String,
+    client: String,
+    session: String,
+    action: Action,
+) -> Result<(), Failure> {
     if user.is_empty() && client.is_empty() && session.is_empty() {
         return Err(Failure::bad_request("name a user, a client or a session"));
     }

@@ -19,6 +19,7 @@ mod method;
 mod presence;
 mod publish;
 mod read;
+mod subscribe;
 
 pub use answer::{Answer, ErrorMode};
 pub use api::Api;

@@ -15,6 +15,8 @@ pub enum Method {
     PresenceStats,
     /// Closes sessions of a user.
     Disconnect,
+    /// Subscribes them to a channel.
+    Subscribe,
     /// Ends their subscription to a channel.
     Unsubscribe,
     /// Sets when their token expires.
@@ -34,6 +36,7 @@ impl Method {
         Self::Presence,
         Self::PresenceStats,
         Self::Disconnect,
+        Self::Subscribe,
         Self::Unsubscribe,
         Self::Refresh,
         Self::Info,
@@ -49,6 +52,7 @@ impl Method {
             Self::Presence => "presence",
             Self::PresenceStats => "presence_stats",
             Self::Disconnect => "disconnect",
+            Self::Subscribe => "subscribe",
             Self::Unsubscribe => "unsubscribe",
             Self::Refresh => "refresh",
             Self::Info => "info",

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use tidegate_core::payload::classify;
 use tidegate_types::Tags;
 
 use crate::answer::Failure;
@@ -61,9 +62,25 @@ impl<'de> Deserialize<'de> for TagMap {
 /// The payload of `data` (any JSON value, as it is spelled) or of `b64data` (any bytes), which goes first.
 pub(crate) fn payload(data: Option<&RawValue>, b64data: &str) -> Result<Bytes, Failure> {
     if !b64data.is_empty() {
-        let decoded = STANDARD.decode(b64data);
-        return decoded.map(Bytes::from).map_err(|e| Failure::bad_request(format!("b64data is no base64: {e}")));
+        return base64("b64data", b64data);
     }
     // A copy: the request's buffer may be far larger than the payload, which stays in memory for long.
     Ok(data.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())).unwrap_or_default())
+}
+
+/// The JSON that clients get of a field `name` (any JSON value, where `null` is none) or of `b64name` (any bytes).
+pub(crate) fn shown(name: &str, json: Option<&RawValue>, b64: &str) -> Result<String, Failure> {
+    match json.map(RawValue::get).filter(|json| *json != "null") {
+        Some(json) => Ok(json.to_owned()),
+        None if b64.is_empty() => Ok(String::new()),
+        None => {
+            let bytes = base64(&format!("b64{name}"), b64)?;
+            Ok(String::from_utf8_lossy(classify(bytes).json()).into_owned())
+        }
+    }
+}
+
+fn base64(name: &str, text: &str) -> Result<Bytes, Failure> {
+    let decoded = STANDARD.decode(text);
+    decoded.map(Bytes::from).map_err(|e| Failure::bad_request(format!("{name} is no base64: {e}")))
 }

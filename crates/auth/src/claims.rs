@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::capability::{Capabilities, RawCapability};
@@ -50,17 +50,23 @@ pub struct ServerSubscription {
 }
 
 /// What a token changes of a channel's settings for one subscription; `None` = as the channel has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Overrides {
     /// The subscriber shows in presence.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<bool>,
     /// Its joins and leaves are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub join_leave: Option<bool>,
     /// It is told of others' whether it asks or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub force_push_join_leave: Option<bool>,
     /// It is recoverable whether it asks or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub force_recovery: Option<bool>,
     /// It has positions whether it asks or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub force_positioning: Option<bool>,
 }
 

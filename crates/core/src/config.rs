@@ -52,6 +52,8 @@ pub struct NamespaceOptions {
     pub allow_subscribe_for_client: bool,
     /// Clients without a user may, where clients may.
     pub allow_subscribe_for_anonymous: bool,
+    /// `#` in a channel's name limits it to the users behind it, who may subscribe.
+    pub allow_user_limited_channels: bool,
     /// Any client may publish.
     pub allow_publish_for_client: bool,
     /// Clients that are subscribed may publish.
@@ -124,6 +126,17 @@ pub struct ClientOptions {
     pub write_stall_max: Duration,
     /// JSON in the `data` of every answer to connect; empty = none.
     pub connect_data: Bytes,
+    /// Every session of a user is subscribed to a channel of that user.
+    pub personal_channel: Option<PersonalChannel>,
+}
+
+/// The channel `#<user>` of every user.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PersonalChannel {
+    /// Its namespace; `None` = without one.
+    pub namespace: Option<String>,
+    /// A user has one session: a newer one closes those before with 3504.
+    pub single_connection: bool,
 }
 
 impl Default for ClientOptions {
@@ -143,6 +156,7 @@ impl Default for ClientOptions {
             recovery_scan_records_max: 200_000,
             write_stall_max: Duration::from_secs(60),
             connect_data: Bytes::new(),
+            personal_channel: None,
         }
     }
 }

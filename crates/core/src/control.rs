@@ -42,7 +42,7 @@ use crate::uplink::{Sessions, UplinkError};
 use fold::{Effect, Fold};
 use outbox::Outbox;
 pub use presence::Change;
-pub use record::{Action, Order, Report};
+pub use record::{Action, Order, OrderedSubscription, Report};
 use record::{Alive, Empty, Entry, Proposal};
 
 /// Settings of the control log.

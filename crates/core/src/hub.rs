@@ -263,6 +263,11 @@ impl Hub {
         Ok(Channel { namespace: namespace.clone(), key, log, cell })
     }
 
+    /// Settings of all channels.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
     /// The settings of a channel's namespace; `None` when it is not configured.
     pub fn namespace(&self, name: &ChannelName) -> Option<&Arc<Namespace>> {
         self.namespaces.resolve(name)

@@ -30,14 +30,14 @@ mod uplink;
 mod window;
 
 pub use clock::Clock;
-pub use control::{Action, Change, Control, Order, Report};
+pub use control::{Action, Change, Control, Order, OrderedSubscription, Report};
 pub use error::HubError;
 pub use hub::{CellId, Channel, Hub, PartitionStatus, random_id};
 pub use inbox::{Delivery, Drained, Inbox, ShardEvent, Ticket};
 pub use namespace::{LogBinding, Namespace, Namespaces};
 pub use publish::PublishOptions;
 pub use recover::ReplyTo;
-pub use session::{Grant, Policy, Refusal, Session};
+pub use session::{Grant, Policy, Refusal, ServerSide, Session};
 pub use start::{ReadAfter, Start};
-pub use tidegate_auth::{Fetch, Verifier};
+pub use tidegate_auth::{Fetch, Overrides, ServerSubscription, Verifier};
 pub use uplink::{SessionKey, UplinkError};

@@ -5,12 +5,15 @@
 //! a node holds as many as it has connections. Source: sections 5 and 6 of the Centrifuge protocol reference.
 
 use bytes::Bytes;
-use tidegate_auth::{Capabilities, ConnectionClaims, Fetch, Overrides, Permission, TokenError, Verifier};
+use tidegate_auth::{
+    Capabilities, ConnectionClaims, Fetch, Overrides, Permission, ServerSubscription, TokenError, Verifier,
+};
 use tidegate_protocol::{Connect, ConnectResult, Since, Subscribe};
 use tidegate_types::codes::{Disconnect, ErrorCode};
 use tidegate_types::{ChannelName, ClientId, ClientInfo};
 
 use crate::config::{ClientOptions, NamespaceOptions};
+use crate::namespace::Namespaces;
 
 /// Why a command is not carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +45,8 @@ pub struct Policy<'a> {
     pub options: &'a ClientOptions,
     /// Keys of tokens.
     pub verifier: &'a Verifier,
+    /// Settings of channels.
+    pub namespaces: &'a Namespaces,
     /// Version text for the connect result.
     pub version: &'static str,
     /// Wall clock, ms since 1970.
@@ -71,6 +76,15 @@ pub struct Grant {
     pub join_leave: bool,
     /// It gets publications as deltas where that is shorter.
     pub delta: bool,
+}
+
+/// A subscription that the server makes for a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerSide {
+    /// The channel.
+    pub channel: ChannelName,
+    /// What it may have.
+    pub grant: Grant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -134,6 +148,21 @@ fn refused(error: TokenError, invalid: Refusal) -> Refusal {
     }
 }
 
+/// A channel that a connect or its token names, and its settings.
+fn known<'a>(policy: &Policy<'a>, channel: &str) -> Result<(ChannelName, &'a NamespaceOptions), Refusal> {
+    let name = ChannelName::parse(channel).map_err(|error| {
+        tracing::debug!(%error, "a connect names a channel that cannot be");
+        Disconnect::BAD_REQUEST
+    })?;
+    match policy.namespaces.resolve(&name) {
+        Some(namespace) => Ok((name, &namespace.options)),
+        None => {
+            tracing::debug!(%channel, "a connect names a channel of a namespace that is not configured");
+            Err(Disconnect::BAD_REQUEST.into())
+        }
+    }
+}
+
 /// A payload of a token as JSON clients get it; empty stays empty.
 fn json(raw: Bytes) -> Bytes {
     if raw.is_empty() { raw } else { crate::payload::classify(raw).json().clone() }
@@ -158,34 +187,53 @@ impl Session {
         if self.is_open() { Ok(()) } else { Err(Disconnect::BAD_REQUEST.into()) }
     }
 
-    /// Opens the session. `id` is what it will be called.
+    /// Opens the session. `id` is what it will be called. Returns with it what the server subscribes it to.
     ///
     /// # Errors
-    /// 3501 a second time or without credentials where they are needed, 3500 for a wrong token, error 109 for an expired
-    /// one, and 100 when its key cannot be fetched: after an error the session hears nothing more.
-    pub fn connect(&mut self, policy: &Policy<'_>, id: ClientId, request: &Connect) -> Result<ConnectResult, Refusal> {
+    /// 3501 a second time, without credentials where they are needed, or with a channel that nobody configured; 3500 for
+    /// a wrong token, 3505 for too many channels, error 109 for an expired token, and 100 when its key cannot be fetched:
+    /// after an error the session hears nothing more.
+    pub fn connect(
+        &mut self,
+        policy: &Policy<'_>,
+        id: ClientId,
+        request: &Connect,
+    ) -> Result<(ConnectResult, Vec<ServerSide>), Refusal> {
         if self.phase != Phase::New {
             return Err(Disconnect::BAD_REQUEST.into());
         }
+        let opened = self.open(policy, id, request);
+        self.phase = match &opened {
+            Ok(_) => Phase::Open,
+            Err(Refusal::Error(_)) => Phase::Refused,
+            Err(Refusal::Close(_) | Refusal::Later(_)) => Phase::New,
+        };
+        opened
+    }
+
+    fn open(
+        &mut self,
+        policy: &Policy<'_>,
+        id: ClientId,
+        request: &Connect,
+    ) -> Result<(ConnectResult, Vec<ServerSide>), Refusal> {
         let mut ttl = None;
+        let mut by_token = Vec::new();
         if request.token.is_empty() {
             if !policy.options.allow_anonymous {
                 return Err(Disconnect::BAD_REQUEST.into());
             }
         } else {
-            let claims = connection_claims(policy, &request.token).inspect_err(|refusal| {
-                if matches!(refusal, Refusal::Error(_)) {
-                    self.phase = Phase::Refused;
-                }
-            })?;
+            let mut claims = connection_claims(policy, &request.token)?;
             ttl = ttl_seconds(claims.expire_at, policy.now_ms);
+            by_token = std::mem::take(&mut claims.subscriptions);
             self.expire_at_ms = claims.expire_at.map_or(0, |at| at.saturating_mul(1000));
             self.identity = Identity::of(claims).map(Box::new);
         }
-        self.phase = Phase::Open;
         self.id = Some(id);
+        let subscriptions = self.server_side(policy, by_token, request)?;
         let ping_seconds = u32::try_from(policy.options.ping_interval.as_secs()).unwrap_or(u32::MAX);
-        Ok(ConnectResult {
+        let result = ConnectResult {
             client: id,
             version: policy.version,
             ttl_seconds: ttl,
@@ -193,7 +241,68 @@ impl Session {
             ping_seconds,
             pong: !policy.options.pong_timeout.is_zero(),
             uplink: None,
+            subscriptions: Vec::new(),
+        };
+        Ok((result, subscriptions))
+    }
+
+    /// What the server subscribes the client to: what its token names, its personal channel, and what it asks for in its
+    /// connect and could subscribe to by itself. What it could not is left out.
+    fn server_side(
+        &self,
+        policy: &Policy<'_>,
+        mut by_token: Vec<ServerSubscription>,
+        request: &Connect,
+    ) -> Result<Vec<ServerSide>, Refusal> {
+        let personal = self.personal_channel(policy.options);
+        by_token.extend(personal.map(|channel| ServerSubscription { channel, ..Default::default() }));
+        let mut all: Vec<ServerSide> = Vec::with_capacity(by_token.len());
+        for subscription in &by_token {
+            let (channel, settings) = known(policy, &subscription.channel)?;
+            let asked = request.subscriptions.iter().find(|wish| wish.channel == subscription.channel).cloned();
+            let wish = request.resumed(&subscription.channel, asked.unwrap_or_default());
+            let grant = self.server_grant(settings, &channel, subscription, &wish);
+            all.push(ServerSide { channel, grant });
+        }
+        for wish in &request.subscriptions {
+            let (channel, settings) = known(policy, &wish.channel)?;
+            if all.iter().any(|known| known.channel == channel) {
+                continue;
+            }
+            match self.may_subscribe(policy, settings, &channel, &request.resumed(&wish.channel, wish.clone())) {
+                Ok(grant) => all.push(ServerSide { channel, grant }),
+                Err(Refusal::Error(code)) if !code.temporary => {}
+                Err(other) => return Err(other),
+            }
+        }
+        if all.len() > policy.options.channel_limit {
+            return Err(Disconnect::CHANNEL_LIMIT.into());
+        }
+        Ok(all)
+    }
+
+    /// The channel that every session of this user has, where there is such a thing.
+    fn personal_channel(&self, options: &ClientOptions) -> Option<String> {
+        let personal = options.personal_channel.as_ref().filter(|_| !self.user().is_empty())?;
+        Some(match &personal.namespace {
+            Some(namespace) => format!("{namespace}:#{}", self.user()),
+            None => format!("#{}", self.user()),
         })
+    }
+
+    /// What a subscription that the server makes may have; `wish` is what the client said of it.
+    pub fn server_grant(
+        &self,
+        settings: &NamespaceOptions,
+        channel: &ChannelName,
+        subscription: &ServerSubscription,
+        wish: &Subscribe,
+    ) -> Grant {
+        let mut grant =
+            Grant { info: json(subscription.info.clone()), data: json(subscription.data.clone()), ..Grant::default() };
+        let wish = Subscribe { recoverable: wish.recoverable || wish.recover.is_some(), ..wish.clone() };
+        self.shape(&mut grant, settings, channel, &wish, subscription.overrides);
+        grant
     }
 
     /// Takes a newer connection token: what it says goes from here on.
@@ -240,13 +349,35 @@ impl Session {
         request: &Subscribe,
     ) -> Result<Grant, Refusal> {
         let (mut grant, overrides) = if request.token.is_empty() {
-            let open = settings.allow_subscribe_for_client && self.passes(settings.allow_subscribe_for_anonymous);
-            let allowed = (open && !channel.is_private()) || self.can(Permission::Subscribe, channel);
-            self.allow(allowed)?;
+            self.allow(self.is_open_to(settings, channel) || self.can(Permission::Subscribe, channel))?;
             (Grant::default(), Overrides::default())
         } else {
             self.by_token(policy, channel.as_str(), &request.token)?
         };
+        self.shape(&mut grant, settings, channel, request, overrides);
+        Ok(grant)
+    }
+
+    /// Whether a channel is open to this client by its settings and its name.
+    fn is_open_to(&self, settings: &NamespaceOptions, channel: &ChannelName) -> bool {
+        if channel.is_private() {
+            return false;
+        }
+        match channel.users().filter(|_| settings.allow_user_limited_channels) {
+            Some(mut users) => !self.user().is_empty() && users.any(|user| user == self.user()),
+            None => settings.allow_subscribe_for_client && self.passes(settings.allow_subscribe_for_anonymous),
+        }
+    }
+
+    /// What a subscription gets of what was asked for, by the channel's settings and what overrides them.
+    fn shape(
+        &self,
+        grant: &mut Grant,
+        settings: &NamespaceOptions,
+        channel: &ChannelName,
+        request: &Subscribe,
+        overrides: Overrides,
+    ) {
         let force_recovery = overrides.force_recovery.unwrap_or(settings.force_recovery);
         let force_positioning = overrides.force_positioning.unwrap_or(settings.force_positioning);
         let keeps = settings.has_history();
@@ -264,7 +395,6 @@ impl Session {
         let forced = overrides.force_push_join_leave.unwrap_or(settings.force_push_join_leave);
         let may_see = || self.may_see_presence(settings, channel, true).is_ok();
         grant.join_leave = grant.present && told && (forced || (request.join_leave && may_see()));
-        Ok(grant)
     }
 
     /// Judges the refresh of a subscription that the client has: the seconds until the next one, and when.

@@ -10,6 +10,7 @@ use std::io::Write as _;
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 const DATA: &[u8] = b"data: ";
+const ID: &[u8] = b"id: ";
 const END_OF_EVENT: &[u8] = b"\n\n";
 
 /// One chunk of these parts; nothing, when they are empty, because an empty chunk would be the last.
@@ -32,6 +33,23 @@ pub fn write_events(out: &mut Vec<u8>, messages: &[u8]) {
             out.extend_from_slice(DATA);
             out.extend_from_slice(line);
             out.extend_from_slice(END_OF_EVENT);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// One chunk with an event for each line of `messages`, the last of which has an id.
+pub fn write_event_with_id(out: &mut Vec<u8>, id: &str, messages: &[u8]) {
+    let lines = || messages.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let count = lines().count();
+    let plain: usize = lines().map(|line| DATA.len() + line.len() + END_OF_EVENT.len()).sum();
+    if count > 0 {
+        begin(out, plain + ID.len() + id.len() + 1);
+        for (at, line) in lines().enumerate() {
+            if at + 1 == count {
+                [ID, id.as_bytes(), b"\n"].iter().for_each(|part| out.extend_from_slice(part));
+            }
+            [DATA, line, END_OF_EVENT].iter().for_each(|part| out.extend_from_slice(part));
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -88,6 +106,16 @@ mod tests {
         assert_eq!(events(b"{}"), b"a\r\ndata: {}\n\n\r\n");
         assert_eq!(events(b"{\"a\":1}\n{}"), b"19\r\ndata: {\"a\":1}\n\ndata: {}\n\n\r\n");
         assert_eq!(events(b""), b"");
+    }
+
+    #[test]
+    fn the_last_event_says_where_its_reader_stands() {
+        let mut out = Vec::new();
+        write_event_with_id(&mut out, "a.7.e", b"{}");
+        assert_eq!(out, b"14\r\nid: a.7.e\ndata: {}\n\n\r\n");
+        out.clear();
+        write_event_with_id(&mut out, "a", b"{}\n[]");
+        assert_eq!(out, b"1a\r\ndata: {}\n\nid: a\ndata: []\n\n\r\n");
     }
 
     #[test]

@@ -121,10 +121,18 @@ impl<'b> Head<'b> {
     }
 }
 
-/// The value of a name in a query, decoded as forms are (WHATWG URL, section 5.1): `+` is a space, `%41` a byte. What is
-/// no escape stays as it is.
+/// The first value of a name in a query, see [`query_values`].
 pub fn query_value(query: &str, name: &str) -> Option<Vec<u8>> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    query_values(query, name).next()
+}
+
+/// The values of a name in a query, decoded as forms are (WHATWG URL, section 5.1): `+` is a space, `%41` a byte. What is
+/// no escape stays as it is.
+pub fn query_values<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = Vec<u8>> + 'q {
+    query.split('&').filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('=')).map(unescaped)
+}
+
+fn unescaped(value: &str) -> Vec<u8> {
     let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
     let bytes = value.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -140,7 +148,7 @@ pub fn query_value(query: &str, name: &str) -> Option<Vec<u8>> {
         }
         at += 1;
     }
-    Some(out)
+    out
 }
 
 fn head_error(error: httparse::Error) -> HeadError {
@@ -161,6 +169,8 @@ pub struct Status(pub u16, pub &'static str);
 impl Status {
     /// 400
     pub const BAD_REQUEST: Self = Self(400, "Bad Request");
+    /// 401
+    pub const UNAUTHORIZED: Self = Self(401, "Unauthorized");
     /// 403
     pub const FORBIDDEN: Self = Self(403, "Forbidden");
     /// 413

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::positions::Positions;
+
 /// One command. Its answer carries the same id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Command {
@@ -87,6 +89,18 @@ pub struct Connect {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// Subscriptions that it wants to begin with, or to recover of those that the server makes for it.
+    pub subscriptions: Vec<Subscribe>,
+    /// Where it stood before, on a transport that keeps that for it.
+    pub resume: Positions,
+}
+
+impl Connect {
+    /// What the client wants of a subscription, and where it goes on.
+    pub fn resumed(&self, channel: &str, mut wish: Subscribe) -> Subscribe {
+        wish.recover = wish.recover.take().or_else(|| self.resume.of(channel));
+        wish
+    }
 }
 
 /// Where a reader wants to go on.

@@ -35,6 +35,12 @@ pub trait Dialect: Send + Sync + 'static {
     /// Whether its messages are text.
     fn is_text(&self) -> bool;
 
+    /// Whether its clients say nothing after their connect: not even pongs. Everything that they hear is a push, and a
+    /// connect that is refused ends the connection.
+    fn is_one_way(&self) -> bool {
+        false
+    }
+
     /// Decodes all commands of one message, in order. Stops early when `each` breaks.
     ///
     /// # Errors

@@ -5,8 +5,10 @@
 
 mod command;
 mod dialect;
+mod positions;
 mod reply;
 
 pub use command::{Command, Connect, History, Method, Since, Subscribe};
 pub use dialect::{Data, DecodeError, Dialect};
+pub use positions::Positions;
 pub use reply::{ConnectResult, HistoryResult, Push, Reply, SubscribeResult, Uplink};

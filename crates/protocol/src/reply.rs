@@ -61,6 +61,8 @@ pub struct ConnectResult {
     pub pong: bool,
     /// Where commands of a client go whose connection carries none; `None` = onto the connection itself.
     pub uplink: Option<Uplink>,
+    /// What the server has subscribed the client to, by channel.
+    pub subscriptions: Vec<(String, SubscribeResult)>,
 }
 
 /// Names a connection to whoever takes its client's commands. Secret: it is the right to speak for the client.
@@ -68,7 +70,7 @@ pub struct ConnectResult {
 pub struct Uplink {
     /// The session.
     pub session: String,
-    /// The node that has it.
+    /// The node that has it; empty where the client has nothing to send.
     pub node: String,
 }
 
@@ -79,7 +81,7 @@ impl std::fmt::Debug for Uplink {
 }
 
 /// A running subscription.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SubscribeResult {
     /// Whether the client can recover this subscription later.
     pub recoverable: bool,
@@ -114,6 +116,15 @@ pub struct HistoryResult {
 /// What the server says unasked, apart from publications (see [`crate::Dialect::encode_publication`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Push<'a> {
+    /// The session is open, on a transport whose clients ask for nothing.
+    Connected(&'a ConnectResult),
+    /// The server has subscribed the client to a channel.
+    Subscribed {
+        /// The channel.
+        channel: &'a str,
+        /// The subscription; its `publications` come as such.
+        result: &'a SubscribeResult,
+    },
     /// The server ended a subscription.
     Unsubscribed {
         /// The channel.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tidegate_broker::{BrokerError, BrokerFactory, BuildContext};
 use tidegate_core::{Hub, Verifier};
-use tidegate_dialect_centrifuge::{Json, Protobuf};
+use tidegate_dialect_centrifuge::{Json, JsonOneWay, Protobuf};
 use tidegate_framing::websocket::Origins;
 use tidegate_protocol::Dialect;
 use tidegate_shard::{Choice, Framing, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
@@ -141,12 +141,16 @@ async fn drain(shards: Shards, config: &Config) {
 /// What is spoken, by the index that [`routes`] uses.
 fn wires() -> Vec<Wire> {
     let (json, protobuf): (Arc<dyn Dialect>, Arc<dyn Dialect>) = (Arc::new(Json), Arc::new(Protobuf));
+    let one_way: Arc<dyn Dialect> = Arc::new(JsonOneWay);
     vec![
         Wire::new(json.clone(), Framing::WebSocket),
         Wire::new(protobuf.clone(), Framing::WebSocket),
         Wire::new(json.clone(), Framing::Stream),
         Wire::new(protobuf, Framing::Stream),
         Wire::new(json, Framing::Events),
+        Wire::new(one_way.clone(), Framing::WebSocket),
+        Wire::new(one_way.clone(), Framing::Stream),
+        Wire::new(one_way, Framing::ResumableEvents),
     ]
 }
 
@@ -162,6 +166,10 @@ fn routes() -> Vec<Route> {
         Route { path: paths::WEBSOCKET.to_owned(), choices: vec![json(0), protobuf(1)] },
         Route { path: paths::HTTP_STREAM.to_owned(), choices: vec![json(2), protobuf(3)] },
         Route { path: paths::SSE.to_owned(), choices: vec![json(4)] },
+        Route { path: paths::UNI_WEBSOCKET.to_owned(), choices: vec![json(5)] },
+        Route { path: paths::UNI_HTTP_STREAM.to_owned(), choices: vec![json(6)] },
+        Route { path: paths::UNI_SSE.to_owned(), choices: vec![json(7)] },
+        Route { path: paths::EVENTS.to_owned(), choices: vec![json(7)] },
     ]
 }
 

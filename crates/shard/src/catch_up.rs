@@ -9,6 +9,7 @@ use tidegate_types::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN_MAX};
 use tidegate_types::{ClientId, Offset, Publication};
 
 use crate::channel::Deltas;
+use crate::ids::Progress;
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
@@ -99,6 +100,10 @@ impl Shard {
 
     /// Sends publications after the cursor of a subscription that is behind, up to a page of bytes.
     fn send_page(&mut self, place: Place, slot: u32, publications: &[Arc<Publication>]) {
+        let mut ids = self.connections.get(place.index).and_then(|c| {
+            let has_ids = self.options.wires[usize::from(c.wire)].has_ids();
+            has_ids.then(|| self.ids(place.index, slot))
+        });
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let wire = &self.options.wires[usize::from(connection.wire)];
         let Some(entry) = connection.subscription(slot).map(|s| s.entry) else { return };
@@ -119,17 +124,22 @@ impl Shard {
                 continue;
             }
             // Each on its own: what the subscriber has of the stream need not be what comes before here.
-            wire.publication(channel.name.as_str(), publication, data, &mut self.message, &mut frames);
+            let name = channel.name.as_str();
+            match &mut ids {
+                None => wire.publication(name, publication, data, &mut self.message, &mut frames),
+                Some(ids) => {
+                    let mut message = Vec::new();
+                    wire.publication(name, publication, data, &mut self.message, &mut message);
+                    wire.frame_with_id(ids.at(publication.offset.0), &message, &mut frames);
+                }
+            }
             ends.push((publication.offset.0, frames.len()));
         }
         let sent = if frames.is_empty() { Some(0) } else { socket::send(&connection.socket, &frames) };
         match sent {
             Some(sent) => {
                 self.metrics.sent_bytes.add(sent as u64);
-                let begun = ends.partition_point(|(_, end)| *end <= sent);
-                // The frame that was cut counts as delivered: its rest goes first when the socket takes bytes again.
-                let cut = ends.get(begun).filter(|_| sent > begun.checked_sub(1).map_or(0, |i| ends[i].1));
-                let delivered = begun + usize::from(cut.is_some());
+                let Progress { delivered, cut } = Progress::of(&ends, sent);
                 if let Some((offset, _)) = delivered.checked_sub(1).and_then(|i| ends.get(i)) {
                     entry.advance(*offset);
                     let last = publications.iter().find(|p| p.offset.0 == *offset);
@@ -139,7 +149,7 @@ impl Shard {
                 }
                 self.metrics.deliveries.add(delivered as u64);
                 if sent < frames.len() {
-                    let rest = cut.map_or(Bytes::new(), |(_, end)| Bytes::copy_from_slice(&frames[sent..*end]));
+                    let rest = cut.map_or(Bytes::new(), |end| Bytes::copy_from_slice(&frames[sent..end]));
                     self.block(place.index, rest);
                     self.lag(slot, place.index);
                 }

@@ -144,7 +144,7 @@ impl FanOut {
     }
 
     /// The frames from index `first` on for an entry; `None` for those made when nobody needed them.
-    fn frames(&self, first: usize, entry: &Entry) -> impl Iterator<Item = (u64, Option<&Bytes>)> {
+    pub(crate) fn frames(&self, first: usize, entry: &Entry) -> impl Iterator<Item = (u64, Option<&Bytes>)> {
         let (form, then) = entry.forms();
         let forms = std::iter::once(form).chain(std::iter::repeat(then));
         let wire = entry.wire;

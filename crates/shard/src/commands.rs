@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tidegate_core::{HubError, PublishOptions, Refusal, Session, ShardEvent, Ticket};
-use tidegate_protocol::{Command, Connect, History, Method, Reply};
+use tidegate_protocol::{Command, History, Method, Reply};
 use tidegate_types::ChannelName;
 use tidegate_types::codes::{Disconnect, ErrorCode};
 use tidegate_types::limits::PENDING_PER_CONNECTION_MAX;
 
+use crate::connection::Connection;
 use crate::shard::Shard;
 use crate::slab::Place;
 
@@ -20,6 +21,7 @@ impl Shard {
     pub(crate) fn command(&mut self, place: Place, command: Command) {
         let Some(command) = self.behind_held(place, command) else { return };
         let id = command.id;
+        let connects = matches!(command.method, Method::Connect(_));
         let result = match command.method {
             Method::Connect(request) => {
                 let result = self.connect(place, id, &request);
@@ -31,15 +33,26 @@ impl Shard {
                 None => return,
             },
         };
-        match result {
-            Ok(()) => {}
-            Err(Refusal::Error(code)) => self.reply(place.index, id, &Reply::Error(code)),
-            Err(Refusal::Later(_)) => self.reply(place.index, id, &Reply::Error(ErrorCode::INTERNAL)),
-            Err(Refusal::Close(why)) => {
-                self.flush_replies(place.index);
-                self.end(place, Some(why));
-            }
+        if let Err(refusal) = result {
+            self.refuse_command(place, id, connects, refusal);
         }
+    }
+
+    /// Says that a command is not carried out, or ends the connection.
+    pub(crate) fn refuse_command(&mut self, place: Place, id: u32, connects: bool, refusal: Refusal) {
+        let code = match refusal {
+            Refusal::Close(why) => {
+                self.flush_replies(place.index);
+                return self.end(place, Some(why));
+            }
+            Refusal::Error(code) => code,
+            Refusal::Later(_) => ErrorCode::INTERNAL,
+        };
+        let one_way = |c: &Connection| self.options.wires[usize::from(c.wire)].is_one_way();
+        if connects && self.connections.get(place.index).is_some_and(one_way) {
+            return self.refuse_one_way(place, code);
+        }
+        self.reply(place.index, id, &Reply::Error(code));
     }
 
     fn open_command(&mut self, place: Place, id: u32, method: Method) -> Result<(), Refusal> {
@@ -85,29 +98,9 @@ impl Shard {
         Ok(&mut connection.session)
     }
 
-    fn connect(&mut self, place: Place, id: u32, request: &Connect) -> Result<(), Refusal> {
-        let now_ms = self.wall_ms();
-        let policy = Self::policy(&self.options, &self.verifier, self.version, now_ms);
-        let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
-        if id == 0 {
-            return Err(Disconnect::BAD_REQUEST.into());
-        }
-        let mut result = connection.session.connect(&policy, tidegate_core::random_id(), request)?;
-        if !self.options.wires[usize::from(connection.wire)].is_duplex() {
-            let ticket = Ticket { connection: place.index, generation: place.generation, command: 0 };
-            let (key, uplink) = self.hub.open_uplink(self.id, ticket);
-            connection.uplink = Some(Box::new(key));
-            result.uplink = Some(uplink);
-        }
-        self.metrics.clients.add(1);
-        self.reply(place.index, id, &Reply::Connect(Box::new(result)));
-        self.set_first_ping(place.index);
-        Ok(())
-    }
-
     fn refresh(&mut self, place: Place, id: u32, token: &str) -> Result<(), Refusal> {
         let now_ms = self.wall_ms();
-        let policy = Self::policy(&self.options, &self.verifier, self.version, now_ms);
+        let policy = Self::policy(&self.options, &self.verifier, &self.hub, self.version, now_ms);
         let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
         let (client, ttl_seconds) = connection.session.refresh(&policy, token)?;
         self.reply(place.index, id, &Reply::Refresh { client, ttl_seconds });
@@ -119,7 +112,7 @@ impl Shard {
         let now_ms = self.wall_ms();
         let name = ChannelName::parse(channel).map_err(|_| ErrorCode::BAD_REQUEST)?;
         let slot = self.by_name.get(&name).copied();
-        let policy = Self::policy(&self.options, &self.verifier, self.version, now_ms);
+        let policy = Self::policy(&self.options, &self.verifier, &self.hub, self.version, now_ms);
         let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
         if slot.and_then(|slot| connection.subscription(slot)).is_none() {
             return Err(ErrorCode::PERMISSION_DENIED.into());

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tidegate_core::{Grant, Session, SessionKey};
+use tidegate_core::{Grant, Session, SessionKey, Start};
 use tidegate_framing::websocket::{Decoder, Role};
-use tidegate_protocol::Command;
+use tidegate_protocol::{Command, ConnectResult};
 
 use crate::options::Response;
 
@@ -39,19 +39,42 @@ pub(crate) struct Subscription {
     pub(crate) present: bool,
     /// It is told of joins and leaves.
     pub(crate) join_leave: bool,
+    /// The server made it. When it cannot go on the connection ends.
+    pub(crate) server_side: bool,
 }
 
 impl Subscription {
     pub(crate) const PENDING: u32 = u32::MAX;
 }
 
-/// A subscribe command that waits for the hub.
+/// Who asked for a subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asked {
+    /// The client.
+    Client { command: u32, reject_unrecovered: bool },
+    /// The connect: it is answered when all such subscriptions can begin.
+    Connect,
+    /// A backend.
+    Order,
+}
+
+/// A subscription that waits for the hub.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) command: u32,
     pub(crate) slot: u32,
     pub(crate) grant: Grant,
-    pub(crate) reject_unrecovered: bool,
+    pub(crate) asked: Asked,
+}
+
+/// A connect whose subscriptions have not all begun.
+#[derive(Debug)]
+pub(crate) struct Connecting {
+    pub(crate) command: u32,
+    pub(crate) result: ConnectResult,
+    /// Those that the hub has said where to begin. They begin together, with the answer.
+    pub(crate) started: Vec<(Waiting, Start)>,
+    /// The others.
+    pub(crate) left: usize,
 }
 
 /// A request that is being answered. What follows it waits in the socket.
@@ -77,6 +100,8 @@ pub(crate) struct Held {
     pub(crate) unread: bool,
     /// Requests that came by another way meanwhile; bounded.
     pub(crate) uplinks: usize,
+    /// What they wait for is not a key but a connect that is not answered yet.
+    pub(crate) connecting: Option<Connecting>,
 }
 
 /// What a socket that takes no more still has to take.
@@ -104,6 +129,8 @@ pub(crate) struct Connection {
     pub(crate) hung_up: bool,
     /// What is spoken: index into the shard's wires.
     pub(crate) wire: u8,
+    /// It is to be its user's only one, and the others have not heard of it yet.
+    pub(crate) claiming: bool,
     /// Subscriptions that read from the window instead of the live stream.
     pub(crate) behind: u16,
     /// Commands that wait for an answer from outside the shard.
@@ -136,6 +163,7 @@ impl Connection {
             phase: Phase::Head,
             hung_up: false,
             wire: 0,
+            claiming: false,
             behind: 0,
             pending: 0,
             alarm: 0,
@@ -156,7 +184,12 @@ impl Connection {
         self.subscriptions.iter_mut().find(|s| s.slot == slot)
     }
 
-    /// Takes out the subscribe command that waits for a channel.
+    /// The connect that is not answered yet.
+    pub(crate) fn connecting(&mut self) -> Option<&mut Connecting> {
+        self.held.as_mut()?.connecting.as_mut()
+    }
+
+    /// Takes out the subscription to a channel that waits for the hub.
     pub(crate) fn take_waiting(&mut self, slot: u32) -> Option<Waiting> {
         let waiting = self.waiting.as_mut()?;
         let at = waiting.iter().position(|w| w.slot == slot)?;

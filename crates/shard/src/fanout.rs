@@ -212,10 +212,15 @@ impl Shard {
         let index = entry.connection;
         // Where something is not for it, it reads from the window, and passes that over.
         let all = connection.blocked.is_none() && !fan_out.excludes(first, || connection.session.client_id());
+        if all && self.options.wires[usize::from(entry.wire)].has_ids() {
+            if !self.serve_with_ids(slot, at, fan_out, first) {
+                self.send_behind(slot, at);
+            }
+            return Served::Sent;
+        }
         let bytes = if all { fan_out.joined(first, entry) } else { None };
         let Some(bytes) = bytes else {
-            entry.behind = true;
-            self.mark_behind(self.connections.place(index));
+            self.send_behind(slot, at);
             return Served::Nothing;
         };
         match socket::send(&connection.socket, &bytes) {
@@ -241,6 +246,13 @@ impl Shard {
             None => self.doomed.push((self.connections.place(index), None)),
         }
         Served::Sent
+    }
+
+    fn send_behind(&mut self, slot: u32, at: usize) {
+        let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(at)) else { return };
+        entry.behind = true;
+        let index = entry.connection;
+        self.mark_behind(self.connections.place(index));
     }
 
     /// The inbox was full and left publications out: everybody reads from the window until the cursors are there.

@@ -1,10 +1,12 @@
-//! Commands whose token cannot be verified yet, because its key is being fetched.
+//! Commands that wait: for a key without which their token cannot be verified, or for the answer to the connect.
 //!
 //! The command waits, everything behind it waits too, so that a client's commands keep their order, and the socket is
 //! not read: what is held is at most one read, and a few requests that came by another way. After the fetch, or when that takes too long, they go on.
 
+use std::collections::VecDeque;
+
 use tidegate_core::{Fetch, Refusal, ShardEvent, Ticket};
-use tidegate_protocol::{Command, Method, Reply};
+use tidegate_protocol::{Command, Method};
 use tidegate_types::codes::{Disconnect, ErrorCode};
 use tidegate_types::limits::{COMMAND_WAIT_MAX, HELD_COMMANDS_MAX};
 
@@ -35,7 +37,7 @@ impl Shard {
     ) -> Result<(), Refusal> {
         let Err(Refusal::Later(fetch)) = result else { return result };
         let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
-        connection.held = Some(Box::new(Held { commands: [command()].into(), unread: false, uplinks: 0 }));
+        connection.held = Some(Box::new(Held { commands: [command()].into(), ..Held::default() }));
         self.await_fetch(place, fetch);
         Ok(())
     }
@@ -64,11 +66,17 @@ impl Shard {
         let Some(held) = self.connections.get_mut(place.index).and_then(|c| c.held.take()) else { return };
         let Held { mut commands, unread, .. } = *held;
         if !in_time && let Some(first) = commands.pop_front() {
-            self.reply(place.index, first.id, &Reply::Error(ErrorCode::INTERNAL));
-            if matches!(first.method, Method::Connect(_)) {
+            let connects = matches!(first.method, Method::Connect(_));
+            self.refuse_command(place, first.id, connects, Refusal::Error(ErrorCode::INTERNAL));
+            if connects {
                 commands.clear();
             }
         }
+        self.carry_out_held(place, commands, unread);
+    }
+
+    /// Carries out commands that waited, until one has to wait again.
+    pub(crate) fn carry_out_held(&mut self, place: Place, mut commands: VecDeque<Command>, unread: bool) {
         while let Some(command) = commands.pop_front() {
             self.command(place, command);
             let goes_on = |c: &Connection| c.phase == Phase::Open && (c.held.is_some() || c.session.is_open());

@@ -146,7 +146,7 @@ impl Shard {
         }
     }
 
-    fn on_commands(&mut self, place: Place, commands: Vec<Command>, error: Option<DecodeError>) {
+    pub(crate) fn on_commands(&mut self, place: Place, commands: Vec<Command>, error: Option<DecodeError>) {
         let wrong = match &error {
             Some(DecodeError(text)) => {
                 tracing::debug!("a client sent what is no command: {text}");
@@ -199,7 +199,7 @@ fn ask(wire: &Wire, event: Event<'_>) -> Option<Asked> {
 }
 
 /// The commands of a message, up to the first that is none.
-fn commands(wire: &Wire, message: &[u8]) -> (Vec<Command>, Option<DecodeError>) {
+pub(crate) fn commands(wire: &Wire, message: &[u8]) -> (Vec<Command>, Option<DecodeError>) {
     let mut commands = Vec::with_capacity(1);
     let mut too_many = false;
     let decoded = wire.decode(message, &mut |command| {

@@ -1,14 +1,18 @@
-//! Orders of a backend for connections of this shard: the server API's `disconnect`, `unsubscribe` and `refresh`.
+//! Orders of a backend for connections of this shard: the server API's `disconnect`, `subscribe`, `unsubscribe` and
+//! `refresh`.
 //!
-//! Every shard of every node gets every order and looks for the sessions that it names; most have none.
+//! Every shard of every node gets every order. One for a user finds the user's sessions by [`crate::users::Users`]; one
+//! that names no user looks at all.
 
-use tidegate_core::{Action, Order};
-use tidegate_protocol::Push;
-use tidegate_types::codes::{Disconnect, Unsubscribe};
+use tidegate_core::{Action, Order, OrderedSubscription, ServerSubscription, Start};
+use tidegate_protocol::{Push, Since, Subscribe};
+use tidegate_types::ChannelName;
+use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
 
-use crate::connection::Connection;
+use crate::connection::{Asked, Connection, Waiting};
 use crate::shard::Shard;
 use crate::slab::Place;
+use crate::subscriptions::begin_at;
 
 /// Whether an order is for this connection.
 fn is_named(order: &Order, connection: &Connection) -> bool {
@@ -22,20 +26,24 @@ fn is_named(order: &Order, connection: &Connection) -> bool {
 impl Shard {
     /// Carries an order out.
     pub(crate) fn obey(&mut self, order: &Order) {
-        let indices = self.connections.indices().into_iter();
+        let candidates = match &*order.user {
+            "" => self.connections.indices(),
+            user => self.users.of(user).to_vec(),
+        };
         let named = |index: &u32| self.connections.get(*index).is_some_and(|c| is_named(order, c));
-        let places: Vec<Place> = indices.filter(named).map(|index| self.connections.place(index)).collect();
+        let places: Vec<Place> = candidates.into_iter().filter(named).map(|i| self.connections.place(i)).collect();
         for place in places {
             match &order.action {
                 Action::Disconnect { code, reason, whitelist } => self.disconnect(place, *code, reason, whitelist),
+                Action::Subscribe(subscription) => self.subscribe_by_order(place, subscription),
                 Action::Unsubscribe { channel } => {
-                    if let Some(slot) = self.by_name.get(channel.as_str()).copied()
-                        && self.connections.get_mut(place.index).is_some_and(|c| c.subscription(slot).is_some())
-                    {
+                    if let Some(slot) = self.by_name.get(channel.as_str()).copied() {
                         self.end_subscription(place, slot, Unsubscribe::SERVER);
                     }
                 }
+                Action::Single { client } => self.yield_to(place, client),
                 Action::Refresh { expire_at } => self.set_expiry(place, *expire_at),
+                Action::Nothing => {}
             }
         }
     }
@@ -48,6 +56,18 @@ impl Shard {
         }
     }
 
+    /// A user's newest session is `client`. Those whose own claim has not come by yet are newer, in the order that all
+    /// nodes see.
+    fn yield_to(&mut self, place: Place, client: &str) {
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        if connection.session.client_id().to_string() == client {
+            connection.claiming = false;
+        } else if !connection.claiming {
+            self.flush_replies(place.index);
+            self.close(place.index, Disconnect::CONNECTION_LIMIT);
+        }
+    }
+
     fn set_expiry(&mut self, place: Place, expire_at: Option<i64>) {
         let now_ms = self.wall_ms();
         if expire_at.is_some_and(|at| at.saturating_mul(1000) <= now_ms) {
@@ -55,8 +75,67 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let ttl_seconds = connection.session.set_expiry(expire_at, now_ms);
-        self.push(place.index, &Push::Refreshed { ttl_seconds });
-        self.flush_replies(place.index);
+        match connection.connecting() {
+            Some(connecting) => connecting.result.ttl_seconds = ttl_seconds,
+            None => {
+                self.push(place.index, &Push::Refreshed { ttl_seconds });
+                self.flush_replies(place.index);
+            }
+        }
         self.set_alarm(place.index);
+    }
+
+    /// Subscribes a connection to a channel that it is not subscribed to yet.
+    fn subscribe_by_order(&mut self, place: Place, ordered: &OrderedSubscription) {
+        let Ok(name) = ChannelName::parse(&ordered.channel) else { return };
+        let Some(namespace) = self.hub.namespace(&name).cloned() else { return };
+        let known = self.by_name.get(&name).copied();
+        let expired = ordered.expire_at.is_some_and(|at| at.saturating_mul(1000) <= self.wall_ms());
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        if expired || known.is_some_and(|slot| connection.subscription(slot).is_some()) {
+            return;
+        }
+        if connection.subscriptions.len() >= self.options.client.channel_limit {
+            self.flush_replies(place.index);
+            return self.close(place.index, Disconnect::CHANNEL_LIMIT);
+        }
+        let recover = ordered.since.clone().map(|(offset, epoch)| Since { offset, epoch });
+        let wish = Subscribe { recover, ..Subscribe::default() };
+        let subscription = ServerSubscription {
+            channel: ordered.channel.clone(),
+            info: ordered.info.clone().into(),
+            data: ordered.data.clone().into(),
+            overrides: ordered.overrides,
+        };
+        let mut grant = connection.session.server_grant(&namespace.options, &name, &subscription, &wish);
+        grant.expire_at_ms = ordered.expire_at.map(|at| at.saturating_mul(1000));
+        let asked = match connection.connecting() {
+            Some(connecting) => {
+                connecting.left += 1;
+                Asked::Connect
+            }
+            None => Asked::Order,
+        };
+        match self.slot_of(name) {
+            Ok(slot) => self.begin(place, Waiting { slot, grant, asked }),
+            Err(_) => self.close(place.index, Disconnect::SERVER_ERROR),
+        }
+        self.flush_replies(place.index);
+    }
+
+    /// A subscription that a backend ordered can begin, or cannot: then the connection ends, because nobody else would
+    /// know that it is missing.
+    pub(crate) fn started_by_order(&mut self, place: Place, waiting: Waiting, result: Result<Start, ErrorCode>) {
+        let Some(name) = self.channels.get(waiting.slot).map(|c| c.name.clone()) else { return };
+        let start = match result {
+            Ok(start) => start,
+            Err(code) => {
+                tracing::debug!(?code, "a subscription that was ordered cannot begin");
+                return self.end(place, Some(Disconnect::SERVER_ERROR));
+            }
+        };
+        let (told, beginning) = begin_at(waiting, start, true);
+        self.push(place.index, &Push::Subscribed { channel: name.as_str(), result: &told });
+        self.go_live(place, beginning);
     }
 }

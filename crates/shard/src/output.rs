@@ -48,11 +48,18 @@ impl Shard {
         let Some(place) = self.batch_of.take_if(|place| place.index == index) else { return };
         let batch = std::mem::take(&mut self.batch);
         if self.connections.is_at(place)
-            && let Some(connection) = self.connections.get(index)
+            && let Some(connection) = self.connections.get_mut(index)
         {
             let mut frames = std::mem::take(&mut self.frames);
             frames.clear();
-            self.options.wires[usize::from(connection.wire)].frame(&batch, &mut frames);
+            if let Some(head) = connection.head.take() {
+                frames.extend_from_slice(&head);
+            }
+            let wire = &self.options.wires[usize::from(connection.wire)];
+            match wire.has_ids() {
+                true => wire.frame_with_id(self.ids(index, u32::MAX).now(), &batch, &mut frames),
+                false => wire.frame(&batch, &mut frames),
+            }
             self.send_bytes(index, &frames);
             self.frames = frames;
         }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tidegate_core::{Inbox, ShardEvent, Ticket};
-use tidegate_framing::http::{Head, Status, text_response};
+use tidegate_framing::http::{Head, Status, query_value, text_response};
 use tidegate_framing::websocket::handshake;
 use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX};
 
@@ -229,6 +229,10 @@ impl Shard {
                 connection.wire = wire;
                 self.send_answers(place, answers);
                 self.send_control(place.index, response.into());
+                let one_way = self.options.wires[usize::from(wire)].is_one_way();
+                if let Some(message) = head.query().filter(|_| one_way).and_then(|q| query_value(q, "cf_connect")) {
+                    self.take_one_way(place, head, &message);
+                }
                 Next::Frames(head.bytes())
             }
             (Ok(_), None) => Next::Nothing,

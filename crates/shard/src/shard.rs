@@ -14,9 +14,11 @@ use tidegate_types::codes::{self, Disconnect};
 
 use crate::channel::Channel;
 use crate::connection::{Connection, Phase};
+use crate::one_way;
 use crate::options::ShardOptions;
 use crate::slab::{Place, Slab};
 use crate::socket;
+use crate::users::Users;
 use crate::wheel::Wheel;
 
 /// What other threads may tell a shard beside its inbox.
@@ -68,6 +70,7 @@ pub(crate) struct Shard {
     pub(crate) connections: Slab<Connection>,
     pub(crate) channels: Slab<Channel>,
     pub(crate) by_name: HashMap<ChannelName, u32, RandomState>,
+    pub(crate) users: Users,
     pub(crate) next_registration: u32,
     /// Channels with a fan-out under way.
     pub(crate) dirty: VecDeque<u32>,
@@ -115,10 +118,11 @@ impl Shard {
     pub(crate) fn policy<'a>(
         options: &'a ShardOptions,
         verifier: &'a Verifier,
+        hub: &'a Hub,
         version: &'static str,
         now_ms: i64,
     ) -> Policy<'a> {
-        Policy { options: &options.client, verifier, version, now_ms }
+        Policy { options: &options.client, verifier, namespaces: hub.namespaces(), version, now_ms }
     }
 
     /// A number that spreads timers; nothing depends on it being unguessable.
@@ -157,8 +161,17 @@ impl Shard {
         connection.phase = Phase::Closing;
         let wire = usize::from(connection.wire);
         self.count_close(code);
+        let early = self.connections.get_mut(index).and_then(|c| c.head.take());
         self.release(index, codes::reconnects(code));
         let mut frame = Vec::new();
+        if let Some(head) = early {
+            if let Some(response) = one_way::refusal(&head, code, reason) {
+                self.send_bytes(index, &response);
+                self.end_response(index);
+                return self.set_deadline(index, CLOSING_MS);
+            }
+            frame.extend_from_slice(&head);
+        }
         self.options.wires[wire].close(code, reason, &mut frame);
         self.send_control(index, frame.into());
         self.end_response(index);
@@ -181,6 +194,7 @@ impl Shard {
         let client = connection.session.client_id();
         if connection.session.is_open() {
             self.metrics.clients.add(-1);
+            self.users.remove(connection.session.user(), index);
         }
         connection.session = tidegate_core::Session::default();
         if let Some(key) = connection.uplink.take() {

@@ -20,6 +20,7 @@ use crate::options::{HandedOver, ShardOptions};
 use crate::shard::{Control, Peer, Shard};
 use crate::slab::Slab;
 use crate::socket;
+use crate::users::Users;
 use crate::wheel::Wheel;
 
 /// Why the node cannot listen.
@@ -157,6 +158,7 @@ fn make(
         connections: Slab::new(),
         channels: Slab::new(),
         by_name: HashMap::default(),
+        users: Users::default(),
         next_registration: 0,
         dirty: VecDeque::new(),
         readable: VecDeque::new(),

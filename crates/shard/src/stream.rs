@@ -19,9 +19,14 @@ use crate::request::Next;
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
+use crate::wire::Wire;
 
 /// Headers that change how a request is framed: then the HTTP side reads it.
 const UNUSUAL: [&str; 3] = ["transfer-encoding", "expect", "upgrade"];
+
+/// Readers that come back by themselves do so between this and twice this after an end, spread so that those of a node that
+/// died do not come all at once.
+const RETRY_MS_MIN: u64 = 500;
 
 /// Where the first commands are.
 enum Opening {
@@ -31,10 +36,13 @@ enum Opening {
 }
 
 impl Opening {
-    fn read(head: &Head<'_>, by_query: bool) -> Option<Self> {
+    fn read(head: &Head<'_>, wire: &Wire) -> Option<Self> {
         let plain = head.minor_version() == 1 && UNUSUAL.into_iter().all(|name| head.all(name).next().is_none());
         match head.method() {
-            "GET" if plain && by_query => query_value(head.query()?, "cf_connect").map(Self::Query),
+            "GET" if plain && wire.opens_by_query() => {
+                let commands = head.query().and_then(|query| query_value(query, "cf_connect"));
+                commands.or_else(|| wire.is_one_way().then(Vec::new)).map(Self::Query)
+            }
             "POST" if plain => {
                 let length = head.header("content-length").filter(|l| l.bytes().all(|b| b.is_ascii_digit()))?;
                 length.parse().ok().map(Self::Body)
@@ -58,7 +66,7 @@ impl Shard {
             return self.give_away(place, bytes, answers);
         };
         let spoken = self.options.wires[usize::from(wire)].clone();
-        let Some(opening) = Opening::read(head, spoken.opens_by_query()) else {
+        let Some(opening) = Opening::read(head, &spoken) else {
             return self.give_away(place, bytes, answers);
         };
         if let Err(response) = self.check_origin(head.header("origin"), head.header("host")) {
@@ -78,11 +86,19 @@ impl Shard {
             Opening::Query(commands) => Cow::Owned(commands),
             Opening::Body(_) => Cow::Borrowed(&bytes[head.bytes()..size]),
         };
+        let retry_ms = RETRY_MS_MIN + self.random() % RETRY_MS_MIN;
         let Some(connection) = self.connections.get_mut(place.index) else { return Next::Nothing };
         (connection.phase, connection.wire) = (Phase::Open, wire);
-        answers.extend_from_slice(&spoken.stream_head(head.header("origin")).unwrap_or_default());
-        self.send_answers(place, answers);
-        self.take_message(place, &commands);
+        let stream_head = spoken.stream_head(head.header("origin"), retry_ms).unwrap_or_default();
+        if spoken.is_one_way() {
+            connection.head = Some(Box::new(stream_head));
+            self.send_answers(place, answers);
+            self.take_one_way(place, head, &commands);
+        } else {
+            answers.extend_from_slice(&stream_head);
+            self.send_answers(place, answers);
+            self.take_message(place, &commands);
+        }
         Next::Nothing
     }
 

@@ -10,7 +10,7 @@ use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
 use tidegate_types::{ChannelName, ClientId};
 
 use crate::channel::{Channel, Deltas, Entry};
-use crate::connection::{Subscription, Waiting};
+use crate::connection::{Asked, Subscription, Waiting};
 use crate::shard::Shard;
 use crate::slab::Place;
 
@@ -19,6 +19,37 @@ use tidegate_core::Refusal;
 /// When a subscription must be refreshed, in whole seconds; 0 = never.
 pub(crate) fn expire_at_seconds(grant: &Grant) -> u32 {
     grant.expire_at_ms.and_then(|ms| u32::try_from(ms / 1000).ok()).unwrap_or(0)
+}
+
+/// A subscription that is about to deliver.
+pub(crate) struct Beginning {
+    slot: u32,
+    grant: Grant,
+    /// Everything up to here is told.
+    cursor: u64,
+    /// What follows may lie before what this shard has heard of.
+    replays: bool,
+}
+
+/// What a client is told of a subscription, and where it begins. With `replay` what it missed is no part of that, but
+/// comes as publications.
+pub(crate) fn begin_at(waiting: Waiting, start: Start, replay: bool) -> (SubscribeResult, Beginning) {
+    let Waiting { slot, mut grant, .. } = waiting;
+    let since = grant.since.as_ref().filter(|_| replay && start.recovered);
+    let cursor = since.map_or(start.cursor.0, |since| since.offset);
+    let replays = cursor < start.cursor.0;
+    let told = SubscribeResult {
+        recoverable: grant.recoverable,
+        positioned: grant.positioned,
+        position: grant.positioned.then_some(start.position),
+        publications: if replay { Vec::new() } else { start.publications },
+        recovered: start.recovered,
+        was_recovering: grant.since.is_some(),
+        ttl_seconds: grant.ttl_seconds,
+        data: std::mem::take(&mut grant.data),
+        delta: grant.delta,
+    };
+    (told, Beginning { slot, grant, cursor, replays })
 }
 
 impl Shard {
@@ -31,7 +62,7 @@ impl Shard {
         let namespace = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
         let now_ms = self.wall_ms();
         let known = self.by_name.get(&name).copied();
-        let policy = Self::policy(&self.options, &self.verifier, self.version, now_ms);
+        let policy = Self::policy(&self.options, &self.verifier, &self.hub, self.version, now_ms);
         let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
         if known.is_some_and(|slot| connection.subscription(slot).is_some()) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
@@ -40,13 +71,18 @@ impl Shard {
             return Err(ErrorCode::LIMIT_EXCEEDED.into());
         }
         let grant = connection.session.may_subscribe(&policy, &namespace.options, &name, request)?;
-        let slot = match known {
-            Some(slot) => slot,
-            None => self.open_channel(name)?,
-        };
-        let waiting = Waiting { command: id, slot, grant, reject_unrecovered: request.reject_unrecovered };
-        self.begin(place, waiting);
+        let slot = self.slot_of(name)?;
+        let asked = Asked::Client { command: id, reject_unrecovered: request.reject_unrecovered };
+        self.begin(place, Waiting { slot, grant, asked });
         Ok(())
+    }
+
+    /// The place of a channel on this shard, opened where nobody here had it.
+    pub(crate) fn slot_of(&mut self, name: ChannelName) -> Result<u32, Refusal> {
+        match self.by_name.get(&name) {
+            Some(slot) => Ok(*slot),
+            None => self.open_channel(name),
+        }
     }
 
     /// Registers this shard's interest in a channel that nobody here has.
@@ -64,7 +100,8 @@ impl Shard {
         Ok(slot)
     }
 
-    fn begin(&mut self, place: Place, waiting: Waiting) {
+    /// Asks the hub where a subscription begins.
+    pub(crate) fn begin(&mut self, place: Place, waiting: Waiting) {
         let slot = waiting.slot;
         let Some(channel) = self.channels.get_mut(slot) else { return };
         let Some(connection) = self.connections.get_mut(place.index) else { return };
@@ -77,9 +114,11 @@ impl Shard {
             reading: false,
             present: false,
             join_leave: false,
+            server_side: !matches!(waiting.asked, Asked::Client { .. }),
         };
         connection.subscriptions.push(subscription);
-        let ticket = Ticket { connection: place.index, generation: place.generation, command: waiting.command };
+        let command = if let Asked::Client { command, .. } = waiting.asked { command } else { 0 };
+        let ticket = Ticket { connection: place.index, generation: place.generation, command };
         let reply_to = ReplyTo { shard: self.id, slot, ticket };
         let started = self.hub.subscribe(&channel.hub, waiting.grant.since.as_ref(), reply_to);
         connection.waiting.get_or_insert_default().push(waiting);
@@ -94,43 +133,40 @@ impl Shard {
             return;
         }
         let Some(waiting) = self.connections.get_mut(place.index).and_then(|c| c.take_waiting(slot)) else { return };
-        let result = match result {
-            Ok(start) if waiting.grant.since.is_some() && !start.recovered && waiting.reject_unrecovered => {
-                Err(ErrorCode::UNRECOVERABLE_POSITION)
+        match waiting.asked {
+            Asked::Client { command, reject_unrecovered } => {
+                let unrecovered = |start: &Start| waiting.grant.since.is_some() && !start.recovered;
+                let result = match result {
+                    Ok(start) if reject_unrecovered && unrecovered(&start) => Err(ErrorCode::UNRECOVERABLE_POSITION),
+                    other => other,
+                };
+                match result {
+                    Ok(start) => {
+                        let (result, beginning) = begin_at(waiting, start, false);
+                        // The reply comes before any publication: replies are flushed before the next sweep, and those of
+                        // many subscriptions that a client asked for in one message go together.
+                        self.reply(place.index, command, &Reply::Subscribe(Box::new(result)));
+                        self.go_live(place, beginning);
+                    }
+                    Err(code) => {
+                        self.forget_subscription(place, slot);
+                        self.reply(place.index, command, &Reply::Error(code));
+                    }
+                }
             }
-            other => other,
-        };
-        match result {
-            Ok(start) => self.go_live(place, waiting, start),
-            Err(code) => {
-                self.forget_subscription(place, slot);
-                self.reply(place.index, waiting.command, &Reply::Error(code));
-            }
+            Asked::Connect => self.started_at_connect(place, waiting, result),
+            Asked::Order => self.started_by_order(place, waiting, result),
         }
     }
 
-    fn go_live(&mut self, place: Place, waiting: Waiting, start: Start) {
-        let Waiting { command, slot, mut grant, .. } = waiting;
-        let cursor = start.cursor.0;
-        let result = SubscribeResult {
-            recoverable: grant.recoverable,
-            positioned: grant.positioned,
-            position: grant.positioned.then_some(start.position),
-            publications: start.publications,
-            recovered: start.recovered,
-            was_recovering: grant.since.is_some(),
-            ttl_seconds: grant.ttl_seconds,
-            data: std::mem::take(&mut grant.data),
-            delta: grant.delta,
-        };
-        // The reply comes before any publication: replies are flushed before the next sweep, and those of many subscriptions
-        // that a client asked for in one message go together.
-        self.reply(place.index, command, &Reply::Subscribe(Box::new(result)));
+    /// A subscription that was told to the client delivers from here on.
+    pub(crate) fn go_live(&mut self, place: Place, beginning: Beginning) {
+        let Beginning { slot, grant, cursor, replays } = beginning;
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let Some(channel) = self.channels.get_mut(slot) else { return };
         channel.pending -= 1;
         // What this shard has drained beyond the cursor is read back from the window.
-        let behind = channel.head > cursor || connection.blocked.is_some();
+        let behind = channel.head > cursor || replays || connection.blocked.is_some();
         let deltas = if grant.delta { Deltas::Baseless } else { Deltas::Off };
         let entry = Entry { cursor, connection: place.index, wire: connection.wire, behind, deltas };
         let at = channel.join(entry);
@@ -170,9 +206,25 @@ impl Shard {
         Ok(())
     }
 
-    /// Ends a subscription that the server gives up, and says why.
+    /// Ends a subscription that the server gives up, and says why. One that the server made and cannot keep ends the
+    /// connection: its client gets it back with the next one.
     pub(crate) fn end_subscription(&mut self, place: Place, slot: u32, code: Unsubscribe) {
         let Some(name) = self.channels.get(slot).map(|c| c.name.clone()) else { return };
+        let Some(subscription) = self.connections.get_mut(place.index).and_then(|c| c.subscription(slot)) else {
+            return;
+        };
+        let broken = match code {
+            Unsubscribe::INSUFFICIENT_STATE => Some(Disconnect::INSUFFICIENT_STATE),
+            Unsubscribe::EXPIRED => Some(Disconnect::SUBSCRIPTION_EXPIRED),
+            _ => None,
+        };
+        if let Some(why) = broken.filter(|_| subscription.server_side) {
+            self.flush_replies(place.index);
+            return self.close(place.index, why);
+        }
+        if self.is_connecting(place) {
+            return self.forget_subscription(place, slot);
+        }
         self.flush_replies(place.index);
         self.forget_subscription(place, slot);
         self.push(place.index, &Push::Unsubscribed { channel: name.as_str(), code });
@@ -184,7 +236,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let Some(at) = connection.subscriptions.iter().position(|s| s.slot == slot) else { return };
         let subscription = connection.subscriptions.swap_remove(at);
-        connection.take_waiting(slot);
+        let was_waiting = connection.take_waiting(slot).is_some();
         let entry = usize::try_from(subscription.entry).unwrap_or(usize::MAX);
         let behind = self.channels.get(slot).and_then(|c| c.entries.get(entry)).is_some_and(|e| e.behind);
         if behind {
@@ -193,6 +245,7 @@ impl Shard {
         }
         let client = connection.session.client_id();
         self.leave(&subscription, client, false);
+        self.forget_at_connect(place, slot, was_waiting);
     }
 
     /// Takes a subscription of `client` out of its channel; the channel goes with its last one. `away`: its connection
@@ -268,5 +321,6 @@ impl Shard {
                 self.end_subscription(self.connections.place(index), slot, Unsubscribe::INSUFFICIENT_STATE);
             }
         }
+        self.invalidate_at_connect(cell);
     }
 }

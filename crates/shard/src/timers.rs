@@ -136,6 +136,9 @@ impl Shard {
         if !connection.session.is_open() {
             return;
         }
+        if connection.connecting().is_some() {
+            return self.set_next_ping(place.index);
+        }
         if connection.session.awaits_pong() {
             if connection.blocked.is_some() || connection.held.is_some() {
                 // The ping may wait behind data: progress of the socket is its life, and its stall ends it. Or its pong
@@ -145,14 +148,15 @@ impl Shard {
             return self.close(place.index, Disconnect::NO_PONG);
         }
         let wire = usize::from(connection.wire);
-        if pong_timeout > 0 {
+        let answered = pong_timeout > 0 && !self.options.wires[wire].is_one_way();
+        if answered {
             connection.session.pinged();
         }
         let ping = self.pings[wire].clone();
         self.send_control(place.index, ping);
-        match pong_timeout {
-            0 => self.set_next_ping(place.index),
-            _ => self.set_deadline(place.index, pong_timeout),
+        match answered {
+            true => self.set_deadline(place.index, pong_timeout),
+            false => self.set_next_ping(place.index),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_framing::chunked::{LAST_CHUNK, stream_head, write_chunk, write_events};
+use tidegate_framing::chunked::{LAST_CHUNK, stream_head, write_chunk, write_event_with_id, write_events};
 use tidegate_framing::websocket::{Opcode, write_close, write_frame};
 use tidegate_protocol::{Command, Data, DecodeError, Dialect, Push, Reply};
 use tidegate_types::Publication;
@@ -17,6 +17,9 @@ pub enum Framing {
     Stream,
     /// The same as server-sent events; for text only.
     Events,
+    /// The same, and the ids of events are positions in all channels of the reader: a browser gives the last one back
+    /// when it connects again. For one-way dialects.
+    ResumableEvents,
 }
 
 /// See the module docs. Frames of publications are made once per shard and shared by everybody on the wire.
@@ -82,11 +85,26 @@ impl Wire {
         match self.framing {
             Framing::WebSocket => write_frame(out, self.opcode(), messages),
             Framing::Stream => write_chunk(out, &[messages, if self.is_text() { b"\n" } else { b"" }]),
-            Framing::Events => write_events(out, messages),
+            Framing::Events | Framing::ResumableEvents => write_events(out, messages),
         }
     }
 
-    /// The frame of a publication; `scratch` is cleared and used.
+    /// The frame of messages after which the reader stands where `id` says.
+    pub(crate) fn frame_with_id(&self, id: &str, messages: &[u8], out: &mut Vec<u8>) {
+        write_event_with_id(out, id, messages);
+    }
+
+    /// Whether what a reader gets says where it then stands.
+    pub(crate) fn has_ids(&self) -> bool {
+        self.framing == Framing::ResumableEvents
+    }
+
+    /// Whether its clients say nothing after their connect.
+    pub(crate) fn is_one_way(&self) -> bool {
+        self.dialect.is_one_way()
+    }
+
+    /// The frame of a publication, or where frames have ids its message; `scratch` is cleared and used.
     pub(crate) fn publication(
         &self,
         channel: &str,
@@ -95,6 +113,9 @@ impl Wire {
         scratch: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) {
+        if self.has_ids() {
+            return self.dialect.encode_publication(channel, publication, data, out);
+        }
         scratch.clear();
         self.dialect.encode_publication(channel, publication, data, scratch);
         self.frame(scratch, out);
@@ -104,36 +125,45 @@ impl Wire {
     pub(crate) fn ping(&self) -> Bytes {
         let (mut message, mut out) = (Vec::new(), Vec::new());
         self.dialect.encode_ping(&mut message);
-        self.frame(&message, &mut out);
+        match self.framing {
+            // Handlers of messages are spared.
+            Framing::ResumableEvents => write_chunk(&mut out, &[b"event: ping\ndata: ", &message, b"\n\n"]),
+            _ => self.frame(&message, &mut out),
+        }
         out.into()
     }
 
     /// What ends the connection with a reason.
     pub(crate) fn close(&self, code: u16, reason: &str, out: &mut Vec<u8>) {
+        if !self.is_duplex() || self.is_one_way() {
+            let mut message = Vec::new();
+            self.dialect.encode_push(&Push::Disconnected { code, reason }, &mut message);
+            self.frame(&message, out);
+        }
         match self.framing {
             Framing::WebSocket => write_close(out, code, reason),
-            Framing::Stream | Framing::Events => {
-                let mut message = Vec::new();
-                self.dialect.encode_push(&Push::Disconnected { code, reason }, &mut message);
-                self.frame(&message, out);
-                out.extend_from_slice(LAST_CHUNK);
-            }
+            Framing::Stream | Framing::Events | Framing::ResumableEvents => out.extend_from_slice(LAST_CHUNK),
         }
     }
 
     /// The head of the response that carries it; `None` where messages go both ways on one socket.
-    pub(crate) fn stream_head(&self, origin: Option<&str>) -> Option<Vec<u8>> {
+    ///
+    /// `retry_ms` is when readers with ids come back after the end, unless they know better.
+    pub(crate) fn stream_head(&self, origin: Option<&str>, retry_ms: u64) -> Option<Vec<u8>> {
         let content_type = match (self.framing, self.is_text()) {
             (Framing::WebSocket, _) => return None,
             (Framing::Stream, true) => "application/json",
             (Framing::Stream, false) => "application/octet-stream",
-            (Framing::Events, _) => "text/event-stream; charset=utf-8",
+            (Framing::Events | Framing::ResumableEvents, _) => "text/event-stream; charset=utf-8",
         };
         let mut head = stream_head(content_type, origin);
         if self.framing == Framing::Events {
             // Some readers open only with the first byte. A comment and not the empty line with a carriage return that
             // others send: the npm package eventsource loses an event that comes in one piece with that.
             write_chunk(&mut head, &[b":\n\n"]);
+        }
+        if self.framing == Framing::ResumableEvents {
+            write_chunk(&mut head, &[b"retry: ", retry_ms.to_string().as_bytes(), b"\n\n"]);
         }
         Some(head)
     }
@@ -145,7 +175,7 @@ impl Wire {
 
     /// Whether the opening commands may stand in the query of a GET.
     pub(crate) fn opens_by_query(&self) -> bool {
-        self.framing == Framing::Events
+        matches!(self.framing, Framing::Events | Framing::ResumableEvents)
     }
 
     fn opcode(&self) -> Opcode {

@@ -1,5 +1,7 @@
 //! Shards over a hub and a memory log, seen from real sockets.
 
+#[path = "live/response.rs"]
+mod response;
 #[path = "live/rig.rs"]
 mod rig;
 
@@ -15,6 +17,8 @@ mod key_sets;
 mod lag;
 #[path = "live/life.rs"]
 mod life;
+#[path = "live/one_way.rs"]
+mod one_way;
 #[path = "live/orders.rs"]
 mod orders;
 #[path = "live/presence.rs"]
@@ -23,5 +27,7 @@ mod presence;
 mod request;
 #[path = "live/responses.rs"]
 mod responses;
+#[path = "live/server_side.rs"]
+mod server_side;
 #[path = "live/stream.rs"]
 mod stream;

@@ -72,6 +72,11 @@ impl ChannelName {
         name.split_once(':').map(|(namespace, _)| namespace)
     }
 
+    /// The users that the name limits the channel to: what stands after its last `#`, between commas; `None` without one.
+    pub fn users(&self) -> Option<impl Iterator<Item = &str>> {
+        self.0.rsplit_once('#').map(|(_, users)| users.split(','))
+    }
+
     /// Whether the name starts with `$`: subscribing then always needs a token.
     pub fn is_private(&self) -> bool {
         self.0.starts_with('$')
@@ -115,5 +120,13 @@ mod tests {
         assert_eq!(namespace("progress:job:1").as_deref(), Some("progress"));
         assert_eq!(namespace("$progress:job").as_deref(), Some("progress"));
         assert_eq!(namespace("news"), None);
+    }
+
+    #[test]
+    fn users_are_behind_the_last_hash() {
+        let users = |s| ChannelName::parse(s).unwrap().users().map(|u| u.map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(users("dialog#1,2"), Some(vec!["1".to_owned(), "2".to_owned()]));
+        assert_eq!(users("a#b#c"), Some(vec!["c".to_owned()]));
+        assert_eq!(users("news"), None);
     }
 }

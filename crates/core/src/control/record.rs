@@ -1,7 +1,8 @@
 //! What the control log carries: one JSON object per record, so that a person can read it and nodes of different
 //! versions understand each other. A node skips entries that it does not know.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use tidegate_auth::Overrides;
 
 /// One record: what one node proposes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -150,6 +151,7 @@ pub struct Order {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub session: String,
     /// What is to be done.
+    #[serde(deserialize_with = "known_or_nothing")]
     pub action: Action,
 }
 
@@ -160,7 +162,7 @@ impl std::fmt::Debug for Order {
 }
 
 /// What is to be done with the sessions that an order names.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Close them.
@@ -178,17 +180,46 @@ pub enum Action {
         /// The channel.
         channel: String,
     },
+    /// Subscribe them to a channel.
+    Subscribe(Box<OrderedSubscription>),
+    /// The newest session of a user is `client`: those before it are closed.
+    Single {
+        /// Its public id.
+        client: String,
+    },
     /// Set when their token expires.
     Refresh {
         /// Seconds since 1970; `None` = never.
         expire_at: Option<i64>,
     },
+    /// Nothing: of a version that this node does not know.
+    #[default]
+    Nothing,
 }
 
-impl Default for Action {
-    fn default() -> Self {
-        Self::Unsubscribe { channel: String::new() }
-    }
+fn known_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+/// A subscription that a backend makes for sessions. Payloads are JSON; empty = none.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OrderedSubscription {
+    /// The channel.
+    pub channel: String,
+    /// Shown to others.
+    pub info: String,
+    /// Data for the subscriber.
+    pub data: String,
+    /// What the session has of the channel already: offset and epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<(u64, String)>,
+    /// When it ends, seconds since 1970; `None` = never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire_at: Option<i64>,
+    /// What differs from the channel's settings.
+    pub overrides: Overrides,
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -245,6 +276,12 @@ mod tests {
         let newer = r#"{"node":"n1","seq":8,"more":1,"entries":[{"vote":{"x":1}},{"gone":{}}]}"#;
         let read: Proposal = serde_json::from_str(newer).unwrap();
         assert_eq!(read.entries, [Entry::Unknown, Entry::Gone(Empty {})]);
+    }
+
+    #[test]
+    fn an_order_of_another_version_is_nothing() {
+        let order: Order = serde_json::from_str(r#"{"user":"u","action":{"dance":{"tempo":3}}}"#).unwrap();
+        assert_eq!((order.user.as_str(), order.action), ("u", Action::Nothing));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The session as a client would try it.
 
 use super::*;
-use crate::config::TokenOptions;
+use crate::config::{CoreOptions, PersonalChannel, TokenOptions};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -10,16 +10,29 @@ const NOW_MS: i64 = 1_000_000;
 struct Rig {
     options: ClientOptions,
     verifier: Verifier,
+    namespaces: Namespaces,
 }
 
 impl Rig {
     fn new() -> Self {
         let token = TokenOptions { hmac_secret: Some(b"s".to_vec()), ..Default::default() };
-        Self { options: ClientOptions { allow_anonymous: true, ..Default::default() }, verifier: Verifier::new(&token) }
+        let options = ClientOptions { allow_anonymous: true, ..Default::default() };
+        let core = CoreOptions {
+            default_namespace: Some(open_namespace()),
+            namespaces: vec![("closed".into(), NamespaceOptions::default())],
+            ..Default::default()
+        };
+        Self { options, verifier: Verifier::new(&token), namespaces: Namespaces::new(&core, &"log".into()) }
     }
 
     fn policy(&self) -> Policy<'_> {
-        Policy { options: &self.options, verifier: &self.verifier, version: "test", now_ms: NOW_MS }
+        Policy {
+            options: &self.options,
+            verifier: &self.verifier,
+            namespaces: &self.namespaces,
+            version: "test",
+            now_ms: NOW_MS,
+        }
     }
 
     fn open(&self, claims: Option<Value>) -> Session {
@@ -58,7 +71,8 @@ fn connect_names_the_user_once() {
     let mut session = Session::default();
     assert_eq!(session.check_open(), Err(Refusal::Close(Disconnect::BAD_REQUEST)));
     let request = Connect { token: sign(&json!({"sub": "u1", "exp": 1060})), ..Default::default() };
-    let result = session.connect(&rig.policy(), ClientId(1), &request).unwrap();
+    let (result, subscriptions) = session.connect(&rig.policy(), ClientId(1), &request).unwrap();
+    assert_eq!(subscriptions, []);
     assert_eq!((result.ttl_seconds, result.ping_seconds, result.pong), (Some(60), 25, true));
     assert_eq!(session.user(), "u1");
     assert_eq!(session.close_at_ms(&rig.options), Some(1_060_000 + 25_000));
@@ -171,6 +185,81 @@ fn a_key_that_is_not_here_yet_decides_nothing() {
         assert!(matches!(result, Err(Refusal::Later(_))), "{result:?}");
         assert!(!session.is_open());
     }
+}
+
+/// What the server subscribes a session to, by what its token and its request say.
+fn server_side(rig: &Rig, claims: &Value, wishes: Vec<Subscribe>) -> Result<Vec<(String, Grant)>, Refusal> {
+    let request = Connect { token: sign(claims), subscriptions: wishes, ..Default::default() };
+    let (_, subscriptions) = Session::default().connect(&rig.policy(), ClientId(1), &request)?;
+    Ok(subscriptions.into_iter().map(|s| (s.channel.to_string(), s.grant)).collect())
+}
+
+fn names(subscriptions: Result<Vec<(String, Grant)>, Refusal>) -> Vec<String> {
+    subscriptions.unwrap().into_iter().map(|(name, _)| name).collect()
+}
+
+fn wish(channel: &str) -> Subscribe {
+    Subscribe { channel: channel.into(), recoverable: true, ..Default::default() }
+}
+
+#[test]
+fn a_token_a_request_and_a_user_bring_subscriptions() {
+    let mut rig = Rig::new();
+    let claims = json!({"sub": "u1", "channels": ["closed:a", "$b"], "subs": {"c": {"data": {"x": 1}}}});
+    let found = server_side(&rig, &claims, vec![wish("news"), wish("closed:no"), wish("$no"), wish("c")]);
+    let found = found.unwrap();
+    let channels: Vec<_> = found.iter().map(|(name, grant)| (name.as_str(), grant.recoverable)).collect();
+    // What the token names needs no other permission; what the request names and may not have is left out.
+    assert_eq!(channels, [("$b", false), ("c", true), ("closed:a", false), ("news", true)]);
+    assert_eq!(found[1].1.data, r#"{"x":1}"#);
+    rig.options.personal_channel = Some(PersonalChannel::default());
+    assert_eq!(names(server_side(&rig, &json!({"sub": "u1"}), vec![])), ["#u1"]);
+    assert_eq!(names(server_side(&rig, &json!({}), vec![])), [""; 0], "nobody's channel");
+    rig.options.personal_channel = Some(PersonalChannel { namespace: Some("closed".into()), single_connection: false });
+    assert_eq!(names(server_side(&rig, &json!({"sub": "u1"}), vec![])), ["closed:#u1"]);
+}
+
+#[test]
+fn subscriptions_of_a_connect_that_cannot_be_close_it() {
+    let mut rig = Rig::new();
+    let unknown = json!({"sub": "u", "channels": ["other:a"]});
+    assert_eq!(server_side(&rig, &unknown, vec![]), Err(Disconnect::BAD_REQUEST.into()));
+    assert_eq!(server_side(&rig, &json!({}), vec![wish("other:a")]), Err(Disconnect::BAD_REQUEST.into()));
+    assert_eq!(server_side(&rig, &json!({}), vec![wish("")]), Err(Disconnect::BAD_REQUEST.into()));
+    rig.options.channel_limit = 1;
+    let two = json!({"sub": "u", "channels": ["a", "b"]});
+    assert_eq!(server_side(&rig, &two, vec![]), Err(Disconnect::CHANNEL_LIMIT.into()));
+}
+
+#[test]
+fn a_client_goes_on_where_its_transport_says() {
+    let rig = Rig::new();
+    let mut id = String::new();
+    tidegate_protocol::Positions::write([("a", 7, "e"), ("b", 3, "e")].into_iter(), &mut id);
+    let resume = tidegate_protocol::Positions::parse(&id);
+    let token = sign(&json!({"sub": "u", "channels": ["a"]}));
+    let request = Connect { token, subscriptions: vec![wish("b"), wish("c")], resume, ..Default::default() };
+    let (_, found) = Session::default().connect(&rig.policy(), ClientId(1), &request).unwrap();
+    let since: Vec<_> = found.iter().map(|s| s.grant.since.as_ref().map(|s| s.offset)).collect();
+    assert_eq!(since, [Some(7), Some(3), None]);
+}
+
+#[test]
+fn a_channel_may_be_for_the_users_in_its_name() {
+    let rig = Rig::new();
+    let session = rig.open(Some(json!({"sub": "u1"})));
+    let mut settings = open_namespace();
+    let may = |settings: &NamespaceOptions, session: &Session, name: &str| {
+        let (channel, request) = subscribe(name, None);
+        session.may_subscribe(&rig.policy(), settings, &channel, &request).is_ok()
+    };
+    assert!(may(&settings, &session, "dialog#u2"), "a name like others");
+    settings.allow_user_limited_channels = true;
+    assert!(may(&settings, &session, "dialog#u1,u2"));
+    assert!(!may(&settings, &session, "dialog#u2,u11") && !may(&settings, &session, "$dialog#u1"));
+    assert!(!may(&settings, &rig.open(None), "dialog#"), "who has no name is nobody");
+    settings.allow_subscribe_for_client = false;
+    assert!(may(&settings, &session, "dialog#u1"));
 }
 
 #[test]

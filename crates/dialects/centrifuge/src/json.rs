@@ -5,8 +5,11 @@
 
 mod decode;
 mod encode;
+mod one_way;
 mod wire;
 mod write;
+
+pub use one_way::JsonOneWay;
 
 use std::ops::ControlFlow;
 

@@ -6,14 +6,14 @@ use tidegate_protocol::{DecodeError, Method, Since, Subscribe};
 const FLAG_REJECT_UNRECOVERED: i64 = 2;
 
 /// A subscribe request as it is spelled.
-pub(crate) struct Wish<'a> {
+pub(crate) struct Wish {
     pub(crate) channel: String,
     pub(crate) token: String,
     pub(crate) since: Option<Since>,
     pub(crate) positioned: bool,
     pub(crate) recoverable: bool,
     pub(crate) join_leave: bool,
-    pub(crate) delta: &'a str,
+    pub(crate) delta: String,
     pub(crate) flag: i64,
     /// 0 = a stream.
     pub(crate) kind: i32,
@@ -21,8 +21,8 @@ pub(crate) struct Wish<'a> {
 }
 
 /// The command that it is.
-pub(crate) fn method(wish: Wish<'_>) -> Result<Method, DecodeError> {
-    if !matches!(wish.delta, "" | "fossil") {
+pub(crate) fn method(wish: Wish) -> Result<Method, DecodeError> {
+    if !matches!(&*wish.delta, "" | "fossil") {
         return Err(DecodeError(format!("unknown delta type {:?}", wish.delta)));
     }
     if wish.kind != 0 || wish.filtered {
@@ -39,4 +39,15 @@ pub(crate) fn method(wish: Wish<'_>) -> Result<Method, DecodeError> {
         join_leave: wish.join_leave,
         delta: !wish.delta.is_empty(),
     })))
+}
+
+/// The subscriptions that a connect request asks for.
+pub(crate) fn of_connect(wishes: impl Iterator<Item = Wish>) -> Result<Vec<Subscribe>, DecodeError> {
+    let mut subscriptions = Vec::new();
+    for wish in wishes {
+        if let Method::Subscribe(subscribe) = method(wish)? {
+            subscriptions.push(*subscribe);
+        }
+    }
+    Ok(subscriptions)
 }

@@ -37,6 +37,8 @@ fn every_request_is_known() {
                 data: r#"{"a": 1}"#.into(),
                 name: "js".into(),
                 version: "5".into(),
+                subscriptions: vec![Subscribe { channel: "x".into(), ..Subscribe::default() }],
+                ..Connect::default()
             })),
         ),
         (r#"{"id":1,"connect":{}}"#, Method::Connect(Box::default())),

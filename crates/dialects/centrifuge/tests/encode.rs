@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_dialect_centrifuge::Json;
+use tidegate_dialect_centrifuge::{Json, JsonOneWay};
 use tidegate_protocol::{ConnectResult, Data, Dialect, HistoryResult, Push, Reply, SubscribeResult};
 use tidegate_types::codes::{ErrorCode, Unsubscribe};
 use tidegate_types::{ClientId, ClientInfo, Epoch, Meta, Offset, Payload, PayloadKind, Publication, StreamPosition};
@@ -78,6 +78,7 @@ fn connect_results() {
         ping_seconds: 25,
         pong: true,
         uplink: None,
+        subscriptions: Vec::new(),
     };
     assert_eq!(
         reply(1, &Reply::Connect(Box::new(result.clone()))),
@@ -87,9 +88,10 @@ fn connect_results() {
     result.data = Bytes::from_static(b"{\n\"a\":1}");
     result.ping_seconds = 0;
     result.pong = false;
+    result.subscriptions.push(("a\"b".into(), SubscribeResult { recovered: true, ..subscribed() }));
     assert_eq!(
         reply(1, &Reply::Connect(Box::new(result))),
-        r#"{"id":1,"connect":{"client":"00000000-0000-0000-0000-000000000000","version":"0.1.0 tidegate","expires":true,"ttl":60,"data":{"a":1}}}"#
+        r#"{"id":1,"connect":{"client":"00000000-0000-0000-0000-000000000000","version":"0.1.0 tidegate","expires":true,"ttl":60,"data":{"a":1},"subs":{"a\"b":{"recovered":true}}}}"#
     );
 }
 
@@ -254,4 +256,26 @@ fn presence_and_its_changes() {
         push(Push::Disconnected { code: 4001, reason: "bye" }),
         r#"{"push":{"disconnect":{"code":4001,"reason":"bye"}}}"#
     );
+}
+
+fn heard(encode: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    encode(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn what_the_server_subscribes_to_is_pushed() {
+    let result = SubscribeResult {
+        recoverable: true,
+        positioned: true,
+        position: Some(position(9)),
+        data: Bytes::from_static(b"1"),
+        recovered: true,
+        ..subscribed()
+    };
+    let push = Push::Subscribed { channel: "c", result: &result };
+    let told = r#"{"channel":"c","subscribe":{"recoverable":true,"epoch":"abcd","offset":9,"positioned":true,"data":1}}"#;
+    assert_eq!(heard(|out| Json.encode_push(&push, out)), format!(r#"{{"push":{told}}}"#));
+    assert_eq!(heard(|out| JsonOneWay.encode_push(&push, out)), told);
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidegate_dialect_centrifuge::Protobuf;
 use tidegate_protocol::{
-    Command, Connect, ConnectResult, Data, Dialect, History, Method, Push, Reply, Since, Subscribe, Uplink,
+    Command, Connect, ConnectResult, Data, Dialect, History, Method, Push, Reply, Since, Subscribe, SubscribeResult,
+    Uplink,
 };
 use tidegate_types::codes::{ErrorCode, Unsubscribe};
 use tidegate_types::{ClientId, ClientInfo, Meta, Offset, Payload, PayloadKind, Publication};
@@ -52,13 +53,24 @@ fn every_request_is_known() {
     let wishes =
         [varint(3, 1), field(6, b"e"), varint(7, 7), varint(9, 1), varint(10, 1), varint(11, 1), varint(14, 3)];
     let wishes = [wishes.concat(), field(12, b"fossil")].concat();
-    let connect = Connect { token: "t".into(), data: "d".into(), name: "go".into(), version: "1".into() };
+    let connect = Connect {
+        token: "t".into(),
+        data: "d".into(),
+        name: "go".into(),
+        version: "1".into(),
+        subscriptions: vec![Subscribe { channel: "x".into(), recoverable: true, ..Subscribe::default() }],
+        ..Connect::default()
+    };
     let history =
         History { channel: channel(), limit: 3, since: Some(Since { offset: 2, epoch: "e".into() }), reverse: true };
     let since = field(8, &[varint(1, 2), field(2, b"e")].concat());
+    let wish = [field(1, b"x"), field(2, &varint(10, 1))].concat();
     let cases: Vec<(Vec<u8>, Method)> = vec![
         (
-            command(4, &[&field(1, b"t"), &field(2, b"d"), &field(4, b"go"), &field(5, b"1"), &varint(7, 1)]),
+            command(
+                4,
+                &[&field(1, b"t"), &field(2, b"d"), &field(3, &wish), &field(4, b"go"), &field(5, b"1"), &varint(7, 1)],
+            ),
             Method::Connect(Box::new(connect)),
         ),
         (command(5, &[c, &field(2, b"t"), &wishes]), Method::Subscribe(Box::new(subscribe))),
@@ -117,10 +129,13 @@ fn replies_carry_what_the_schema_says() {
         ping_seconds: 25,
         pong: true,
         uplink: Some(Uplink { session: "s".into(), node: "n".into() }),
+        subscriptions: vec![("x".into(), SubscribeResult { recoverable: true, ..Default::default() })],
     };
     let id = ClientId(0).to_string();
     let fields = [field(1, id.as_bytes()), field(2, b"1.0"), varint(3, 1), varint(4, 9), field(5, b"\x00")].concat();
-    let fields = [fields, varint(7, 25), varint(8, 1), field(9, b"s"), field(10, b"n")].concat();
+    let subscription = [field(1, b"x"), field(2, &varint(3, 1))].concat();
+    let fields =
+        [fields, field(6, &subscription), varint(7, 25), varint(8, 1), field(9, b"s"), field(10, b"n")].concat();
     assert_eq!(reply(1, &Reply::Connect(Box::new(connected))), [varint(1, 1), field(5, &fields)].concat());
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::config::{ClientOptions, TokenOptions};
+use tidegate_core::config::{ClientOptions, PersonalChannel, TokenOptions};
 
 use tidegate_framing::websocket::Origins;
 
@@ -71,6 +71,7 @@ fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
                 ),
             )
         });
+    let personal_channel = section.child("subscribe_to_user_personal_channel", personal_channel);
     ClientOptions {
         allow_anonymous,
         allowed_origins,
@@ -86,7 +87,23 @@ fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
         recovery_scan_records_max,
         write_stall_max,
         connect_data: d.connect_data,
+        personal_channel,
     }
+}
+
+fn personal_channel(section: &mut Section<'_>) -> Option<PersonalChannel> {
+    let enabled = section.get("enabled", false, "Subscribe every session of a user to the channel #<user>.");
+    let namespace =
+        section.optional::<String>("personal_channel_namespace", "Its namespace; absent = without a namespace.");
+    let single_connection = section.get(
+        "single_connection",
+        false,
+        "A user has one session: a newer one closes those before with 3504, on whatever node they are.",
+    );
+    if single_connection && !enabled {
+        section.problem("single_connection", "has no effect without enabled");
+    }
+    enabled.then_some(PersonalChannel { namespace, single_connection })
 }
 
 /// The protocol counts pings in seconds.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tidegate_broker::Secret;
-use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions, WindowOptions};
+use tidegate_core::config::{ClientOptions, ControlOptions, CoreOptions, NamespaceOptions, WindowOptions};
 
 use super::reader::{Reader, Section, Sources};
 use super::value::Bytes;
@@ -82,6 +82,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
         // The demo page shows where it hangs. Only the answer to connect can say so through a balancer.
         client.connect_data = serde_json::json!({ "node": node_name }).to_string().into();
     }
+    personal_channel(top, &client, default_namespace.as_ref(), &namespaces, control.is_some());
     if control.is_none() {
         let needs = |o: &NamespaceOptions| o.presence;
         let named = namespaces.iter().map(|(name, o)| (format!("namespaces.{name}.presence"), o));
@@ -93,6 +94,31 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
     let core =
         CoreOptions { node_name, version: VERSION, client, token, window, control, default_namespace, namespaces };
     Config { listen, shards: shards_or_cpus(top, shards), dev, demo, broker, core, api, drain, entries: Vec::new() }
+}
+
+/// The personal channel is one of a namespace, and who may have one session only hears of it by the control log.
+fn personal_channel(
+    top: &mut Section<'_>,
+    client: &ClientOptions,
+    default: Option<&NamespaceOptions>,
+    namespaces: &[(String, NamespaceOptions)],
+    control: bool,
+) {
+    const SECTION: &str = "client.subscribe_to_user_personal_channel";
+    let Some(personal) = &client.personal_channel else { return };
+    let known = match &personal.namespace {
+        Some(name) => namespaces.iter().any(|(known, _)| known == name),
+        None => default.is_some(),
+    };
+    if !known {
+        let wanted =
+            personal.namespace.as_ref().map_or("channel.without_namespace".into(), |n| format!("namespaces.{n}"));
+        top.problem(&format!("{SECTION}.enabled"), format!("its channels need a [{wanted}]"));
+    }
+    if personal.single_connection && !control {
+        let why = "needs the control log: take control.enabled = false away";
+        top.problem(&format!("{SECTION}.single_connection"), why);
+    }
 }
 
 fn listen(top: &mut Section<'_>, dev: bool) -> SocketAddr {

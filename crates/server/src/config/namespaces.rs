@@ -85,6 +85,11 @@ pub(super) fn namespace(section: &mut Section<'_>, dev: bool) -> NamespaceOption
             d.allow_subscribe_for_anonymous,
             "Clients without a user too.",
         ),
+        allow_user_limited_channels: section.get(
+            "allow_user_limited_channels",
+            d.allow_user_limited_channels,
+            "A channel with # in its name is for the users behind it, with commas between, who may subscribe.",
+        ),
         allow_publish_for_client: section.get("allow_publish_for_client", d.allow_publish_for_client, "Clients may publish."),
         allow_publish_for_subscriber: section.get(
             "allow_publish_for_subscriber",

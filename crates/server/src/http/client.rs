@@ -59,9 +59,10 @@ pub(super) fn opens(request: &Request<Incoming>) -> bool {
     let by_query = || request.uri().query().is_some_and(|query| query_value(query, "cf_connect").is_some());
     request.version() == Version::HTTP_11
         && match (request.uri().path(), request.method()) {
-            (paths::WEBSOCKET, _) => upgrades,
+            (paths::WEBSOCKET | paths::UNI_WEBSOCKET, _) => upgrades,
             (_, &Verb::POST) => !upgrades,
             (paths::SSE, &Verb::GET) => !upgrades && by_query(),
+            (paths::UNI_SSE | paths::EVENTS, &Verb::GET) => !upgrades,
             _ => false,
         }
 }
@@ -158,7 +159,7 @@ fn no_stream(path: &str, method: &Verb) -> Reply {
             "the query needs cf_connect=<commands>, or use POST with them as the body",
         ),
         (_, &Verb::POST) => refused(400, ErrorCode::BAD_REQUEST, "use HTTP/1.1, without Upgrade"),
-        (paths::SSE, _) => method_not_allowed("GET, POST, OPTIONS"),
+        (paths::SSE | paths::UNI_SSE | paths::EVENTS, _) => method_not_allowed("GET, POST, OPTIONS"),
         _ => method_not_allowed("POST, OPTIONS"),
     }
 }

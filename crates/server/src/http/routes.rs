@@ -36,18 +36,16 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_ba
         "/health" => json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}")),
         "/ready" => ready(state),
         "/metrics" => exposition(state),
-        paths::WEBSOCKET | paths::HTTP_STREAM | paths::SSE
-            if state.entrance.get().is_some() && client::opens(&request) =>
-        {
+        path if paths::CLIENTS.contains(&path) && state.entrance.get().is_some() && client::opens(&request) => {
             client::give_back(state, request, give_back).await
         }
-        paths::EMULATION | paths::HTTP_STREAM | paths::SSE => client::answer(state, request).await,
-        paths::WEBSOCKET => {
+        paths::WEBSOCKET | paths::UNI_WEBSOCKET => {
             let mut reply =
                 refused(426, ErrorCode::BAD_REQUEST, "this is a WebSocket endpoint: connect with ws:// or wss://");
             reply.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
             reply
         }
+        path if path == paths::EMULATION || paths::CLIENTS.contains(&path) => client::answer(state, request).await,
         path => page(state, path, &request).await,
     }
 }
@@ -140,10 +138,8 @@ fn exposition(state: &AppState) -> Reply {
 fn not_found(state: &AppState, path: &str) -> Reply {
     let methods: Vec<_> = Method::ALL.iter().map(|m| m.name()).collect();
     let text = format!(
-        "no such path {path:?}: there are {}, {}, {}, POST /api/{{{}}}, {}/health, /ready and /metrics",
-        paths::WEBSOCKET,
-        paths::HTTP_STREAM,
-        paths::SSE,
+        "no such path {path:?}: there are {}, POST /api/{{{}}}, {}/health, /ready and /metrics",
+        paths::CLIENTS.join(", "),
         methods.join(","),
         if state.demo.is_some() { "the demo at /, " } else { "" }
     );

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tidegate_broker::{BrokerFactory, BrokerUrl, BuildContext};
 use tidegate_core::config::{CoreOptions, NamespaceOptions};
 use tidegate_core::{Hub, Order, PublishOptions, UplinkError, Verifier};
-use tidegate_dialect_centrifuge::{Json, Protobuf};
+use tidegate_dialect_centrifuge::{Json, JsonOneWay, Protobuf};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Origins, Role, handshake, write_masked_frame};
 use tidegate_shard::{Choice, Framing, HandedOver, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
 use tidegate_types::{ChannelName, StreamPosition};
@@ -73,11 +73,17 @@ impl Node {
                 Wire::new(Arc::new(Json), Framing::Stream),
                 Wire::new(Arc::new(Protobuf), Framing::Stream),
                 Wire::new(Arc::new(Json), Framing::Events),
+                Wire::new(Arc::new(JsonOneWay), Framing::WebSocket),
+                Wire::new(Arc::new(JsonOneWay), Framing::Stream),
+                Wire::new(Arc::new(JsonOneWay), Framing::ResumableEvents),
             ],
             routes: vec![
                 Route { path: "/connection/websocket".into(), choices: vec![json(0), protobuf(1)] },
                 Route { path: "/connection/http_stream".into(), choices: vec![json(2), protobuf(3)] },
                 Route { path: "/connection/sse".into(), choices: vec![json(4)] },
+                Route { path: "/connection/uni_websocket".into(), choices: vec![json(5)] },
+                Route { path: "/connection/uni_http_stream".into(), choices: vec![json(6)] },
+                Route { path: "/sse".into(), choices: vec![json(7)] },
             ],
             handler: None,
             hand_over: Arc::new(move |socket| {
@@ -130,8 +136,13 @@ impl Node {
 
 /// A connection token of a user, for nodes with the secret `secret`.
 fn token(user: &str) -> String {
+    signed(&serde_json::json!({ "sub": user }))
+}
+
+/// A token that says something else.
+pub(crate) fn signed(claims: &Value) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(b"secret");
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &serde_json::json!({ "sub": user }), &key).unwrap()
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
 }
 
 /// A session of a user, and its public id.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tidegate_protocol::{Command, Connect, DecodeError, History, Method, Since};
+use tidegate_protocol::{Command, Connect, DecodeError, History, Method, Positions, Since};
 use tidegate_types::limits::COMMANDS_PER_FRAME_MAX;
 
 use super::wire;
@@ -44,20 +44,9 @@ fn command(wire: wire::Command<'_>) -> Result<Command, DecodeError> {
 
 fn method(wire: wire::Command<'_>) -> Result<Method, DecodeError> {
     Ok(if let Some(r) = wire.connect {
-        Method::Connect(Box::new(Connect { token: r.token, data: bytes(r.data), name: r.name, version: r.version }))
+        Method::Connect(Box::new(connect(r)?))
     } else if let Some(r) = wire.subscribe {
-        subscribe::method(Wish {
-            channel: r.channel,
-            token: r.token,
-            since: r.recover.then_some(Since { offset: r.offset, epoch: r.epoch }),
-            positioned: r.positioned,
-            recoverable: r.recoverable,
-            join_leave: r.join_leave,
-            delta: &r.delta,
-            flag: r.flag,
-            kind: r.kind,
-            filtered: r.tags_filter.is_some(),
-        })?
+        subscribe::method(wish(r))?
     } else if let Some(r) = wire.unsubscribe {
         Method::Unsubscribe { channel: r.channel }
     } else if let Some(r) = wire.publish {
@@ -82,6 +71,33 @@ fn method(wire: wire::Command<'_>) -> Result<Method, DecodeError> {
     } else {
         return Err(DecodeError(format!("command with id {} asks for nothing known", wire.id)));
     })
+}
+
+pub(super) fn connect(wire: wire::Connect<'_>) -> Result<Connect, DecodeError> {
+    let wishes = wire.subs.into_iter().map(|(channel, r)| Wish { channel, ..wish(r) });
+    Ok(Connect {
+        token: wire.token,
+        data: bytes(wire.data),
+        name: wire.name,
+        version: wire.version,
+        subscriptions: subscribe::of_connect(wishes)?,
+        resume: Positions::default(),
+    })
+}
+
+fn wish(wire: wire::Subscribe) -> Wish {
+    Wish {
+        channel: wire.channel,
+        token: wire.token,
+        since: wire.recover.then_some(Since { offset: wire.offset, epoch: wire.epoch }),
+        positioned: wire.positioned,
+        recoverable: wire.recoverable,
+        join_leave: wire.join_leave,
+        delta: wire.delta,
+        flag: wire.flag,
+        kind: wire.kind,
+        filtered: wire.tags_filter.is_some(),
+    }
 }
 
 /// A copy of a value as it was spelled, without the newlines between its tokens (inside strings there are none).

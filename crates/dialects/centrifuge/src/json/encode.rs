@@ -44,8 +44,19 @@ pub(super) fn reply(id: u32, reply: &Reply, out: &mut Vec<u8>) {
 
 pub(super) fn push(push: &Push<'_>, out: &mut Vec<u8>) {
     let mut message = Object::begin(out);
-    let mut body = message.object("push");
+    push_body(push, message.key("push"));
+    message.end();
+}
+
+/// A push as one-way clients get it.
+pub(super) fn push_body(push: &Push<'_>, out: &mut Vec<u8>) {
+    let mut body = Object::begin(out);
     match push {
+        Push::Connected(result) => connect(result, body.object("connect")),
+        Push::Subscribed { channel, result } => {
+            body.string("channel", channel);
+            subscribed(result, body.object("subscribe"));
+        }
         Push::Disconnected { code, reason } => {
             let mut disconnect = body.object("disconnect");
             disconnect.number("code", (*code).into());
@@ -74,17 +85,23 @@ pub(super) fn push(push: &Push<'_>, out: &mut Vec<u8>) {
         }
     }
     body.end();
-    message.end();
 }
 
 pub(super) fn publication_push(channel: &str, publication: &Publication, data: Data<'_>, out: &mut Vec<u8>) {
     // One growth of the buffer at most for a publication without tags and info.
     out.reserve(channel.len() + publication.payload.json().len() + 80);
-    out.extend_from_slice(b"{\"push\":{\"channel\":");
+    out.extend_from_slice(b"{\"push\":");
+    publication_body(channel, publication, data, out);
+    out.push(b'}');
+}
+
+/// The push of a publication as one-way clients get it.
+pub(super) fn publication_body(channel: &str, publication: &Publication, data: Data<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"channel\":");
     write::string(channel, out);
     out.extend_from_slice(b",\"pub\":");
     self::publication(publication, data, out);
-    out.extend_from_slice(b"}}");
+    out.push(b'}');
 }
 
 fn publication(publication: &Publication, data: Data<'_>, out: &mut Vec<u8>) {
@@ -171,6 +188,13 @@ fn connect(result: &ConnectResult, mut object: Object<'_>) {
     object.string("version", result.version);
     expiry(result.ttl_seconds, &mut object);
     object.raw("data", &result.data);
+    if !result.subscriptions.is_empty() {
+        let mut subscriptions = object.object("subs");
+        for (channel, result) in &result.subscriptions {
+            subscribe(result, Object::begin(subscriptions.key_escaped(channel)));
+        }
+        subscriptions.end();
+    }
     object.number("ping", result.ping_seconds.into());
     object.truth("pong", result.pong);
     if let Some(uplink) = &result.uplink {
@@ -195,6 +219,16 @@ fn subscribe(result: &SubscribeResult, mut object: Object<'_>) {
     object.raw("data", &result.data);
     object.truth("was_recovering", result.was_recovering);
     object.truth("delta", result.delta);
+    object.end();
+}
+
+fn subscribed(result: &SubscribeResult, mut object: Object<'_>) {
+    object.truth("recoverable", result.recoverable);
+    if let Some(position) = &result.position {
+        self::position(position, &mut object);
+    }
+    object.truth("positioned", result.positioned);
+    object.raw("data", &result.data);
     object.end();
 }
 

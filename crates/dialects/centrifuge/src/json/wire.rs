@@ -1,5 +1,7 @@
 //! Commands as they are spelled. Unknown fields are ignored, `null` means absent, numbers are whole.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -38,6 +40,9 @@ pub(super) struct Connect<'a> {
     pub(super) name: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) version: String,
+    /// By channel.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) subs: BTreeMap<String, Subscribe>,
 }
 
 #[derive(Deserialize, Default)]

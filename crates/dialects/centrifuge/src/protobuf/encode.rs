@@ -41,6 +41,10 @@ pub(super) fn reply(id: u32, reply: &Reply, out: &mut Vec<u8>) {
 
 pub(super) fn push(push: &Push<'_>, out: &mut Vec<u8>) {
     let push = match push {
+        Push::Connected(result) => wire::Push { connect: Some(connect(result)), ..Default::default() },
+        Push::Subscribed { channel, result } => {
+            wire::Push { channel: (*channel).to_owned(), subscribe: Some(subscribed(result)), ..Default::default() }
+        }
         Push::Unsubscribed { channel, code } => wire::Push {
             channel: (*channel).to_owned(),
             unsubscribe: Some(wire::Unsubscribe { code: code.code, reason: code.reason.to_owned() }),
@@ -84,6 +88,7 @@ fn connect(result: &ConnectResult) -> wire::ConnectResult {
         expires,
         ttl,
         data: result.data.clone(),
+        subs: result.subscriptions.iter().map(|(channel, result)| (channel.clone(), subscribe(result))).collect(),
         ping: result.ping_seconds,
         pong: result.pong,
         session: result.uplink.as_ref().map(|u| u.session.clone()).unwrap_or_default(),
@@ -106,6 +111,17 @@ fn subscribe(result: &SubscribeResult) -> wire::SubscribeResult {
         data: result.data.clone(),
         was_recovering: result.was_recovering,
         delta: result.delta,
+    }
+}
+
+fn subscribed(result: &SubscribeResult) -> wire::Subscribed {
+    let position = result.position.as_ref();
+    wire::Subscribed {
+        recoverable: result.recoverable,
+        epoch: position.map(|p| p.epoch.as_str().to_owned()).unwrap_or_default(),
+        offset: position.map_or(0, |p| p.offset.0),
+        positioned: result.positioned,
+        data: result.data.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The schema, as far as the server reads or writes it. Fields that it does not know are skipped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use prost::Message;
@@ -42,6 +42,8 @@ pub(super) struct Connect {
     pub(super) token: String,
     #[prost(bytes = "bytes", tag = "2")]
     pub(super) data: Bytes,
+    #[prost(btree_map = "string, message", tag = "3")]
+    pub(super) subs: BTreeMap<String, Subscribe>,
     #[prost(string, tag = "4")]
     pub(super) name: String,
     #[prost(string, tag = "5")]
@@ -194,10 +196,28 @@ pub(super) struct Push {
     pub(super) leave: Option<CameOrWent>,
     #[prost(message, optional, tag = "7")]
     pub(super) unsubscribe: Option<Unsubscribe>,
+    #[prost(message, optional, tag = "9")]
+    pub(super) subscribe: Option<Subscribed>,
+    #[prost(message, optional, tag = "10")]
+    pub(super) connect: Option<ConnectResult>,
     #[prost(message, optional, tag = "11")]
     pub(super) disconnect: Option<Disconnect>,
     #[prost(message, optional, tag = "12")]
     pub(super) refresh: Option<Refreshed>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Subscribed {
+    #[prost(bool, tag = "1")]
+    pub(super) recoverable: bool,
+    #[prost(string, tag = "4")]
+    pub(super) epoch: String,
+    #[prost(uint64, tag = "5")]
+    pub(super) offset: u64,
+    #[prost(bool, tag = "6")]
+    pub(super) positioned: bool,
+    #[prost(bytes = "bytes", tag = "7")]
+    pub(super) data: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -256,6 +276,8 @@ pub(super) struct ConnectResult {
     pub(super) ttl: u32,
     #[prost(bytes = "bytes", tag = "5")]
     pub(super) data: Bytes,
+    #[prost(btree_map = "string, message", tag = "6")]
+    pub(super) subs: BTreeMap<String, SubscribeResult>,
     #[prost(uint32, tag = "7")]
     pub(super) ping: u32,
     #[prost(bool, tag = "8")]

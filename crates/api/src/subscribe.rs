@@ -1,0 +1,93 @@
+//! `subscribe`: a subscription that the backend makes for sessions, on whatever node they are.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidegate_core::{Action, Hub, HubError, OrderedSubscription, Overrides};
+use tidegate_types::ChannelName;
+
+use crate::answer::Failure;
+use crate::clients;
+use crate::read::{or_default, raw, shown};
+
+/// Whom to subscribe, to what and how.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Request<'a> {
+    #[serde(deserialize_with = "or_default")]
+    user: String,
+    #[serde(deserialize_with = "or_default")]
+    client: String,
+    #[serde(deserialize_with = "or_default")]
+    session: String,
+    #[serde(deserialize_with = "or_default")]
+    channel: String,
+    #[serde(borrow, deserialize_with = "raw")]
+    info: Option<&'a RawValue>,
+    #[serde(deserialize_with = "or_default")]
+    b64info: String,
+    #[serde(borrow, deserialize_with = "raw")]
+    data: Option<&'a RawValue>,
+    #[serde(deserialize_with = "or_default")]
+    b64data: String,
+    recover_since: Option<Since>,
+    #[serde(deserialize_with = "or_default")]
+    expire_at: i64,
+    #[serde(rename = "override", deserialize_with = "or_default")]
+    overrides: Override,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Since {
+    #[serde(deserialize_with = "or_default")]
+    offset: u64,
+    #[serde(deserialize_with = "or_default")]
+    epoch: String,
+}
+
+/// What differs from the channel's settings, as tokens spell it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Override {
+    presence: Option<Value>,
+    join_leave: Option<Value>,
+    force_push_join_leave: Option<Value>,
+    force_recovery: Option<Value>,
+    force_positioning: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Value {
+    value: bool,
+}
+
+impl From<Override> for Overrides {
+    fn from(given: Override) -> Self {
+        let value = |v: Option<Value>| v.map(|v| v.value);
+        Self {
+            presence: value(given.presence),
+            join_leave: value(given.join_leave),
+            force_push_join_leave: value(given.force_push_join_leave),
+            force_recovery: value(given.force_recovery),
+            force_positioning: value(given.force_positioning),
+        }
+    }
+}
+
+/// Orders the subscription.
+pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<(), Failure> {
+    let name = ChannelName::parse(&request.channel).map_err(|e| Failure::bad_request(e.to_string()))?;
+    if hub.namespace(&name).is_none() {
+        return Err(HubError::UnknownChannel(name).into());
+    }
+    let subscription = OrderedSubscription {
+        channel: request.channel,
+        info: shown("info", request.info, &request.b64info)?,
+        data: shown("data", request.data, &request.b64data)?,
+        since: request.recover_since.map(|since| (since.offset, since.epoch)),
+        expire_at: (request.expire_at != 0).then_some(request.expire_at),
+        overrides: request.overrides.into(),
+    };
+    let action = Action::Subscribe(Box::new(subscription));
+    clients::order(hub, request.user, request.client, request.session, action).await
+}
