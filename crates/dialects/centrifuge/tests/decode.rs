@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
-use tidegate_dialect_centrifuge::Json;
+use tidegate_dialect_centrifuge::{Json, JsonOneWay};
 use tidegate_protocol::{Command, Connect, Dialect, History, Method, Since, Subscribe};
 
 fn decode(message: impl AsRef<[u8]>) -> (Vec<Command>, Option<String>) {
@@ -213,5 +213,31 @@ proptest! {
         bytes.truncate(cut);
         if let Some(b) = bytes.get_mut(at) { *b = byte; }
         decode(&bytes);
+    }
+}
+
+/// What a message of a client that only listens asks for.
+fn one_way(message: &str) -> Result<Connect, String> {
+    let mut asked = None;
+    let decoded = JsonOneWay.decode(message.as_bytes(), &mut |command| {
+        asked = Some(command);
+        ControlFlow::Continue(())
+    });
+    match asked.map(|command| (command.id, command.method)) {
+        Some((1, Method::Connect(connect))) => Ok(*connect),
+        other => Err(format!("{other:?} {:?}", decoded.unwrap_err().0)),
+    }
+}
+
+#[test]
+fn one_way_clients_say_a_bare_request_or_nothing() {
+    assert_eq!(one_way(""), Ok(Connect::default()));
+    assert_eq!(one_way("{}"), Ok(Connect::default()));
+    let connect = one_way(r#"{"token":"t","subs":{"a":{"recover":true,"offset":7,"epoch":"e"}}}"#).unwrap();
+    let recover = Some(Since { offset: 7, epoch: "e".into() });
+    let subscriptions = vec![Subscribe { channel: "a".into(), recover, ..Subscribe::default() }];
+    assert_eq!(connect, Connect { token: "t".into(), subscriptions, ..Connect::default() });
+    for wrong in ["[]", "7", "{", "{}{}", r#"{"token":7}"#, r#"{"subs":[]}"#, r#"{"subs":{"a":{"delta":"x"}}}"#] {
+        assert!(one_way(wrong).is_err(), "{wrong}");
     }
 }

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
-use tidegate_dialect_centrifuge::{Emulation, Json};
-use tidegate_protocol::{Dialect as _, Method};
+use tidegate_dialect_centrifuge::{Emulation, Json, JsonOneWay};
+use tidegate_protocol::{Dialect as _, Method, Positions};
 use tidegate_types::limits::COMMANDS_PER_FRAME_MAX;
 
 fn is_one_line_of_json(data: &[u8]) -> bool {
@@ -33,5 +33,7 @@ fuzz_target!(|message: &[u8]| {
         ControlFlow::Break(())
     });
     assert_eq!(first, commands.min(1));
+    let _ = JsonOneWay.decode(message, &mut |_| ControlFlow::Continue(()));
     let _ = Emulation::from_json(message);
+    let _ = Positions::parse(&String::from_utf8_lossy(message));
 });
