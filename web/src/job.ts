@@ -47,6 +47,7 @@ export class Job {
   position: Position | null = null;
   /** From the first step to the latest, as they came. */
   milliseconds = 0;
+  private begun = false;
   private recovering = false;
   private began = 0;
 
@@ -73,7 +74,9 @@ export class Job {
   }
 
   /** The subscription is on. What was missed follows, until `recoveryEnds`. */
-  subscribed(position: Position | null, returning: boolean, recovered: boolean): void {
+  subscribed(position: Position | null, whole: boolean): void {
+    const returning = this.begun;
+    this.begun = true;
     this.recovering = true;
     if (position !== null) {
       this.position = { epoch: position.epoch, offset: Math.max(position.offset, this.position?.offset ?? 0) };
@@ -81,15 +84,17 @@ export class Job {
     if (returning) {
       this.recovered.push(0);
     }
-    if (!recovered) {
+    if (!whole) {
       this.unrecovered += returning ? 1 : 0;
       this.note("the server kept only the later part of this job", "warning");
     }
   }
 
-  /** What comes from now on comes live. */
-  recoveryEnds(): void {
+  /** What comes from now on comes live. How much this return brought; `null` when it was none. */
+  recoveryEnds(): number | null {
+    const ended = this.recovering;
     this.recovering = false;
+    return ended ? (this.recovered.at(-1) ?? null) : null;
   }
 
   /** A publication of the channel. */

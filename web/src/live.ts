@@ -1,7 +1,10 @@
-// The connection: the official client, one subscription per job, each from the beginning of its stream.
+// The connection: one way to the server at a time, or a new way after every break, and the jobs that it carries, each from
+// the beginning of its stream.
 
-import { Centrifuge, connectingCodes, disconnectedCodes, type PublicationContext, type SubscribedContext, type Subscription } from "centrifuge";
-import { Job } from "./job";
+import { EventsLink } from "./events";
+import { Job, type Position } from "./job";
+import { LibraryLink } from "./library";
+import type { Link, Listener } from "./link";
 
 /** Something that happened to the connection, for the timeline. */
 export interface Moment {
@@ -12,13 +15,17 @@ export interface Moment {
 
 export type Status = "connecting" | "connected" | "offline";
 
-/** Codes whose text adds nothing: connect was called; the socket closed without a word. */
-const PLAIN: ReadonlySet<number> = new Set([connectingCodes.connectCalled, connectingCodes.transportClosed]);
+/** Ways to the server, in the order in which they are changed. `events` is the browser's own EventSource. */
+export const TRANSPORTS = ["websocket", "http_stream", "events", "sse"] as const;
+export type Transport = (typeof TRANSPORTS)[number];
+
+/** Before another way is tried. */
+const CHANGE_MS = 150;
 const MOMENTS_MAX = 50;
 /** Subscriptions kept; the oldest job that is done goes first. */
 const JOBS_MAX = 24;
 
-export class Live {
+export class Live implements Listener {
   /** Newest first. */
   readonly jobs: Job[] = [];
   /** Newest first. */
@@ -28,20 +35,15 @@ export class Live {
   node = "";
   reconnects = 0;
   private connects = 0;
-  private readonly client: Centrifuge;
+  private link: Link;
 
+  /** With `changing` every break of the connection brings another way. */
   constructor(
-    endpoint: string,
+    private kind: Transport,
+    private readonly changing: boolean,
     private readonly changed: () => void,
   ) {
-    this.client = new Centrifuge(endpoint, { minReconnectDelay: 150, maxReconnectDelay: 3000, name: "demo" });
-    this.client.on("connecting", ({ code, reason }) => this.down(PLAIN.has(code) ? "" : reason));
-    this.client.on("disconnected", ({ code, reason }) => {
-      this.down(code === disconnectedCodes.disconnectCalled ? "cut by you" : reason);
-      this.status = "offline";
-    });
-    this.client.on("connected", ({ transport, data }) => this.up(transport, data));
-    this.client.connect();
+    this.link = this.open();
   }
 
   get recovered(): number[] {
@@ -61,13 +63,7 @@ export class Live {
     this.makeRoom();
     const job = new Job(name, channel);
     this.jobs.unshift(job);
-    const subscription = this.client.newSubscription(channel, {
-      since: { offset: 0, epoch: "" },
-      recoverable: true,
-      positioned: true,
-    });
-    this.follow(job, subscription);
-    subscription.subscribe();
+    this.link.watch(job);
     this.changed();
     return job;
   }
@@ -77,45 +73,86 @@ export class Live {
     if (this.status !== "connected") {
       return;
     }
-    this.client.disconnect();
-    setTimeout(() => this.client.connect(), milliseconds);
+    this.link.cut(milliseconds);
   }
 
-  private follow(job: Job, subscription: Subscription): void {
-    let returning = false;
-    subscription.on("subscribed", (context: SubscribedContext) => {
-      const { streamPosition, wasRecovering, recovered } = context;
-      job.subscribed(streamPosition ?? null, returning, recovered || !wasRecovering);
-      const isReturn = returning;
-      // The client hands out what was recovered after this event, before any microtask.
-      queueMicrotask(() => this.caughtUp(job, isReturn));
-      returning = true;
-      this.changed();
-    });
-    subscription.on("publication", ({ data, offset }: PublicationContext) => {
-      job.publication(data as unknown, offset);
-      this.changed();
-    });
-    subscription.on("error", ({ error }) => {
-      job.note(`${error.message} (${error.code}), trying again`, "warning");
-      this.changed();
-    });
-    subscription.on("unsubscribed", ({ code, reason }) => {
-      if (code !== 0) {
-        job.note(`the server ended the subscription: ${reason} (${code})`, "warning");
-      }
-      this.changed();
-    });
+  up(transport: string, data: unknown): void {
+    this.connects += 1;
+    this.reconnects = this.connects - 1;
+    this.status = "connected";
+    this.transport = transport;
+    this.node = nodeIn(data);
+    const verb = this.connects === 1 ? "connected" : "reconnected";
+    const way = this.changing ? `, ${transport}` : "";
+    this.moment(this.node === "" ? `${verb}${way}` : `${verb} to ${this.node}${way}`, "up");
+    this.changed();
   }
 
-  private caughtUp(job: Job, isReturn: boolean): void {
-    job.recoveryEnds();
-    if (isReturn) {
-      const count = job.recovered.at(-1) ?? 0;
+  down(reason: string, final: boolean): void {
+    const lost = this.status === "connected";
+    if (lost) {
+      this.moment(reason === "" ? "connection lost" : `connection lost: ${reason}`, "down");
+    }
+    this.status = final ? "offline" : "connecting";
+    if (lost && !final && this.changing) {
+      this.change();
+    }
+    this.changed();
+  }
+
+  subscribed(job: Job, position: Position | null, whole: boolean): void {
+    job.subscribed(position, whole);
+    this.changed();
+  }
+
+  caughtUp(job: Job): void {
+    const count = job.recoveryEnds();
+    if (count !== null) {
       job.note(`back, recovered ${count}`);
       this.moment(`${job.name}: recovered ${count}`, "recovered");
     }
     this.changed();
+  }
+
+  publication(job: Job, data: unknown, offset: number | undefined): void {
+    job.publication(data, offset);
+    this.changed();
+  }
+
+  trouble(job: Job, text: string): void {
+    job.note(text, "warning");
+    this.changed();
+  }
+
+  private open(): Link {
+    const url = (path: string) => new URL(path, location.href).href;
+    switch (this.kind) {
+      case "events":
+        return new EventsLink(url("/sse"), this);
+      case "websocket":
+        return new LibraryLink(
+          { transport: "websocket", endpoint: url("/connection/websocket").replace(/^http/, "ws") },
+          url("/emulation"),
+          this,
+        );
+      case "http_stream":
+      case "sse":
+        return new LibraryLink(
+          { transport: this.kind, endpoint: url(`/connection/${this.kind}`) },
+          url("/emulation"),
+          this,
+        );
+    }
+  }
+
+  /** Goes on by the next way, from where the page stands. */
+  private change(): void {
+    this.link.close();
+    this.kind = TRANSPORTS[(TRANSPORTS.indexOf(this.kind) + 1) % TRANSPORTS.length] ?? "websocket";
+    setTimeout(() => {
+      this.link = this.open();
+      this.jobs.forEach((job) => this.link.watch(job));
+    }, CHANGE_MS);
   }
 
   private makeRoom(): void {
@@ -124,29 +161,9 @@ export class Live {
     }
     const done = this.jobs.findLastIndex((job) => job.done);
     const [gone] = this.jobs.splice(done === -1 ? this.jobs.length - 1 : done, 1);
-    const subscription = gone === undefined ? null : this.client.getSubscription(gone.channel);
-    if (subscription !== null) {
-      this.client.removeSubscription(subscription);
+    if (gone !== undefined) {
+      this.link.forget(gone);
     }
-  }
-
-  private up(transport: string, data: unknown): void {
-    this.connects += 1;
-    this.reconnects = this.connects - 1;
-    this.status = "connected";
-    this.transport = transport;
-    this.node = nodeIn(data);
-    const verb = this.connects === 1 ? "connected" : "reconnected";
-    this.moment(this.node === "" ? verb : `${verb} to ${this.node}`, "up");
-    this.changed();
-  }
-
-  private down(reason: string): void {
-    if (this.status === "connected") {
-      this.moment(reason === "" ? "connection lost" : `connection lost: ${reason}`, "down");
-    }
-    this.status = "connecting";
-    this.changed();
   }
 
   private moment(text: string, kind: Moment["kind"]): void {

@@ -1,19 +1,14 @@
 // The demo page: starts jobs, watches them, and says whether anything was missed.
 
 import "./style.css";
-import { Live } from "./live";
+import { Live, TRANSPORTS, type Transport } from "./live";
 import { probe } from "./probe";
 import { Page } from "./view/page";
 
 const CUT_MS = 2500;
 const JOB_NAME = /^[A-Za-z0-9._-]{1,64}$/;
 
-function socketUrl(): string {
-  const url = new URL("/connection/websocket", location.href);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  url.search = "";
-  return url.href;
-}
+const CHANGING = "change";
 
 async function startJob(): Promise<void> {
   const response = await fetch("/demo/jobs", { method: "POST" });
@@ -53,9 +48,15 @@ function changed(): void {
   }
 }
 
-const live: Live = new Live(socketUrl(), changed);
+const query = new URLSearchParams(location.search);
+const asked = query.get("transport") ?? "websocket";
+const known = TRANSPORTS.find((transport): transport is Transport => transport === asked);
+if (known === undefined && asked !== CHANGING) {
+  page.fail(`"${asked}" is no transport: there are ${TRANSPORTS.join(", ")}, and ${CHANGING} for another one after every break`);
+}
+const live: Live = new Live(known ?? "websocket", asked === CHANGING, changed);
 Object.defineProperty(window, "__tidegate", { get: () => probe(live) });
-for (const name of new URLSearchParams(location.search).getAll("job")) {
+for (const name of query.getAll("job")) {
   if (JOB_NAME.test(name)) {
     live.watch(name, `progress:${name}`);
   } else {

@@ -96,9 +96,10 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// What the client wants of a subscription, and where it goes on.
+    /// What the client wants of a subscription, and where it goes on: what the transport kept for it is newer than what
+    /// the request says, which a browser repeats as it was.
     pub fn resumed(&self, channel: &str, mut wish: Subscribe) -> Subscribe {
-        wish.recover = wish.recover.take().or_else(|| self.resume.of(channel));
+        wish.recover = self.resume.of(channel).or(wish.recover);
         wish
     }
 }

@@ -5,7 +5,7 @@ import type { Position } from "../job";
 import type { Live } from "../live";
 
 const SHOWN = 12;
-const NAMES: Record<string, string> = { websocket: "WebSocket", sse: "Server-sent events", http_stream: "HTTP stream" };
+const NAMES: Record<string, string> = { websocket: "WebSocket", sse: "Server-sent events", http_stream: "HTTP stream", events: "EventSource" };
 
 export class Panel {
   readonly root: HTMLElement;

@@ -275,7 +275,8 @@ fn what_the_server_subscribes_to_is_pushed() {
         ..subscribed()
     };
     let push = Push::Subscribed { channel: "c", result: &result };
-    let told = r#"{"channel":"c","subscribe":{"recoverable":true,"epoch":"abcd","offset":9,"positioned":true,"data":1}}"#;
+    let told =
+        r#"{"channel":"c","subscribe":{"recoverable":true,"epoch":"abcd","offset":9,"positioned":true,"data":1}}"#;
     assert_eq!(heard(|out| Json.encode_push(&push, out)), format!(r#"{{"push":{told}}}"#));
     assert_eq!(heard(|out| JsonOneWay.encode_push(&push, out)), told);
 }
