@@ -33,19 +33,22 @@ struct Suite {
 enum Need {
     Kafka,
     Haproxy,
+    Nginx,
     Kcat,
     Browser,
     Libraries,
     Peers,
 }
 
-const ALL: [Need; 6] = [Need::Kafka, Need::Haproxy, Need::Kcat, Need::Browser, Need::Libraries, Need::Peers];
+const ALL: [Need; 7] =
+    [Need::Kafka, Need::Haproxy, Need::Nginx, Need::Kcat, Need::Browser, Need::Libraries, Need::Peers];
 
 const SUITES: &[Suite] = &[
     Suite { feature: "tidegate-broker-kafka/real-kafka", needs: &[Need::Kafka, Need::Kcat] },
     Suite { feature: "tidegate-tests/durability", needs: &[] },
     Suite { feature: "tidegate-tests/browser", needs: &[Need::Browser] },
     Suite { feature: "tidegate-tests/sdk", needs: &[Need::Libraries, Need::Peers] },
+    Suite { feature: "tidegate-tests/proxies", needs: &[Need::Haproxy, Need::Nginx] },
     Suite { feature: "tidegate-tests/rig", needs: &ALL },
 ];
 
@@ -54,6 +57,7 @@ impl Need {
         match self {
             Self::Kafka => "kafka",
             Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
             Self::Kcat => "kcat",
             Self::Browser => "chromium",
             Self::Libraries => "client libraries",
@@ -65,6 +69,7 @@ impl Need {
         match self {
             Self::Kafka => Jars::ensure().map(drop),
             Self::Haproxy => ensure_program("haproxy", "haproxy").map(drop),
+            Self::Nginx => ensure_program("nginx", "nginx-light").map(drop),
             Self::Kcat => ensure_program("kcat", "kcat").map(drop),
             Self::Browser => install_browser(),
             Self::Libraries => npm_ci("tests/sdk"),

@@ -242,6 +242,7 @@ impl Session {
             pong: !policy.options.pong_timeout.is_zero(),
             uplink: None,
             subscriptions: Vec::new(),
+            padding: 0,
         };
         Ok((result, subscriptions))
     }

@@ -63,6 +63,8 @@ pub struct ConnectResult {
     pub uplink: Option<Uplink>,
     /// What the server has subscribed the client to, by channel.
     pub subscriptions: Vec<(String, SubscribeResult)>,
+    /// About so many bytes of nothing at the end of the message.
+    pub padding: usize,
 }
 
 /// Names a connection to whoever takes its client's commands. Secret: it is the right to speak for the client.

@@ -19,6 +19,7 @@ pub fn log(config: &Config, address: SocketAddr) {
         tracing::info!("{line}");
     }
     tracing::info!("clients: ws://{address}/connection/websocket, {}", clients(config));
+    tracing::info!("without a library: http://{address}/sse?channel=NAME");
     tracing::info!("server API: http://{address}/api/publish, {}", api(config));
     if config.dev {
         tracing::warn!(

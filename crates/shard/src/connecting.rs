@@ -13,6 +13,9 @@ use crate::shard::Shard;
 use crate::slab::Place;
 use crate::subscriptions::begin_at;
 
+/// Padding of the answer in a response that does not end. HAProxy, unless it is told otherwise, lets the kernel wait up to
+/// 200 ms for more whenever it sends less than a full segment: with a segment of Ethernet behind it the answer goes at once.
+const PADDING_BYTES: usize = 1_500;
 /// Tries to tell the other sessions of a user that there is a newer one, one every [`CLAIM_PAUSE`].
 const CLAIMS_MAX: usize = 60;
 const CLAIM_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -28,6 +31,9 @@ impl Shard {
         }
         let (mut result, subscriptions) = connection.session.connect(&policy, tidegate_core::random_id(), request)?;
         let wire = &self.options.wires[usize::from(connection.wire)];
+        if !wire.is_duplex() {
+            result.padding = PADDING_BYTES;
+        }
         if !wire.is_duplex() || wire.is_one_way() {
             let ticket = Ticket { connection: place.index, generation: place.generation, command: 0 };
             let (key, mut uplink) = self.hub.open_uplink(self.id, ticket);

@@ -36,7 +36,22 @@ pub(crate) fn refusal(head: &[u8], code: u16, reason: &str) -> Option<Vec<u8>> {
     let lines = std::str::from_utf8(head).unwrap_or_default().split_inclusive("\r\n");
     let allowing: String =
         lines.filter(|line| line.starts_with("Access-Control-") || line.starts_with("Vary:")).collect();
-    Some(text_response(status, &allowing, &format!("{code} {reason}")))
+    Some(text_response(status, &allowing, &format!("{code} {reason}{}", hint(code))))
+}
+
+/// What a developer may look for who sees this answer.
+fn hint(code: u16) -> &'static str {
+    match code {
+        _ if code == Disconnect::BAD_REQUEST.code => {
+            ": a token is needed (token= or Authorization: Bearer), or a channel is of a namespace that is not configured, or \
+             cf_connect is no connect request"
+        }
+        _ if code == Disconnect::INVALID_TOKEN.code => {
+            ": the token was not made for this server, or its key is not known here"
+        }
+        _ if code == Disconnect::EXPIRED.code => ": connect with a new token",
+        _ => "",
+    }
 }
 
 /// Adds to a connect request what its HTTP request says: channels, a token, and where the reader stood.

@@ -94,6 +94,18 @@ pub struct ShardOptions {
 }
 
 impl ShardOptions {
+    /// Every wire once more, without chunks: see [`ShardOptions::without_chunks`].
+    pub(crate) fn doubled(mut self) -> Self {
+        let twins: Vec<Wire> = self.wires.iter().map(Wire::without_chunks).collect();
+        self.wires.extend(twins);
+        self
+    }
+
+    /// The wire that is the same for clients of HTTP/1.0.
+    pub(crate) fn without_chunks(&self, wire: u8) -> u8 {
+        wire + u8::try_from(self.wires.len() / 2).expect("a handful of wires")
+    }
+
     /// Whether clients of a route send on the socket on which they hear.
     pub(crate) fn is_duplex(&self, route: &Route) -> bool {
         route.choices.first().is_none_or(|choice| self.wires[usize::from(choice.wire)].is_duplex())

@@ -114,6 +114,7 @@ impl ShardsBuilder {
         version: &'static str,
     ) -> io::Result<Shards> {
         let listener = Arc::new(OwnedFd::from(listener));
+        let options = Arc::new(ShardOptions::clone(options).doubled());
         let peers: Arc<[Peer]> = self.seeds.iter().map(|s| s.peer.clone()).collect();
         let mut threads = Vec::new();
         for (id, seed) in self.seeds.into_iter().enumerate() {

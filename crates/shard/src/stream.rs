@@ -37,7 +37,7 @@ enum Opening {
 
 impl Opening {
     fn read(head: &Head<'_>, wire: &Wire) -> Option<Self> {
-        let plain = head.minor_version() == 1 && UNUSUAL.into_iter().all(|name| head.all(name).next().is_none());
+        let plain = UNUSUAL.into_iter().all(|name| head.all(name).next().is_none());
         match head.method() {
             "GET" if plain && wire.opens_by_query() => {
                 let commands = head.query().and_then(|query| query_value(query, "cf_connect"));
@@ -62,9 +62,12 @@ impl Shard {
         bytes: &[u8],
         answers: &mut Vec<u8>,
     ) -> Next {
-        let Some(wire) = route.choose(None, head).map(|choice| choice.wire) else {
+        let Some(mut wire) = route.choose(None, head).map(|choice| choice.wire) else {
             return self.give_away(place, bytes, answers);
         };
+        if head.minor_version() == 0 {
+            wire = self.options.without_chunks(wire);
+        }
         let spoken = self.options.wires[usize::from(wire)].clone();
         let Some(opening) = Opening::read(head, &spoken) else {
             return self.give_away(place, bytes, answers);

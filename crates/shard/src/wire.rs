@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_framing::chunked::{LAST_CHUNK, stream_head, write_chunk, write_event_with_id, write_events};
+use tidegate_framing::chunked::Transfer;
 use tidegate_framing::websocket::{Opcode, write_close, write_frame};
 use tidegate_protocol::{Command, Data, DecodeError, Dialect, Push, Reply};
 use tidegate_types::Publication;
@@ -27,6 +27,7 @@ pub enum Framing {
 pub struct Wire {
     dialect: Arc<dyn Dialect>,
     framing: Framing,
+    transfer: Transfer,
 }
 
 impl std::fmt::Debug for Wire {
@@ -38,7 +39,12 @@ impl std::fmt::Debug for Wire {
 impl Wire {
     /// This dialect in this framing.
     pub fn new(dialect: Arc<dyn Dialect>, framing: Framing) -> Self {
-        Self { dialect, framing }
+        Self { dialect, framing, transfer: Transfer::Chunked }
+    }
+
+    /// The same for clients and proxies of HTTP/1.0, which know no chunks.
+    pub(crate) fn without_chunks(&self) -> Self {
+        Self { transfer: Transfer::UntilClose, ..self.clone() }
     }
 
     pub(crate) fn decode(
@@ -84,14 +90,14 @@ impl Wire {
     pub(crate) fn frame(&self, messages: &[u8], out: &mut Vec<u8>) {
         match self.framing {
             Framing::WebSocket => write_frame(out, self.opcode(), messages),
-            Framing::Stream => write_chunk(out, &[messages, if self.is_text() { b"\n" } else { b"" }]),
-            Framing::Events | Framing::ResumableEvents => write_events(out, messages),
+            Framing::Stream => self.transfer.write(out, &[messages, if self.is_text() { b"\n" } else { b"" }]),
+            Framing::Events | Framing::ResumableEvents => self.transfer.write_events(out, messages),
         }
     }
 
     /// The frame of messages after which the reader stands where `id` says.
     pub(crate) fn frame_with_id(&self, id: &str, messages: &[u8], out: &mut Vec<u8>) {
-        write_event_with_id(out, id, messages);
+        self.transfer.write_event_with_id(out, id, messages);
     }
 
     /// Whether what a reader gets says where it then stands.
@@ -127,7 +133,7 @@ impl Wire {
         self.dialect.encode_ping(&mut message);
         match self.framing {
             // Handlers of messages are spared.
-            Framing::ResumableEvents => write_chunk(&mut out, &[b"event: ping\ndata: ", &message, b"\n\n"]),
+            Framing::ResumableEvents => self.transfer.write(&mut out, &[b"event: ping\ndata: ", &message, b"\n\n"]),
             _ => self.frame(&message, &mut out),
         }
         out.into()
@@ -142,7 +148,7 @@ impl Wire {
         }
         match self.framing {
             Framing::WebSocket => write_close(out, code, reason),
-            Framing::Stream | Framing::Events | Framing::ResumableEvents => out.extend_from_slice(LAST_CHUNK),
+            Framing::Stream | Framing::Events | Framing::ResumableEvents => out.extend_from_slice(self.transfer.end()),
         }
     }
 
@@ -156,14 +162,14 @@ impl Wire {
             (Framing::Stream, false) => "application/octet-stream",
             (Framing::Events | Framing::ResumableEvents, _) => "text/event-stream; charset=utf-8",
         };
-        let mut head = stream_head(content_type, origin);
+        let mut head = self.transfer.head(content_type, origin);
         if self.framing == Framing::Events {
             // Some readers open only with the first byte. A comment and not the empty line with a carriage return that
             // others send: the npm package eventsource loses an event that comes in one piece with that.
-            write_chunk(&mut head, &[b":\n\n"]);
+            self.transfer.write(&mut head, &[b":\n\n"]);
         }
         if self.framing == Framing::ResumableEvents {
-            write_chunk(&mut head, &[b"retry: ", retry_ms.to_string().as_bytes(), b"\n\n"]);
+            self.transfer.write(&mut head, &[b"retry: ", retry_ms.to_string().as_bytes(), b"\n\n"]);
         }
         Some(head)
     }

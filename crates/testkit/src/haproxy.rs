@@ -47,10 +47,28 @@ impl Haproxy {
     /// # Errors
     /// As [`Haproxy::start`].
     pub fn start_routed(port: u16, backends: &[u16], health_path: &str, route: Option<(&str, u16)>) -> Result<Self> {
+        Self::launch(port, config(port, backends, health_path, route))
+    }
+
+    /// In front of one port, as somebody would set it up who knows nothing of streams: only what `HAProxy` insists on.
+    ///
+    /// # Errors
+    /// As [`Haproxy::start`].
+    pub fn start_with_defaults(backend: u16) -> Result<Self> {
+        let [port] = free()?;
+        let text = format!(
+            "defaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n\
+             frontend front\n  bind 127.0.0.1:{port}\n  default_backend node\n\
+             backend node\n  server node 127.0.0.1:{backend}\n"
+        );
+        Self::launch(port, text)
+    }
+
+    fn launch(port: u16, text: String) -> Result<Self> {
         let program = ensure_program("haproxy", "haproxy")?;
         let dir = tempfile::Builder::new().prefix("tidegate-haproxy-").tempdir()?;
         let file = dir.path().join("haproxy.cfg");
-        std::fs::write(&file, config(port, backends, health_path, route))?;
+        std::fs::write(&file, text)?;
         run(Command::new(&program).args(["-c", "-f"]).arg(&file)).context("haproxy configuration")?;
         let mut command = Command::new(&program);
         command.arg("-db").arg("-f").arg(&file);

@@ -6,6 +6,7 @@
 pub mod haproxy;
 pub mod install;
 pub mod kafka;
+pub mod nginx;
 pub mod node;
 pub mod ports;
 pub mod process;

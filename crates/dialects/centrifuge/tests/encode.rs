@@ -79,6 +79,7 @@ fn connect_results() {
         pong: true,
         uplink: None,
         subscriptions: Vec::new(),
+        padding: 0,
     };
     assert_eq!(
         reply(1, &Reply::Connect(Box::new(result.clone()))),

@@ -130,6 +130,7 @@ fn replies_carry_what_the_schema_says() {
         pong: true,
         uplink: Some(Uplink { session: "s".into(), node: "n".into() }),
         subscriptions: vec![("x".into(), SubscribeResult { recoverable: true, ..Default::default() })],
+        padding: 0,
     };
     let id = ClientId(0).to_string();
     let fields = [field(1, id.as_bytes()), field(2, b"1.0"), varint(3, 1), varint(4, 9), field(5, b"\x00")].concat();

@@ -57,7 +57,7 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Repl
 pub(super) fn opens(request: &Request<Incoming>) -> bool {
     let upgrades = request.headers().contains_key(UPGRADE);
     let by_query = || request.uri().query().is_some_and(|query| query_value(query, "cf_connect").is_some());
-    request.version() == Version::HTTP_11
+    matches!(request.version(), Version::HTTP_10 | Version::HTTP_11)
         && match (request.uri().path(), request.method()) {
             (paths::WEBSOCKET | paths::UNI_WEBSOCKET, _) => upgrades,
             (_, &Verb::POST) => !upgrades,
@@ -89,7 +89,7 @@ pub(super) async fn give_back(state: &AppState, request: Request<Incoming>, give
 /// The request in the plainest form: its body behind its length.
 fn plain(head: &Parts, body: &[u8]) -> Vec<u8> {
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let mut out = format!("{} {target} HTTP/1.1\r\n", head.method).into_bytes();
+    let mut out = format!("{} {target} {:?}\r\n", head.method, head.version).into_bytes();
     let framing = [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, TRAILER, TE];
     for (name, value) in head.headers.iter().filter(|(name, _)| !framing.contains(name)) {
         out.extend_from_slice(name.as_str().as_bytes());
@@ -158,7 +158,7 @@ fn no_stream(path: &str, method: &Verb) -> Reply {
             ErrorCode::BAD_REQUEST,
             "the query needs cf_connect=<commands>, or use POST with them as the body",
         ),
-        (_, &Verb::POST) => refused(400, ErrorCode::BAD_REQUEST, "use HTTP/1.1, without Upgrade"),
+        (_, &Verb::POST) => refused(400, ErrorCode::BAD_REQUEST, "use HTTP/1.0 or HTTP/1.1, without Upgrade"),
         (paths::SSE | paths::UNI_SSE | paths::EVENTS, _) => method_not_allowed("GET, POST, OPTIONS"),
         _ => method_not_allowed("POST, OPTIONS"),
     }

@@ -198,3 +198,39 @@ fn a_one_way_websocket_connects_by_message_or_by_query() {
     wrong.say(r#"{"token":"wrong"}"#);
     assert_eq!(wrong.close_code(), 3_500);
 }
+
+#[test]
+fn clients_of_http_1_0_get_no_chunks() {
+    use std::io::{BufRead as _, Read as _, Write as _};
+    let node = Node::start(1, with_tokens());
+    let mut socket = TcpStream::connect(node.address).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    socket.write_all(b"GET /sse?channel=a HTTP/1.0\r\n\r\n").unwrap();
+    let mut reader = std::io::BufReader::new(socket);
+    let mut lines = Vec::new();
+    let mut next = |prefix: &str| loop {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "no {prefix:?} in {lines:?}");
+        lines.push(line.clone());
+        if line.starts_with(prefix) {
+            return line;
+        }
+    };
+    next("data: {\"connect\"");
+    node.publish("a", "1");
+    assert_eq!(next("data: "), "data: {\"channel\":\"a\",\"pub\":{\"data\":1,\"offset\":1}}\n");
+    assert!(lines.iter().all(|line| !line.contains("chunked")), "{lines:?}");
+    // Beside it the same in chunks.
+    let mut other = get(&node, "/sse?channel=a", "");
+    other.line();
+    event(&mut other);
+    node.publish("a", "2");
+    assert_eq!(publication(&mut other).1, 2);
+    node.order(tidegate_core::Order {
+        action: tidegate_core::Action::Disconnect { code: 3_503, reason: "force disconnect".into(), whitelist: vec![] },
+        ..Default::default()
+    });
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("data: {\"disconnect\":{\"code\":3503,\"reason\":\"force disconnect\"}}\n\n"), "{rest:?}");
+}

@@ -40,6 +40,14 @@ pub(super) fn reply(id: u32, reply: &Reply, out: &mut Vec<u8>) {
         }
     }
     message.end();
+    if let Reply::Connect(result) = reply {
+        padding(result, out);
+    }
+}
+
+/// Spaces behind a message are nothing to a reader.
+pub(super) fn padding(result: &ConnectResult, out: &mut Vec<u8>) {
+    out.resize(out.len() + result.padding, b' ');
 }
 
 pub(super) fn push(push: &Push<'_>, out: &mut Vec<u8>) {

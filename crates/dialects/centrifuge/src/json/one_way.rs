@@ -42,6 +42,7 @@ impl Dialect for JsonOneWay {
         // Nothing else is ever asked for; a refused connect ends the connection.
         if let Reply::Connect(result) = reply {
             encode::push_body(&Push::Connected(result), out);
+            encode::padding(result, out);
         }
     }
 

@@ -93,6 +93,7 @@ fn connect(result: &ConnectResult) -> wire::ConnectResult {
         pong: result.pong,
         session: result.uplink.as_ref().map(|u| u.session.clone()).unwrap_or_default(),
         node: result.uplink.as_ref().map(|u| u.node.clone()).unwrap_or_default(),
+        padding: vec![0; result.padding].into(),
     }
 }
 

@@ -286,6 +286,9 @@ pub(super) struct ConnectResult {
     pub(super) session: String,
     #[prost(string, tag = "10")]
     pub(super) node: String,
+    /// No field of the protocol: readers skip it.
+    #[prost(bytes = "bytes", tag = "1000")]
+    pub(super) padding: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
