@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use tidegate_core::Hub;
 use tidegate_types::codes::ErrorCode;
 
 use crate::answer::{Answer, ErrorMode, Failure};
+use crate::call::Call;
 use crate::keys::Keys;
 use crate::method::Method;
-use crate::{answer, batch, broadcast, clients, history, info, presence, publish, subscribe};
+use crate::{answer, batch, publish};
 
 /// The API over one node's hub.
 pub struct Api {
@@ -57,36 +57,20 @@ impl Api {
     }
 
     async fn try_publish(&self, body: &[u8]) -> Result<Vec<u8>, Stop> {
-        let position = publish::run(&self.hub, decode(Method::Publish, body)?)?.await?;
+        let request = decoded(Method::Publish, body, serde_json::from_slice(body))?;
+        let position = publish::run(&self.hub, request)?.await?;
         Ok(result(|out| answer::position(&position, out)))
     }
 
     async fn try_call(&self, method: Method, body: &[u8]) -> Result<Vec<u8>, Stop> {
-        match method {
-            Method::Publish => self.try_publish(body).await,
-            Method::Broadcast => {
-                let responses = broadcast::run(&self.hub, decode(method, body)?).await?;
-                Ok(result(|out| out.extend_from_slice(&responses)))
-            }
-            Method::History => {
-                let history = history::run(&self.hub, decode(method, body)?).await?;
-                Ok(result(|out| history::write(&history, out)))
-            }
-            Method::Presence => {
-                let members = presence::members(&self.hub, decode(method, body)?).await?;
-                Ok(result(|out| presence::write(&members, out)))
-            }
-            Method::PresenceStats => {
-                let stats = presence::stats(&self.hub, decode(method, body)?).await?;
-                Ok(result(|out| presence::write_stats(stats, out)))
-            }
-            Method::Disconnect => Ok(done(clients::disconnect(&self.hub, decode(method, body)?).await?)),
-            Method::Subscribe => Ok(done(subscribe::run(&self.hub, decode(method, body)?).await?)),
-            Method::Unsubscribe => Ok(done(clients::unsubscribe(&self.hub, decode(method, body)?).await?)),
-            Method::Refresh => Ok(done(clients::refresh(&self.hub, decode(method, body)?).await?)),
-            Method::Info => Ok(result(|out| info::write(&self.hub.nodes(), out))),
-            Method::Batch => Ok(batch::run(&self.hub, decode(method, body)?).await?),
-        }
+        let Some(call) = Call::read(method, body) else {
+            let request = decoded(method, body, serde_json::from_slice(body))?;
+            return Ok(batch::run(&self.hub, request).await?);
+        };
+        let call = decoded(method, body, call)?;
+        let mut written = Vec::new();
+        call.run(&self.hub, &mut written).await?;
+        Ok(result(|out| out.extend_from_slice(&written)))
     }
 }
 
@@ -110,7 +94,8 @@ impl<F: Into<Failure>> From<F> for Stop {
     }
 }
 
-fn decode<'a, T: Deserialize<'a>>(method: Method, body: &'a [u8]) -> Result<T, Stop> {
+/// What was read of a body, or the answer that says what is wrong with it.
+fn decoded<T>(method: Method, body: &[u8], read: serde_json::Result<T>) -> Result<T, Stop> {
     let undecodable = |why: &dyn fmt::Display| {
         let message = format!("the body is no {} request: {why}", method.name());
         Stop::Undecodable(Answer::refused(400, ErrorCode::BAD_REQUEST, message))
@@ -119,11 +104,7 @@ fn decode<'a, T: Deserialize<'a>>(method: Method, body: &'a [u8]) -> Result<T, S
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(undecodable(&"expected an object, found a list"));
     }
-    serde_json::from_slice(body).map_err(|error| undecodable(&error))
-}
-
-fn done((): ()) -> Vec<u8> {
-    result(|out| out.extend_from_slice(b"{}"))
+    read.map_err(|error| undecodable(&error))
 }
 
 fn result(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -11,6 +11,7 @@ mod answer;
 mod api;
 mod batch;
 mod broadcast;
+mod call;
 mod clients;
 mod history;
 mod info;
@@ -19,6 +20,7 @@ mod method;
 mod presence;
 mod publish;
 mod read;
+mod revoke;
 mod subscribe;
 
 pub use answer::{Answer, ErrorMode};

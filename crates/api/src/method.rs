@@ -21,6 +21,14 @@ pub enum Method {
     Unsubscribe,
     /// Sets when their token expires.
     Refresh,
+    /// Lets nobody be a user.
+    BlockUser,
+    /// Lets somebody be that user again.
+    UnblockUser,
+    /// Makes a token count no more.
+    RevokeToken,
+    /// Makes the tokens of a user count no more that were made before a time.
+    InvalidateUserTokens,
     /// The nodes.
     Info,
     /// Several commands in one request.
@@ -39,6 +47,10 @@ impl Method {
         Self::Subscribe,
         Self::Unsubscribe,
         Self::Refresh,
+        Self::BlockUser,
+        Self::UnblockUser,
+        Self::RevokeToken,
+        Self::InvalidateUserTokens,
         Self::Info,
         Self::Batch,
     ];
@@ -55,6 +67,10 @@ impl Method {
             Self::Subscribe => "subscribe",
             Self::Unsubscribe => "unsubscribe",
             Self::Refresh => "refresh",
+            Self::BlockUser => "block_user",
+            Self::UnblockUser => "unblock_user",
+            Self::RevokeToken => "revoke_token",
+            Self::InvalidateUserTokens => "invalidate_user_tokens",
             Self::Info => "info",
             Self::Batch => "batch",
         }

@@ -115,8 +115,6 @@ type Watchers = SmallVec<[(u16, u32); 2]>;
 
 /// All entries have this key: one partition, one order.
 const KEY: &str = "control";
-/// A new node waits for what others announce for this part of a lease: they answer at once, or not at all.
-const WHOLE_PART: u32 = 5;
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
@@ -198,8 +196,7 @@ impl Control {
 
     /// Whether this node knows all that others had announced when it began.
     fn is_whole(&self) -> bool {
-        let wait_us = micros(self.options.lease / WHOLE_PART);
-        lock(&self.fold).is_whole(wait_us, self.clock.monotonic_us())
+        lock(&self.fold).is_whole(micros(self.options.lease), self.clock.monotonic_us())
     }
 
     async fn until<T>(&self, mut found: impl FnMut() -> Option<T>) -> T {

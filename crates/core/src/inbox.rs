@@ -13,6 +13,7 @@ use tidegate_types::limits::SHARD_EVENTS_MAX;
 
 use crate::control::{Change, Order};
 use crate::hub::CellId;
+use crate::revocations::Rule;
 use crate::start::{ReadAfter, Start};
 
 /// A command of a connection that waits for an answer from outside the shard. Opaque to everybody but the shard.
@@ -88,6 +89,8 @@ pub enum ShardEvent {
     Presence(Change),
     /// A backend orders something for connections that this shard may have.
     Order(Arc<Order>),
+    /// Something is revoked that sessions of this shard may stand on.
+    Revoked(Arc<Rule>),
     /// The numbering of a partition changed or has a hole: its subscriptions end with "insufficient state".
     Invalidated {
         /// The partition.

@@ -5,6 +5,7 @@
 //! - [`Hub`]: the node's door to its logs: publish, subscribe, recover, history.
 //! - [`Inbox`]: what a shard is told.
 //! - [`Control`]: what nodes tell each other: who is there, who is present, commands for connections elsewhere.
+//! - [`Revocations`]: tokens and users that count no more.
 //! - [`Session`]: what a connection may do, and when it must refresh.
 //! - [`config`]: the settings of all this. [`metrics`]: what it counts.
 
@@ -24,6 +25,7 @@ mod namespace;
 mod publish;
 mod reader;
 mod recover;
+mod revocations;
 mod session;
 mod start;
 mod uplink;
@@ -37,6 +39,7 @@ pub use inbox::{Delivery, Drained, Inbox, ShardEvent, Ticket};
 pub use namespace::{LogBinding, Namespace, Namespaces};
 pub use publish::PublishOptions;
 pub use recover::ReplyTo;
+pub use revocations::{Bearer, Revocations, Revoked, Rule};
 pub use session::{Grant, Policy, Refusal, ServerSide, Session};
 pub use start::{ReadAfter, Start};
 pub use tidegate_auth::{Fetch, Overrides, ServerSubscription, Verifier};

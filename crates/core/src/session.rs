@@ -14,6 +14,7 @@ use tidegate_types::{ChannelName, ClientId, ClientInfo};
 
 use crate::config::{ClientOptions, NamespaceOptions};
 use crate::namespace::Namespaces;
+use crate::revocations::{Bearer, Revocations, Revoked, Rule};
 
 /// Why a command is not carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,8 @@ pub struct Policy<'a> {
     pub verifier: &'a Verifier,
     /// Settings of channels.
     pub namespaces: &'a Namespaces,
+    /// What counts no more; `None` = nothing is ever revoked.
+    pub revocations: Option<&'a Revocations>,
     /// Version text for the connect result.
     pub version: &'static str,
     /// Wall clock, ms since 1970.
@@ -103,14 +106,17 @@ struct Identity {
     user: String,
     info: Bytes,
     capabilities: Capabilities,
+    /// The token's `jti`; empty = nameless.
+    token: Box<str>,
+    issued_at: Option<i64>,
 }
 
 impl Identity {
     /// What is worth keeping of a token; `None` = nothing.
     fn of(claims: ConnectionClaims) -> Option<Self> {
-        let ConnectionClaims { user, info, capabilities, .. } = claims;
-        let empty = user.is_empty() && info.is_empty() && capabilities.is_empty();
-        (!empty).then(|| Self { user, info: json(info), capabilities })
+        let ConnectionClaims { user, info, capabilities, id, issued_at, .. } = claims;
+        let empty = user.is_empty() && info.is_empty() && capabilities.is_empty() && id.is_empty();
+        (!empty).then(|| Self { user, info: json(info), capabilities, token: id.into(), issued_at })
     }
 }
 
@@ -135,7 +141,21 @@ fn ttl_seconds(expire_at: Option<i64>, now_ms: i64) -> Option<u32> {
 
 fn connection_claims(policy: &Policy<'_>, token: &str) -> Result<ConnectionClaims, Refusal> {
     let claims = policy.verifier.connection(token, policy.now_ms / 1000);
-    claims.map_err(|error| refused(error, Disconnect::INVALID_TOKEN.into()))
+    let claims = claims.map_err(|error| refused(error, Disconnect::INVALID_TOKEN.into()))?;
+    let bearer = Bearer { user: &claims.user, token: &claims.id, issued_at: claims.issued_at };
+    match not_revoked(policy, bearer)? {
+        Ok(()) => Ok(claims),
+        Err(Revoked::User) => Err(Disconnect::PERMISSION_DENIED.into()),
+        Err(Revoked::Token) => Err(Disconnect::INVALID_TOKEN.into()),
+    }
+}
+
+/// Whether a token is revoked. While this node does not know that yet, clients are told to try again.
+fn not_revoked(policy: &Policy<'_>, bearer: Bearer<'_>) -> Result<Result<(), Revoked>, Refusal> {
+    match policy.revocations {
+        None => Ok(Ok(())),
+        Some(revocations) => revocations.check(bearer).ok_or(ErrorCode::INTERNAL.into()),
+    }
 }
 
 /// What a token that does not count leads to; `invalid` = when it never will.
@@ -331,6 +351,21 @@ impl Session {
         ttl_seconds(expire_at, now_ms)
     }
 
+    /// How the session ends where something is revoked that it stands on. Who may come with a newer token is told to drop
+    /// the old one.
+    pub fn ended_by(&self, rule: &Rule) -> Option<Disconnect> {
+        let identity = self.identity.as_ref().filter(|_| self.is_open())?;
+        let revoked = match rule {
+            Rule::Block { user, .. } => return (identity.user == *user).then_some(Disconnect::PERMISSION_DENIED),
+            Rule::Token { id, .. } => *identity.token == **id,
+            Rule::Before { user, issued_before, .. } => {
+                identity.user == *user && identity.issued_at.is_none_or(|at| at < *issued_before)
+            }
+            Rule::Unblock { .. } => false,
+        };
+        revoked.then_some(Disconnect::STATE_INVALIDATED)
+    }
+
     /// When the connection must be closed because its token was not refreshed, ms since 1970.
     pub fn close_at_ms(&self, options: &ClientOptions) -> Option<i64> {
         let grace = i64::try_from(options.expired_close_delay.as_millis()).unwrap_or(i64::MAX);
@@ -415,6 +450,10 @@ impl Session {
         let client_fits = claims.client.is_empty() || claims.client == self.client_id().to_string();
         if claims.channel != channel || claims.user != self.user() || !client_fits {
             return Err(Disconnect::INVALID_TOKEN.into());
+        }
+        let bearer = Bearer { user: &claims.user, token: &claims.id, issued_at: claims.issued_at };
+        if not_revoked(policy, bearer)?.is_err() {
+            return Err(ErrorCode::PERMISSION_DENIED.into());
         }
         let grant = Grant {
             expire_at_ms: claims.expire_at.map(|at| at.saturating_mul(1000)),

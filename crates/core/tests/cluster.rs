@@ -4,5 +4,7 @@
 mod nodes;
 #[path = "cluster/presence.rs"]
 mod presence;
+#[path = "cluster/revocations.rs"]
+mod revocations;
 #[path = "cluster/rig.rs"]
 mod rig;

@@ -381,3 +381,32 @@ fn a_shard_leaves_whatever_is_unusual_to_the_http_side() {
         assert_eq!(on_the_shard(&node, &request), None, "{line} {length}");
     }
 }
+
+#[test]
+fn what_is_revoked_is_checked_and_kept() {
+    let node = node(CONFIG);
+    let ok = |method, body: Value| assert_eq!(node.call(method, &body).json(), json!({"result": {}}), "{method}");
+    ok("block_user", json!({"user": "u"}));
+    ok("unblock_user", json!({"user": "u"}));
+    ok("revoke_token", json!({"uid": "t1", "expire_at": null}));
+    ok("invalidate_user_tokens", json!({"user": "u", "issued_before": 1}));
+    let metrics = node.get("/metrics").body;
+    assert!(metrics.contains("\ntidegate_revocations 2\n"), "a token and a user's tokens: {metrics}");
+    for (method, body, why) in [
+        ("block_user", json!({}), "user is missing"),
+        ("revoke_token", json!({"user": "u"}), "uid is missing"),
+        ("revoke_token", json!({"uid": "t", "expire_at": 1}), "expire_at has passed"),
+        (
+            "revoke_token",
+            json!({"uid": "t", "expire_at": 9_999_999_999_i64}),
+            "expire_at is more than 365 days from now",
+        ),
+    ] {
+        let error = node.call(method, &body).json()["error"].clone();
+        assert_eq!((&error["code"], error["message"].as_str().unwrap()), (&json!(107), why));
+    }
+    let batch =
+        json!({"commands": [{"revoke_token": {"uid": "t2"}}, {"subscribe": {"user": "u", "channel": "none:a"}}]});
+    let replies = node.call("batch", &batch).json()["replies"].clone();
+    assert_eq!((&replies[0]["revoke_token"], &replies[1]["error"]["code"]), (&json!({}), &json!(102)));
+}

@@ -1,10 +1,10 @@
 //! Orders of a backend for connections of this shard: the server API's `disconnect`, `subscribe`, `unsubscribe` and
-//! `refresh`.
+//! `refresh`; and what it revokes.
 //!
 //! Every shard of every node gets every order. One for a user finds the user's sessions by [`crate::users::Users`]; one
 //! that names no user looks at all.
 
-use tidegate_core::{Action, Order, OrderedSubscription, ServerSubscription, Start};
+use tidegate_core::{Action, Order, OrderedSubscription, Rule, ServerSubscription, Start};
 use tidegate_protocol::{Push, Since, Subscribe};
 use tidegate_types::ChannelName;
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
@@ -44,6 +44,22 @@ impl Shard {
                 Action::Single { client } => self.yield_to(place, client),
                 Action::Refresh { expire_at } => self.set_expiry(place, *expire_at),
                 Action::Nothing => {}
+            }
+        }
+    }
+
+    /// Ends the sessions that stand on what is revoked.
+    pub(crate) fn revoke(&mut self, rule: &Rule) {
+        let candidates = match rule {
+            Rule::Block { user, .. } | Rule::Before { user, .. } | Rule::Unblock { user } => {
+                self.users.of(user).to_vec()
+            }
+            Rule::Token { .. } => self.connections.indices(),
+        };
+        for index in candidates {
+            if let Some(why) = self.connections.get(index).and_then(|c| c.session.ended_by(rule)) {
+                self.flush_replies(index);
+                self.close(index, why);
             }
         }
     }

@@ -122,7 +122,14 @@ impl Shard {
         version: &'static str,
         now_ms: i64,
     ) -> Policy<'a> {
-        Policy { options: &options.client, verifier, namespaces: hub.namespaces(), version, now_ms }
+        Policy {
+            options: &options.client,
+            verifier,
+            namespaces: hub.namespaces(),
+            revocations: hub.revocations().map(Arc::as_ref),
+            version,
+            now_ms,
+        }
     }
 
     /// A number that spreads timers; nothing depends on it being unguessable.

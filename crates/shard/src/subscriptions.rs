@@ -307,6 +307,7 @@ impl Shard {
             }
             ShardEvent::Presence(change) => self.tell_of(&change),
             ShardEvent::Order(order) => self.obey(&order),
+            ShardEvent::Revoked(rule) => self.revoke(&rule),
             ShardEvent::Invalidated { cell } => self.invalidate(cell),
         }
     }

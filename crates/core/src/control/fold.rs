@@ -73,6 +73,8 @@ pub(crate) struct Fold {
     began_us: Option<u64>,
 }
 
+/// A new node that hears nobody for this part of a lease is alone: others answer at once.
+const ALONE_PART: u64 = 5;
 /// Between two proposals that the same node has lapsed.
 const DOUBT_AGAIN_US: u64 = 1_000_000;
 
@@ -257,10 +259,12 @@ impl Fold {
     }
 
     /// Whether all that others had announced when this node began is known by now: everybody who was named has announced
-    /// it, or `wait_us` have passed. Whoever is that late is dead; if not, what it says then is news.
-    pub(crate) fn is_whole(&mut self, wait_us: u64, now_us: u64) -> bool {
+    /// it. Who is named and says nothing for a lease is dead, and who alone was heard for a part of one is alone; if not,
+    /// what others say then is news.
+    pub(crate) fn is_whole(&mut self, lease_us: u64, now_us: u64) -> bool {
         let (Some(awaited), Some(began_us)) = (&self.awaited, self.began_us) else { return self.awaited.is_none() };
         let heard = !awaited.named.is_empty() && awaited.named.is_subset(&awaited.announced);
+        let wait_us = if awaited.named.is_empty() { lease_us / ALONE_PART } else { lease_us };
         if heard || now_us.saturating_sub(began_us) >= wait_us {
             self.awaited = None;
         }

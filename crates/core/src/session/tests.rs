@@ -30,6 +30,7 @@ impl Rig {
             options: &self.options,
             verifier: &self.verifier,
             namespaces: &self.namespaces,
+            revocations: None,
             version: "test",
             now_ms: NOW_MS,
         }

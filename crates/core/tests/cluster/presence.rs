@@ -1,7 +1,9 @@
 //! Presence over nodes that come, go and die.
 
 use crate::rig::{GRACE, LEASE, Node, name, shared, until};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tidegate_core::config::{ControlOptions, CoreOptions};
 
 #[test]
 fn every_node_sees_the_members_of_all_and_tells_the_same_changes() {
@@ -39,7 +41,11 @@ fn a_new_node_knows_who_was_there_before() {
     for client in 0..1_200 {
         one.join("a", client, "u");
     }
-    let two = Node::start("two", &broker);
+    // On a busy machine the other node takes its time to answer.
+    let patient = |options: &mut CoreOptions| {
+        options.control = Some(ControlOptions { lease: Duration::from_secs(15), ..Default::default() });
+    };
+    let two = Node::start_with("two", &broker, patient);
     assert_eq!(two.users("a").len(), 1_200);
     assert_eq!(two.wait(two.control().presence_stats(&name("a"))).unwrap(), (1_200, 1));
 }

@@ -119,15 +119,20 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(name: &str, broker: &Shared) -> Self {
+        Self::start_with(name, broker, |_| {})
+    }
+
+    pub(crate) fn start_with(name: &str, broker: &Shared, change: impl Fn(&mut CoreOptions)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let control = ControlOptions { lease: LEASE, grace: GRACE, ..Default::default() };
         let namespace = NamespaceOptions { presence: true, join_leave: true, ..Default::default() };
-        let options = CoreOptions {
+        let mut options = CoreOptions {
             node_name: name.into(),
             control: Some(control),
             default_namespace: Some(namespace),
             ..Default::default()
         };
+        change(&mut options);
         let inbox = Arc::new(Inbox::new(1_000, || {}));
         let shards = vec![(inbox.clone(), Arc::<ShardMetrics>::default())];
         let hub = Hub::new(options, Arc::new(broker.clone()), &"main".into(), shards, runtime.handle().clone());

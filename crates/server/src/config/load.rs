@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tidegate_broker::Secret;
-use tidegate_core::config::{ClientOptions, ControlOptions, CoreOptions, NamespaceOptions, WindowOptions};
+use tidegate_core::config::{
+    ClientOptions, ControlOptions, CoreOptions, NamespaceOptions, RevocationOptions, WindowOptions,
+};
 
+use super::BrokerConfig;
 use super::reader::{Reader, Section, Sources};
 use super::value::Bytes;
 use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, namespaces};
+use crate::registry;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 
@@ -82,6 +86,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
         // The demo page shows where it hangs. Only the answer to connect can say so through a balancer.
         client.connect_data = serde_json::json!({ "node": node_name }).to_string().into();
     }
+    let revocations = top.child("revocations", |section| revocations(section, &broker));
     personal_channel(top, &client, default_namespace.as_ref(), &namespaces, control.is_some());
     if control.is_none() {
         let needs = |o: &NamespaceOptions| o.presence;
@@ -91,8 +96,17 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
             top.problem(&path, "needs the control log: take control.enabled = false away");
         }
     }
-    let core =
-        CoreOptions { node_name, version: VERSION, client, token, window, control, default_namespace, namespaces };
+    let core = CoreOptions {
+        node_name,
+        version: VERSION,
+        client,
+        token,
+        window,
+        control,
+        revocations,
+        default_namespace,
+        namespaces,
+    };
     Config { listen, shards: shards_or_cpus(top, shards), dev, demo, broker, core, api, drain, entries: Vec::new() }
 }
 
@@ -231,6 +245,21 @@ fn control(section: &mut Section<'_>) -> Option<ControlOptions> {
         section.problem("grace", "must not be longer than lease");
     }
     enabled.then(|| ControlOptions { log: log.map(|name: String| name.into()), lease, grace })
+}
+
+fn revocations(section: &mut Section<'_>, broker: &BrokerConfig) -> Option<RevocationOptions> {
+    let shared = registry::factory(&broker.url.scheme).is_ok_and(|factory| factory.capabilities().shared);
+    let enabled = section.get(
+        "enabled",
+        !shared,
+        "Backends can revoke tokens and block users: by a log of their own, which on a broker that nodes share is to be made. \
+         On by default where there is one node.",
+    );
+    let log = section.optional(
+        "log",
+        "Name of that log, the same on every node; by default that of the broker's own with .revocations behind it.",
+    );
+    enabled.then(|| RevocationOptions { log: log.map(|name: String| name.into()) })
 }
 
 /// A shorter one would lapse by a pause of the system.

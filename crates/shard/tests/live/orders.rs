@@ -1,10 +1,11 @@
 //! Orders of a backend for sessions.
 
-use tidegate_core::config::ControlOptions;
-use tidegate_core::{Action, Order};
+use serde_json::json;
+use tidegate_core::config::{ControlOptions, RevocationOptions};
+use tidegate_core::{Action, Order, Rule};
 use tidegate_types::codes::Disconnect;
 
-use crate::rig::{Node, options, session};
+use crate::rig::{Client, Node, options, session, signed};
 
 fn node() -> Node {
     let mut options = options();
@@ -69,4 +70,47 @@ fn a_token_lives_as_long_as_a_backend_says() {
     assert_eq!(client.message()["push"]["refresh"], serde_json::json!({}));
     order(&node, "u", Action::Refresh { expire_at: Some(1) });
     assert_eq!(client.close_code(), 3_005);
+}
+
+#[test]
+fn what_is_revoked_ends_sessions_and_keeps_them_out() {
+    let mut options = options();
+    options.revocations = Some(RevocationOptions::default());
+    options.token.hmac_secret = Some(b"secret".to_vec());
+    let node = Node::start(2, options);
+    let now = node.hub.clock().wall_ms() / 1_000;
+    let open = |claims: serde_json::Value| {
+        let mut client = Client::open(node.address);
+        client.say(&json!({"id": 1, "connect": {"token": signed(&claims)}}).to_string());
+        client
+    };
+    let connected = |claims: serde_json::Value| {
+        let mut client = open(claims);
+        assert!(client.reply(1)["connect"]["client"].is_string());
+        client
+    };
+    let (until, old, new) = (now + 600, json!({"sub": "u", "iat": now - 60}), json!({"sub": "u", "iat": now}));
+    let named = json!({"sub": "v", "jti": "t1"});
+    let (mut by_old, mut by_new, mut by_name) =
+        (connected(old.clone()), connected(new.clone()), connected(named.clone()));
+    node.revoke(Rule::Token { id: "t1".into(), until });
+    assert_eq!(by_name.close_code(), 3_014, "it may come with another token");
+    assert_eq!(open(named).close_code(), 3_500);
+    connected(json!({"sub": "v", "jti": "t2"}));
+    node.revoke(Rule::Before { user: "u".into(), issued_before: now - 30, until });
+    assert_eq!(by_old.close_code(), 3_014);
+    assert_eq!(open(old).close_code(), 3_500);
+    by_new.subscribe(2, "a", None);
+    by_new.say(&json!({"id": 3, "refresh": {"token": signed(&json!({"sub": "u", "iat": now - 60}))}}).to_string());
+    assert_eq!(by_new.close_code(), 3_500);
+    let mut user = connected(new.clone());
+    node.revoke(Rule::Block { user: "u".into(), until });
+    assert_eq!(user.close_code(), 3_507);
+    assert_eq!(open(new.clone()).close_code(), 3_507);
+    node.revoke(Rule::Unblock { user: "u".into() });
+    let mut user = connected(new);
+    node.revoke(Rule::Token { id: "t3".into(), until });
+    let subscription = signed(&json!({"sub": "u", "channel": "$a", "jti": "t3"}));
+    user.say(&json!({"id": 2, "subscribe": {"channel": "$a", "token": subscription}}).to_string());
+    assert_eq!(user.reply(2)["error"]["code"], 103);
 }

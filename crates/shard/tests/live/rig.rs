@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tidegate_broker::{BrokerFactory, BrokerUrl, BuildContext};
 use tidegate_core::config::{CoreOptions, NamespaceOptions};
-use tidegate_core::{Hub, Order, PublishOptions, UplinkError, Verifier};
+use tidegate_core::{Hub, Order, PublishOptions, Rule, UplinkError, Verifier};
 use tidegate_dialect_centrifuge::{Json, JsonOneWay, Protobuf};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Origins, Role, handshake, write_masked_frame};
 use tidegate_shard::{Choice, Framing, HandedOver, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
@@ -110,6 +110,11 @@ impl Node {
     /// Has an order carried out.
     pub(crate) fn order(&self, order: Order) {
         self.runtime.block_on(self.hub.control().unwrap().order(order)).unwrap();
+    }
+
+    /// Has something revoked.
+    pub(crate) fn revoke(&self, rule: Rule) {
+        self.runtime.block_on(self.hub.revocations().unwrap().revoke(rule)).unwrap();
     }
 
     /// Commands of a client whose connection carries none.

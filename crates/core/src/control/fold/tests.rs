@@ -159,11 +159,11 @@ fn a_new_node_knows_all_when_everybody_named_has_announced() {
     cluster.say("n3", vec![begins()]);
     let asked = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Announce));
     assert_eq!(cluster.effects.iter().map(|e| asked(e)).collect::<Vec<_>>(), [true, true, false]);
-    assert!(!cluster.folds[2].is_whole(SECOND, SECOND / 2), "n2 was heard, and has not announced");
+    assert!(!cluster.folds[2].is_whole(5 * SECOND, SECOND / 2), "n2 was heard, and has not announced");
     cluster.say("n2", vec![snapshot(&["n1", "n2", "n3"], vec![member(2, "v"), member(4, "early")])]);
-    assert!(!cluster.folds[2].is_whole(SECOND, SECOND / 2), "n1 was named");
+    assert!(!cluster.folds[2].is_whole(5 * SECOND, SECOND / 2), "n1 was named");
     cluster.say("n1", vec![snapshot(&["n1", "n2", "n3"], vec![member(1, "u")])]);
-    assert!(cluster.folds[2].is_whole(SECOND, 0));
+    assert!(cluster.folds[2].is_whole(5 * SECOND, 0));
     assert_eq!(cluster.present("a"), [(3, 3); 3]);
     let news = cluster.effects[2].iter().filter(|e| matches!(e, Effect::Presence(_))).count();
     assert_eq!(news, 0, "who was there before is no news");
@@ -176,16 +176,16 @@ fn a_new_node_waits_for_nobody_who_lapses_and_for_nobody_for_long() {
     let mut put = |fold: &mut Fold, at, node: &str, entries| {
         fold.apply(at, Proposal { node: node.into(), seq: at, entries }, 0, &mut effects);
     };
-    assert!(!fold.is_whole(SECOND, 10 * SECOND), "it has not read its own beginning");
+    assert!(!fold.is_whole(5 * SECOND, 10 * SECOND), "it has not read its own beginning");
     put(&mut fold, 1, "n3", vec![begins()]);
-    assert!(!fold.is_whole(SECOND, SECOND / 2));
+    assert!(!fold.is_whole(5 * SECOND, SECOND / 2));
     put(&mut fold, 2, "n2", vec![snapshot(&["n1"], vec![])]);
-    assert!(!fold.is_whole(SECOND, SECOND / 2));
+    assert!(!fold.is_whole(5 * SECOND, 4 * SECOND), "who was heard of has a lease");
     put(&mut fold, 3, "n2", vec![Entry::Lapse(Lapse { node: "n1".into(), seen: 0 })]);
-    assert!(fold.is_whole(SECOND, 0));
+    assert!(fold.is_whole(5 * SECOND, 0));
     let mut alone = Fold::new("n3".into());
     put(&mut alone, 1, "n3", vec![begins()]);
-    assert!(alone.is_whole(SECOND, SECOND));
+    assert!(alone.is_whole(5 * SECOND, SECOND));
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! One call of any method but `batch`: read from JSON, carried out, answered with the JSON of its result.
+
+use tidegate_core::Hub;
+
+use crate::answer::{Failure, position};
+use crate::method::Method;
+use crate::{broadcast, clients, history, info, presence, publish, revoke, subscribe};
+
+/// A call that is read and not carried out yet.
+pub(crate) enum Call<'a> {
+    Publish(publish::Request<'a>),
+    Broadcast(broadcast::Request<'a>),
+    History(history::Request),
+    Presence(presence::Request),
+    PresenceStats(presence::Request),
+    Disconnect(clients::Request),
+    Subscribe(Box<subscribe::Request<'a>>),
+    Unsubscribe(clients::Request),
+    Refresh(clients::Request),
+    BlockUser(revoke::Request),
+    UnblockUser(revoke::Request),
+    RevokeToken(revoke::Request),
+    InvalidateUserTokens(revoke::Request),
+    Info,
+}
+
+impl<'a> Call<'a> {
+    /// The call of `method` with this body; `None` for a method that is no single call.
+    pub(crate) fn read(method: Method, body: &'a [u8]) -> Option<serde_json::Result<Self>> {
+        use serde_json::from_slice as read;
+        Some(match method {
+            Method::Publish => read(body).map(Self::Publish),
+            Method::Broadcast => read(body).map(Self::Broadcast),
+            Method::History => read(body).map(Self::History),
+            Method::Presence => read(body).map(Self::Presence),
+            Method::PresenceStats => read(body).map(Self::PresenceStats),
+            Method::Disconnect => read(body).map(Self::Disconnect),
+            Method::Subscribe => read(body).map(Box::new).map(Self::Subscribe),
+            Method::Unsubscribe => read(body).map(Self::Unsubscribe),
+            Method::Refresh => read(body).map(Self::Refresh),
+            Method::BlockUser => read(body).map(Self::BlockUser),
+            Method::UnblockUser => read(body).map(Self::UnblockUser),
+            Method::RevokeToken => read(body).map(Self::RevokeToken),
+            Method::InvalidateUserTokens => read(body).map(Self::InvalidateUserTokens),
+            Method::Info => Ok(Self::Info),
+            Method::Batch => return None,
+        })
+    }
+
+    /// Carries it out; appends the JSON of its result to `out`.
+    pub(crate) async fn run(self, hub: &Hub, out: &mut Vec<u8>) -> Result<(), Failure> {
+        match self {
+            Self::Publish(request) => position(&publish::run(hub, request)?.await?, out),
+            Self::Broadcast(request) => out.extend_from_slice(&broadcast::run(hub, request).await?),
+            Self::History(request) => history::write(&history::run(hub, request).await?, out),
+            Self::Presence(request) => presence::write(&presence::members(hub, request).await?, out),
+            Self::PresenceStats(request) => presence::write_stats(presence::stats(hub, request).await?, out),
+            Self::Info => info::write(&hub.nodes(), out),
+            other => {
+                other.command(hub).await?;
+                out.extend_from_slice(b"{}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out what has no result.
+    async fn command(self, hub: &Hub) -> Result<(), Failure> {
+        match self {
+            Self::Disconnect(request) => clients::disconnect(hub, request).await,
+            Self::Subscribe(request) => subscribe::run(hub, *request).await,
+            Self::Unsubscribe(request) => clients::unsubscribe(hub, request).await,
+            Self::Refresh(request) => clients::refresh(hub, request).await,
+            Self::BlockUser(request) => revoke::block_user(hub, request).await,
+            Self::UnblockUser(request) => revoke::unblock_user(hub, request).await,
+            Self::RevokeToken(request) => revoke::revoke_token(hub, request).await,
+            Self::InvalidateUserTokens(request) => revoke::invalidate_user_tokens(hub, request).await,
+            Self::Publish(_)
+            | Self::Broadcast(_)
+            | Self::History(_)
+            | Self::Presence(_)
+            | Self::PresenceStats(_)
+            | Self::Info => Ok(()),
+        }
+    }
+}

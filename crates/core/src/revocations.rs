@@ -1,0 +1,238 @@
+//! Revocations: tokens and users that count no more, on every node and after every restart.
+//!
+//! They lie in a log of their own, one record per rule ([`Rule`]) under the rule's key, so that a log that is compacted
+//! keeps what is in force. A node reads the whole log before it lets anybody in with a token, and follows it. Who revokes
+//! is answered when the rule is stored and in force on the answering node; on the others it is when they read it.
+//!
+//! Not for telling who may do what: that is the business of tokens and namespaces.
+
+mod table;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_broker::{
+    Broker, BrokerError, Keep, Log, LogSpec, Partition, Record, Refused, TailHandle, TailLoss, TailSink, Tailed,
+};
+use tidegate_types::limits::{COMMAND_WAIT_MAX, REVOCATIONS_MAX};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::error::HubError;
+use crate::inbox::{Inbox, ShardEvent};
+
+pub use table::{Bearer, Revoked, Rule};
+
+/// Settings of the revocations.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RevocationOptions {
+    /// Name of their log; `None` = that of the default log with `.revocations` behind it.
+    pub log: Option<Arc<str>>,
+}
+
+/// One partition as far as it was read.
+#[derive(Debug, Default)]
+struct Progress {
+    next: AtomicU64,
+    lost: AtomicBool,
+}
+
+struct Open {
+    log: Arc<dyn Log>,
+    partitions: Vec<Arc<Progress>>,
+    #[expect(dead_code, reason = "dropping them stops the tails")]
+    tails: Vec<TailHandle>,
+}
+
+/// See the module docs.
+pub struct Revocations {
+    options: RevocationOptions,
+    clock: Clock,
+    shards: Box<[Arc<Inbox>]>,
+    open: Mutex<Option<Open>>,
+    loaded: AtomicBool,
+    table: RwLock<table::Table>,
+    progressed: Notify,
+}
+
+impl std::fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Revocations").field("loaded", &self.loaded).finish_non_exhaustive()
+    }
+}
+
+/// Takes one partition for all.
+struct Reader {
+    all: Arc<Revocations>,
+    progress: Arc<Progress>,
+}
+
+/// How long a node that starts waits for the log each time before it tries anew.
+const LOAD_MAX: Duration = Duration::from_secs(20);
+
+impl Revocations {
+    pub(crate) fn new(options: RevocationOptions, clock: Clock, shards: Box<[Arc<Inbox>]>) -> Arc<Self> {
+        let (open, loaded, table) = (Mutex::default(), AtomicBool::default(), RwLock::default());
+        Arc::new(Self { options, clock, shards, open, loaded, table, progressed: Notify::new() })
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the log and reads all of it. May be called again after an error, and does nothing when that is done.
+    pub(crate) async fn open(self: &Arc<Self>, broker: &dyn Broker, default_log: &str) -> Result<(), BrokerError> {
+        if self.loaded.load(Relaxed) {
+            return Ok(());
+        }
+        let name: Arc<str> = self.options.log.clone().unwrap_or_else(|| format!("{default_log}.revocations").into());
+        let spec = LogSpec { name: name.clone(), read_only: false };
+        let log = broker.open(&spec).await.map_err(|error| explained(error, &name))?;
+        self.follow(log).await
+    }
+
+    /// Reads the log from its start, and on.
+    async fn follow(self: &Arc<Self>, log: Arc<dyn Log>) -> Result<(), BrokerError> {
+        let (mut partitions, mut tails, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        for partition in (0..log.info().partitions).map(Partition) {
+            let bounds = log.bounds(partition).await?;
+            let progress = Arc::new(Progress { next: AtomicU64::new(bounds.start), lost: AtomicBool::new(false) });
+            let reader = Arc::new(Reader { all: self.clone(), progress: progress.clone() });
+            tails.push(log.tail(partition, bounds.start, reader).await?);
+            partitions.push(progress);
+            ends.push(bounds.end);
+        }
+        let read = partitions.clone();
+        *self.opened() = Some(Open { log, partitions, tails });
+        let all_read = || read.iter().zip(&ends).all(|(progress, end)| progress.next.load(Relaxed) >= *end);
+        let loading = self.until(all_read);
+        if tokio::time::timeout(LOAD_MAX, loading).await.is_err() {
+            return Err(BrokerError::Unavailable("the log of revocations is not read to its end yet".into()));
+        }
+        self.loaded.store(true, Relaxed);
+        tracing::info!(rules = self.count(), "revocations are in force");
+        Ok(())
+    }
+
+    async fn until(&self, done: impl Fn() -> bool) {
+        loop {
+            let progressed = self.progressed.notified();
+            tokio::pin!(progressed);
+            progressed.as_mut().enable();
+            if done() {
+                return;
+            }
+            progressed.await;
+        }
+    }
+
+    /// Reads a log again that was made anew or has a hole. What was in force stays.
+    pub(crate) async fn follow_again(self: &Arc<Self>) {
+        let log = match &*self.opened() {
+            Some(open) if open.partitions.iter().any(|p| p.lost.load(Relaxed)) => open.log.clone(),
+            _ => return,
+        };
+        if let Err(error) = self.follow(log).await {
+            tracing::warn!(%error, "the log of revocations cannot be read again yet");
+        }
+    }
+
+    /// Whether a token counts; `None` while this node does not know yet.
+    pub fn check(&self, bearer: Bearer<'_>) -> Option<Result<(), Revoked>> {
+        if !self.loaded.load(Relaxed) {
+            return None;
+        }
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Some(table.check(bearer, self.clock.wall_ms() / 1000).map_or(Ok(()), Err))
+    }
+
+    /// Rules that are kept.
+    pub fn count(&self) -> usize {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Stores a rule, and waits until it is in force here.
+    ///
+    /// # Errors
+    /// When the log does not take it or does not return it in [`COMMAND_WAIT_MAX`]; it may be in force all the same.
+    /// When [`REVOCATIONS_MAX`] rules are there already.
+    pub async fn revoke(&self, rule: Rule) -> Result<(), HubError> {
+        let not_yet = || BrokerError::Unavailable("the log of revocations was not read yet, try again".into());
+        let (log, now) = match &*self.opened() {
+            Some(open) if self.loaded.load(Relaxed) => (open.log.clone(), self.clock.wall_ms() / 1000),
+            _ => return Err(not_yet().into()),
+        };
+        if self.count() >= REVOCATIONS_MAX {
+            self.table.write().unwrap_or_else(PoisonError::into_inner).forget_ended(now);
+            if self.count() >= REVOCATIONS_MAX {
+                let why = format!("there are {REVOCATIONS_MAX} revocations: block users instead of single tokens");
+                return Err(HubError::BadRequest(why.into()));
+            }
+        }
+        let age_max = rule.until().map_or(0, |until| u64::try_from(until - now).unwrap_or(0));
+        let record = Record {
+            key: rule.key().into(),
+            payload: Bytes::from(serde_json::to_vec(&rule).expect("texts and numbers serialise")),
+            meta: None,
+            keep: Keep { count_max: 1, age_max: Duration::from_secs(age_max) },
+        };
+        let stored = log.append(record).await?;
+        let read = || match &*self.opened() {
+            Some(open) => {
+                let progress = open.partitions.get(stored.partition.0 as usize);
+                progress.is_some_and(|p| p.next.load(Relaxed) > stored.log_offset)
+            }
+            None => false,
+        };
+        tokio::time::timeout(COMMAND_WAIT_MAX, self.until(read)).await.map_err(|_| HubError::Timeout)
+    }
+
+    fn apply(&self, rule: Rule) {
+        if rule.until().is_some_and(|until| until <= self.clock.wall_ms() / 1000) {
+            return;
+        }
+        self.table.write().unwrap_or_else(PoisonError::into_inner).apply(rule.clone());
+        if !matches!(rule, Rule::Unblock { .. }) && self.loaded.load(Relaxed) {
+            let rule = Arc::new(rule);
+            self.shards.iter().for_each(|shard| shard.send(ShardEvent::Revoked(rule.clone())));
+        }
+    }
+}
+
+fn explained(error: BrokerError, name: &str) -> BrokerError {
+    match error {
+        BrokerError::Refused(why) => BrokerError::Refused(
+            format!(
+                "the log of revocations {name:?} (revocations.log; revocations.enabled = false does without it): {why}\n  \
+                 Add to it: --config cleanup.policy=compact,delete --config retention.ms=31622400000"
+            )
+            .into(),
+        ),
+        other => other,
+    }
+}
+
+impl TailSink for Reader {
+    fn records(&self, batch: &mut Vec<Tailed>, next: u64) {
+        for record in batch.drain(..) {
+            let Some(payload) = record.payload else { continue };
+            match serde_json::from_slice(&payload) {
+                Ok(rule) => self.all.apply(rule),
+                Err(error) => tracing::warn!(%error, "a record in the log of revocations is none, it is left out"),
+            }
+        }
+        self.progress.next.fetch_max(next, Relaxed);
+        self.all.progressed.notify_waiters();
+    }
+
+    fn lost(&self, loss: TailLoss) {
+        tracing::warn!(?loss, "the log of revocations has a hole or was made anew, it is read again");
+        self.progress.lost.store(true, Relaxed);
+    }
+
+    fn refused(&self, log_offset: u64, why: Refused) {
+        tracing::warn!(log_offset, ?why, "a record in the log of revocations is left out");
+    }
+}

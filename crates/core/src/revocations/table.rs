@@ -1,0 +1,178 @@
+//! What is revoked: a pure table. Rules go in, in the order of the log; whether a token counts comes out.
+//!
+//! Invariant: the outcome of the same rules is the same on every node, also where a rule is read twice.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+
+/// One thing that a backend revokes, or takes back. Times are seconds since 1970; the rule is forgotten after `until`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// Nobody may be this user.
+    Block {
+        /// The user.
+        user: String,
+        /// When the rule ends.
+        until: i64,
+    },
+    /// Somebody may again.
+    Unblock {
+        /// The user.
+        user: String,
+    },
+    /// The token with this `jti` counts no more.
+    Token {
+        /// The `jti`.
+        id: String,
+        /// When the rule ends.
+        until: i64,
+    },
+    /// Tokens of this user count no more that were made (`iat`) before a time, or do not say when.
+    Before {
+        /// The user.
+        user: String,
+        /// The first `iat` that counts.
+        issued_before: i64,
+        /// When the rule ends.
+        until: i64,
+    },
+}
+
+impl Rule {
+    /// A later rule with the same key takes the place of this one.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Self::Block { user, .. } | Self::Unblock { user } => format!("user:{user}"),
+            Self::Token { id, .. } => format!("token:{id}"),
+            Self::Before { user, .. } => format!("before:{user}"),
+        }
+    }
+
+    /// When it ends; `None` = it has no effect of its own.
+    pub(crate) fn until(&self) -> Option<i64> {
+        match self {
+            Self::Block { until, .. } | Self::Token { until, .. } | Self::Before { until, .. } => Some(*until),
+            Self::Unblock { .. } => None,
+        }
+    }
+}
+
+/// Who a token is for, and which one it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bearer<'a> {
+    /// The user; empty = nobody.
+    pub user: &'a str,
+    /// The token's `jti`; empty = nameless.
+    pub token: &'a str,
+    /// Its `iat`.
+    pub issued_at: Option<i64>,
+}
+
+/// Why a token does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Revoked {
+    /// Its user is blocked.
+    User,
+    /// The token is revoked, and a newer one may count.
+    Token,
+}
+
+/// See the module docs.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    blocked: HashMap<String, i64, RandomState>,
+    tokens: HashMap<String, i64, RandomState>,
+    /// The first `iat` that counts, and until when the rule goes.
+    before: HashMap<String, (i64, i64), RandomState>,
+}
+
+impl Table {
+    /// Takes a rule that is in force from here on.
+    pub(crate) fn apply(&mut self, rule: Rule) {
+        match rule {
+            Rule::Block { user, until } => drop(self.blocked.insert(user, until)),
+            Rule::Unblock { user } => drop(self.blocked.remove(&user)),
+            Rule::Token { id, until } => drop(self.tokens.insert(id, until)),
+            Rule::Before { user, issued_before, until } => {
+                let rule = self.before.entry(user).or_insert((issued_before, until));
+                *rule = (rule.0.max(issued_before), rule.1.max(until));
+            }
+        }
+    }
+
+    /// Whether a token counts.
+    pub(crate) fn check(&self, bearer: Bearer<'_>, now: i64) -> Option<Revoked> {
+        let in_force = |until: Option<&i64>| until.is_some_and(|until| *until > now);
+        if !bearer.user.is_empty() {
+            if in_force(self.blocked.get(bearer.user)) {
+                return Some(Revoked::User);
+            }
+            let rule = self.before.get(bearer.user).filter(|(_, until)| *until > now);
+            if rule.is_some_and(|(first, _)| bearer.issued_at.is_none_or(|at| at < *first)) {
+                return Some(Revoked::Token);
+            }
+        }
+        let named = !bearer.token.is_empty();
+        (named && in_force(self.tokens.get(bearer.token))).then_some(Revoked::Token)
+    }
+
+    /// Rules that are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.blocked.len() + self.tokens.len() + self.before.len()
+    }
+
+    /// Forgets what has ended.
+    pub(crate) fn forget_ended(&mut self, now: i64) {
+        self.blocked.retain(|_, until| *until > now);
+        self.tokens.retain(|_, until| *until > now);
+        self.before.retain(|_, (_, until)| *until > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bearer<'a>(user: &'a str, token: &'a str, issued_at: Option<i64>) -> Bearer<'a> {
+        Bearer { user, token, issued_at }
+    }
+
+    #[test]
+    fn a_token_counts_until_a_rule_says_otherwise_and_again_when_that_has_ended() {
+        let mut table = Table::default();
+        table.apply(Rule::Token { id: "t1".into(), until: 100 });
+        table.apply(Rule::Block { user: "u".into(), until: 100 });
+        assert_eq!(table.check(bearer("v", "t1", None), 99), Some(Revoked::Token));
+        assert_eq!(table.check(bearer("v", "t1", None), 100), None);
+        assert_eq!(table.check(bearer("u", "", Some(98)), 99), Some(Revoked::User));
+        assert_eq!(table.check(bearer("v", "t2", None), 99), None);
+        assert_eq!(table.check(bearer("", "", None), 99), None);
+        table.apply(Rule::Unblock { user: "u".into() });
+        assert_eq!(table.check(bearer("u", "", None), 99), None);
+        table.forget_ended(100);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn tokens_made_before_a_time_do_not_count_and_no_rule_makes_that_earlier() {
+        let mut table = Table::default();
+        for issued_before in [50, 40] {
+            table.apply(Rule::Before { user: "u".into(), issued_before, until: 100 });
+        }
+        let check = |at| table.check(bearer("u", "t", at), 60);
+        assert_eq!((check(Some(49)), check(None)), (Some(Revoked::Token), Some(Revoked::Token)));
+        assert_eq!((check(Some(50)), table.check(bearer("v", "t", Some(1)), 60)), (None, None));
+    }
+
+    #[test]
+    fn rules_are_readable_and_replace_each_other_by_key() {
+        let rule = Rule::Before { user: "u".into(), issued_before: 5, until: 9 };
+        let text = serde_json::to_string(&rule).unwrap();
+        assert_eq!(text, r#"{"before":{"user":"u","issued_before":5,"until":9}}"#);
+        assert_eq!(serde_json::from_str::<Rule>(&text).unwrap(), rule);
+        assert_eq!(Rule::Block { user: "u".into(), until: 1 }.key(), Rule::Unblock { user: "u".into() }.key());
+    }
+}
