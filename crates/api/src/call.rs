@@ -4,13 +4,14 @@ use tidegate_core::Hub;
 
 use crate::answer::{Failure, position};
 use crate::method::Method;
-use crate::{broadcast, clients, history, info, presence, publish, revoke, subscribe};
+use crate::{broadcast, channels, clients, history, info, presence, publish, revoke, subscribe};
 
 /// A call that is read and not carried out yet.
 pub(crate) enum Call<'a> {
     Publish(publish::Request<'a>),
     Broadcast(broadcast::Request<'a>),
     History(history::Request),
+    HistoryRemove(history::Removal),
     Presence(presence::Request),
     PresenceStats(presence::Request),
     Disconnect(clients::Request),
@@ -21,6 +22,7 @@ pub(crate) enum Call<'a> {
     UnblockUser(revoke::Request),
     RevokeToken(revoke::Request),
     InvalidateUserTokens(revoke::Request),
+    Channels(channels::Request),
     Info,
 }
 
@@ -32,6 +34,7 @@ impl<'a> Call<'a> {
             Method::Publish => read(body).map(Self::Publish),
             Method::Broadcast => read(body).map(Self::Broadcast),
             Method::History => read(body).map(Self::History),
+            Method::HistoryRemove => read(body).map(Self::HistoryRemove),
             Method::Presence => read(body).map(Self::Presence),
             Method::PresenceStats => read(body).map(Self::PresenceStats),
             Method::Disconnect => read(body).map(Self::Disconnect),
@@ -42,6 +45,7 @@ impl<'a> Call<'a> {
             Method::UnblockUser => read(body).map(Self::UnblockUser),
             Method::RevokeToken => read(body).map(Self::RevokeToken),
             Method::InvalidateUserTokens => read(body).map(Self::InvalidateUserTokens),
+            Method::Channels => read(body).map(Self::Channels),
             Method::Info => Ok(Self::Info),
             Method::Batch => return None,
         })
@@ -55,6 +59,7 @@ impl<'a> Call<'a> {
             Self::History(request) => history::write(&history::run(hub, request).await?, out),
             Self::Presence(request) => presence::write(&presence::members(hub, request).await?, out),
             Self::PresenceStats(request) => presence::write_stats(presence::stats(hub, request).await?, out),
+            Self::Channels(request) => channels::write(&channels::run(hub, request).await?, out),
             Self::Info => info::write(&hub.nodes(), out),
             other => {
                 other.command(hub).await?;
@@ -67,6 +72,7 @@ impl<'a> Call<'a> {
     /// Carries out what has no result.
     async fn command(self, hub: &Hub) -> Result<(), Failure> {
         match self {
+            Self::HistoryRemove(request) => history::remove(hub, request).await,
             Self::Disconnect(request) => clients::disconnect(hub, request).await,
             Self::Subscribe(request) => subscribe::run(hub, *request).await,
             Self::Unsubscribe(request) => clients::unsubscribe(hub, request).await,
@@ -80,6 +86,7 @@ impl<'a> Call<'a> {
             | Self::History(_)
             | Self::Presence(_)
             | Self::PresenceStats(_)
+            | Self::Channels(_)
             | Self::Info => Ok(()),
         }
     }

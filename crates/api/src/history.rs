@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use tidegate_core::Hub;
 use tidegate_protocol::{History, HistoryResult, Since};
-use tidegate_types::{ClientInfo, Payload, PayloadKind, Publication};
+use tidegate_types::{ChannelName, ClientInfo, Payload, PayloadKind, Publication};
 
 use crate::answer::{Failure, number, position_fields, string};
 use crate::read::or_default;
@@ -27,6 +27,20 @@ struct Position {
     offset: u64,
     #[serde(deserialize_with = "or_default")]
     epoch: String,
+}
+
+/// `history_remove`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Removal {
+    #[serde(deserialize_with = "or_default")]
+    channel: String,
+}
+
+/// Takes the kept publications of a channel away.
+pub(crate) async fn remove(hub: &Hub, request: Removal) -> Result<(), Failure> {
+    let channel = ChannelName::parse(&request.channel).map_err(|e| Failure::bad_request(e.to_string()))?;
+    Ok(hub.remove_history(&channel).await?)
 }
 
 /// Reads.

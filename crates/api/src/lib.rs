@@ -12,6 +12,7 @@ mod api;
 mod batch;
 mod broadcast;
 mod call;
+mod channels;
 mod clients;
 mod history;
 mod info;

@@ -9,6 +9,8 @@ pub enum Method {
     Broadcast,
     /// Kept publications of a channel.
     History,
+    /// Takes the kept publications of a channel away.
+    HistoryRemove,
     /// Who is present in a channel.
     Presence,
     /// How many are.
@@ -29,6 +31,8 @@ pub enum Method {
     RevokeToken,
     /// Makes the tokens of a user count no more that were made before a time.
     InvalidateUserTokens,
+    /// Channels with subscribers.
+    Channels,
     /// The nodes.
     Info,
     /// Several commands in one request.
@@ -41,6 +45,7 @@ impl Method {
         Self::Publish,
         Self::Broadcast,
         Self::History,
+        Self::HistoryRemove,
         Self::Presence,
         Self::PresenceStats,
         Self::Disconnect,
@@ -51,6 +56,7 @@ impl Method {
         Self::UnblockUser,
         Self::RevokeToken,
         Self::InvalidateUserTokens,
+        Self::Channels,
         Self::Info,
         Self::Batch,
     ];
@@ -61,6 +67,7 @@ impl Method {
             Self::Publish => "publish",
             Self::Broadcast => "broadcast",
             Self::History => "history",
+            Self::HistoryRemove => "history_remove",
             Self::Presence => "presence",
             Self::PresenceStats => "presence_stats",
             Self::Disconnect => "disconnect",
@@ -71,6 +78,7 @@ impl Method {
             Self::UnblockUser => "unblock_user",
             Self::RevokeToken => "revoke_token",
             Self::InvalidateUserTokens => "invalidate_user_tokens",
+            Self::Channels => "channels",
             Self::Info => "info",
             Self::Batch => "batch",
         }

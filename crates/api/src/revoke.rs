@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use tidegate_core::{Hub, Rule};
-use tidegate_types::limits::REVOCATION_SECONDS_MAX;
+use tidegate_types::limits::RULE_SECONDS_MAX;
 
 use crate::answer::Failure;
 use crate::read::or_default;
@@ -53,10 +53,10 @@ pub(crate) async fn invalidate_user_tokens(hub: &Hub, request: Request) -> Resul
 }
 
 async fn revoke(hub: &Hub, rule: Rule) -> Result<(), Failure> {
-    let revocations = hub.revocations().ok_or(Failure::not_available(
-        "nothing can be revoked here: set revocations.enabled = true and make its log, on Kafka a topic",
+    let rules = hub.rules().ok_or(Failure::not_available(
+        "nothing can be revoked here: set rules.enabled = true and make its log, on Kafka a topic",
     ))?;
-    Ok(revocations.revoke(rule).await?)
+    Ok(rules.decide(rule).await?)
 }
 
 fn named(field: &str, name: String) -> Result<String, Failure> {
@@ -71,7 +71,7 @@ impl Request {
     /// When the rule ends.
     fn until(&self, hub: &Hub) -> Result<i64, Failure> {
         let now = hub.clock().wall_ms() / 1000;
-        let last = now + REVOCATION_SECONDS_MAX;
+        let last = now + RULE_SECONDS_MAX;
         match self.expire_at {
             0 => Ok(last),
             at if at <= now => Err(Failure::bad_request("expire_at has passed")),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 pub use tidegate_auth::TokenOptions;
 
 pub use crate::control::ControlOptions;
-pub use crate::revocations::RevocationOptions;
+pub use crate::rules::RulesOptions;
 
 /// What happens to a subscription whose socket does not keep up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -201,8 +201,8 @@ pub struct CoreOptions {
     pub window: WindowOptions,
     /// The control log; `None` = this node hears of no other one, and there is no presence.
     pub control: Option<ControlOptions>,
-    /// Revocations; `None` = nothing can be revoked.
-    pub revocations: Option<RevocationOptions>,
+    /// Rules; `None` = nothing can be revoked.
+    pub rules: Option<RulesOptions>,
     /// Settings of channels without a namespace; `None` = such channels are unknown.
     pub default_namespace: Option<NamespaceOptions>,
     /// Settings of each namespace by name.

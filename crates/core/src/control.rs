@@ -17,11 +17,12 @@ mod fold;
 mod outbox;
 mod presence;
 mod record;
+mod survey;
 mod tasks;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -31,6 +32,7 @@ use smallvec::SmallVec;
 use tidegate_broker::{Broker, BrokerError, Log, LogSpec, Refused, TailHandle, TailLoss, TailSink, Tailed};
 use tidegate_types::limits::COMMAND_WAIT_MAX;
 use tidegate_types::{ChannelName, ClientId, ClientInfo};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
@@ -44,6 +46,7 @@ use outbox::Outbox;
 pub use presence::Change;
 pub use record::{Action, Order, OrderedSubscription, Report};
 use record::{Alive, Empty, Entry, Proposal};
+pub use survey::{ChannelCounts, ChannelPattern};
 
 /// Settings of the control log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,6 +82,7 @@ enum Carrier {
 
 /// See the module docs.
 pub struct Control {
+    this: Weak<Self>,
     options: ControlOptions,
     me: Arc<str>,
     clock: Clock,
@@ -90,6 +94,10 @@ pub struct Control {
     outbox: Mutex<Outbox>,
     /// Shards that want to be told of joins and leaves, with how many of their subscriptions do.
     watched: Mutex<HashMap<Arc<str>, Watchers>>,
+    /// Questions of this node for channels.
+    gatherings: Mutex<survey::Gatherings>,
+    /// Set when the log is opened.
+    runtime: OnceLock<Handle>,
     /// There is something to write.
     filled: Notify,
     /// Something was read.
@@ -134,7 +142,8 @@ impl Control {
         report: impl Fn() -> Report + Send + Sync + 'static,
     ) -> Arc<Self> {
         let me: Arc<str> = me.into();
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             options,
             clock,
             shards,
@@ -145,6 +154,8 @@ impl Control {
             me,
             outbox: Mutex::default(),
             watched: Mutex::default(),
+            gatherings: Mutex::default(),
+            runtime: OnceLock::new(),
             filled: Notify::new(),
             progressed: Notify::new(),
             lost: AtomicBool::new(false),
@@ -160,6 +171,7 @@ impl Control {
         if !matches!(*lock(&self.carrier), Carrier::None) {
             return Ok(());
         }
+        let _ = self.runtime.set(Handle::current());
         if !broker.capabilities().shared {
             *lock(&self.carrier) = Carrier::Alone(0);
             lock(&self.fold).set_whole();
@@ -305,8 +317,7 @@ impl Control {
         }
         let (verdict, accepted) = oneshot::channel();
         let uplink = record::Uplink { node: node.to_owned(), session: session.to_owned(), data: STANDARD.encode(data) };
-        lock(&self.outbox).propose(Entry::Uplink(uplink), Some(verdict)).map_err(|_| UplinkError::Busy)?;
-        self.flush();
+        self.propose(Entry::Uplink(uplink), Some(verdict)).map_err(|_| UplinkError::Busy)?;
         match tokio::time::timeout(COMMAND_WAIT_MAX, accepted).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false) | Err(_)) => Err(UplinkError::UnknownNode),
@@ -320,14 +331,20 @@ impl Control {
     /// When it does not reach the log in [`COMMAND_WAIT_MAX`]; then it may still be carried out.
     pub async fn order(&self, order: Order) -> Result<(), HubError> {
         let (verdict, accepted) = oneshot::channel();
-        let full = |_| BrokerError::Overloaded("too many orders wait for the control log, try again".into());
-        lock(&self.outbox).propose(Entry::Order(order), Some(verdict)).map_err(full)?;
-        self.flush();
+        self.propose(Entry::Order(order), Some(verdict))?;
         match tokio::time::timeout(COMMAND_WAIT_MAX, accepted).await {
             Ok(Ok(true)) => Ok(()),
             Ok(_) => Err(BrokerError::Unavailable("this node is beginning anew, try again".into()).into()),
             Err(_) => Err(HubError::Timeout),
         }
+    }
+
+    /// Proposes something; without a verdict, whether anybody waits for it or not.
+    fn propose(&self, entry: Entry, verdict: Option<outbox::Verdict>) -> Result<(), HubError> {
+        let full = |_| BrokerError::Overloaded("too much waits for the control log, try again".into());
+        lock(&self.outbox).propose(entry, verdict).map_err(full)?;
+        self.flush();
+        Ok(())
     }
 
     /// Takes this node out in order: what it announced lapses, but for clients on their way to other nodes.
@@ -395,6 +412,8 @@ impl Control {
                 let order = Arc::new(order);
                 self.shards.iter().for_each(|shard| shard.send(ShardEvent::Order(order.clone())));
             }
+            Effect::Survey { from, survey } => self.answer(from, &survey),
+            Effect::Counts { from, counts } => self.gather(&from, counts),
             Effect::Replaced { channel, client } => lock(&self.outbox).left(&channel, client),
             Effect::Announce => self.announce(None),
             Effect::Begin => {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tidegate_protocol::{History, HistoryResult};
-use tidegate_types::limits::COMMAND_WAIT_MAX;
+use tidegate_types::limits::{COMMAND_WAIT_MAX, RULE_SECONDS_MAX};
 use tidegate_types::{ChannelName, Offset, Publication, StreamPosition};
 
 use crate::error::HubError;
 use crate::hub::{Channel, Hub};
 use crate::reader::{LogRead, Span};
+use crate::rules::Rule;
 use crate::start::ReadLimits;
 use crate::window::Numbering;
 
@@ -27,6 +28,30 @@ impl Hub {
         }
         self.check_since(&channel, query)?;
         tokio::time::timeout(COMMAND_WAIT_MAX, self.history_of(&channel, query)).await.map_err(|_| HubError::Timeout)?
+    }
+
+    /// Takes the history of a channel away: what was published before is neither history nor can it be recovered. Positions
+    /// stay, and who is subscribed notices nothing.
+    ///
+    /// # Errors
+    /// [`HubError::NotAvailable`] without history, or where no rules of backends are kept; an error of the log.
+    pub async fn remove_history(&self, name: &ChannelName) -> Result<(), HubError> {
+        let channel = self.channel(name)?;
+        if !channel.namespace.options.has_history() {
+            return Err(HubError::NotAvailable(format!("channel {name:?}: its namespace keeps no history").into()));
+        }
+        let rules = self.rules().ok_or(HubError::NotAvailable(
+            "no history can be removed here: set rules.enabled = true and make its log, on Kafka a topic".into(),
+        ))?;
+        let offset = match self.numbering() {
+            Numbering::Channel => self.broker_top(&channel).unwrap_or_default().last,
+            Numbering::Log => channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?.end,
+        };
+        let age = channel.namespace.options.history_ttl.as_secs().min(RULE_SECONDS_MAX.unsigned_abs());
+        let until = (self.clock().wall_ms() / 1000).saturating_add(i64::try_from(age).unwrap_or(RULE_SECONDS_MAX)) + 1;
+        let epoch = channel.log.epoch.as_str().to_owned();
+        let (log, key) = (self.log_name(&channel).to_owned(), channel.key.to_string());
+        rules.decide(Rule::Remove { log, key, offset, epoch, until }).await
     }
 
     fn check_since(&self, channel: &Channel, query: &History) -> Result<(), HubError> {
@@ -92,7 +117,7 @@ impl Hub {
             older.append(&mut publications);
             publications = older;
         }
-        publications.retain(|p| p.time_ms >= hidden.oldest_ms);
+        publications.retain(|p| p.time_ms >= hidden.oldest_ms && p.offset > hidden.removed);
         let surplus = publications.len().saturating_sub(hidden.size);
         publications.drain(..surplus);
         Ok((top, publications))

@@ -23,7 +23,7 @@ use crate::error::HubError;
 use crate::inbox::{Inbox, ShardEvent};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::namespace::{Namespace, Namespaces};
-use crate::revocations::Revocations;
+use crate::rules::Rules;
 use crate::uplink::Sessions;
 use crate::window::{Bounds, Listener, Numbering, Window};
 
@@ -116,7 +116,7 @@ pub struct Hub {
     pub(crate) uid: String,
     pub(crate) sessions: Arc<Sessions>,
     control: Option<Arc<Control>>,
-    revocations: Option<Arc<Revocations>>,
+    rules: Option<Arc<Rules>>,
     default_log: Arc<str>,
     /// Bounds the reads of the log that run at the same time.
     pub(crate) log_reads: Semaphore,
@@ -166,10 +166,10 @@ impl Hub {
             let report = move || report(&name, version, &metrics, clock);
             Control::new(control, &uid, clock, context.shards.clone(), sessions.clone(), report)
         });
-        let revocations = options.revocations.clone();
-        let revocations = revocations.map(|o| Revocations::new(o, context.clock, context.shards.clone()));
+        let rules = options.rules.clone();
+        let rules = rules.map(|o| Rules::new(o, context.clock, context.shards.clone()));
         let hub = Arc::new(Self {
-            revocations,
+            rules,
             logs: namespaces.logs().iter().map(|_| ArcSwapOption::empty()).collect(),
             options,
             namespaces,
@@ -190,7 +190,7 @@ impl Hub {
         hub
     }
 
-    /// Opens every log that a namespace needs, the control log and that of revocations, which it reads to its end. May be called again after an error; what is open
+    /// Opens every log that a namespace needs, the control log and that of rules, which it reads to its end. May be called again after an error; what is open
     /// stays open.
     ///
     /// # Errors
@@ -206,8 +206,8 @@ impl Hub {
         if let Some(control) = &self.control {
             control.open(&*self.broker.0, &self.default_log).await?;
         }
-        if let Some(revocations) = &self.revocations {
-            revocations.open(&*self.broker.0, &self.default_log).await?;
+        if let Some(rules) = &self.rules {
+            rules.open(&*self.broker.0, &self.default_log).await?;
         }
         Ok(())
     }
@@ -272,13 +272,18 @@ impl Hub {
     }
 
     /// What counts no more; `None` where nothing can be revoked.
-    pub fn revocations(&self) -> Option<&Arc<Revocations>> {
-        self.revocations.as_ref()
+    pub fn rules(&self) -> Option<&Arc<Rules>> {
+        self.rules.as_ref()
     }
 
     /// Settings of all channels.
     pub fn namespaces(&self) -> &Namespaces {
         &self.namespaces
+    }
+
+    /// Name of the log that a channel lies in.
+    pub(crate) fn log_name(&self, channel: &Channel) -> &str {
+        &self.namespaces.logs()[channel.namespace.log].name
     }
 
     /// The settings of a channel's namespace; `None` when it is not configured.
@@ -480,8 +485,8 @@ async fn housekeeping(hub: std::sync::Weak<Hub>, mut lost: mpsc::Receiver<usize>
 
 impl Hub {
     async fn tidy(&self) {
-        if let Some(revocations) = &self.revocations {
-            revocations.follow_again().await;
+        if let Some(rules) = &self.rules {
+            rules.follow_again().await;
         }
         let linger_us = u64::try_from(self.options.window.linger.as_micros()).unwrap_or(u64::MAX);
         for log in self.logs.iter().filter_map(|log| log.load_full()) {

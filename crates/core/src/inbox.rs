@@ -10,10 +10,11 @@ use tidegate_protocol::Reply;
 use tidegate_types::Publication;
 use tidegate_types::codes::ErrorCode;
 use tidegate_types::limits::SHARD_EVENTS_MAX;
+use tokio::sync::oneshot;
 
-use crate::control::{Change, Order};
+use crate::control::{Change, ChannelCounts, ChannelPattern, Order};
 use crate::hub::CellId;
-use crate::revocations::Rule;
+use crate::rules::Rule;
 use crate::start::{ReadAfter, Start};
 
 /// A command of a connection that waits for an answer from outside the shard. Opaque to everybody but the shard.
@@ -87,6 +88,13 @@ pub enum ShardEvent {
     },
     /// Somebody joined or left a channel, and this shard has asked to be told.
     Presence(Change),
+    /// Which channels the shard has of a kind, and how many subscribers.
+    Survey {
+        /// Of which kind.
+        pattern: ChannelPattern,
+        /// Who asks.
+        reply: oneshot::Sender<ChannelCounts>,
+    },
     /// A backend orders something for connections that this shard may have.
     Order(Arc<Order>),
     /// Something is revoked that sessions of this shard may stand on.

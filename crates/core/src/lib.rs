@@ -5,7 +5,7 @@
 //! - [`Hub`]: the node's door to its logs: publish, subscribe, recover, history.
 //! - [`Inbox`]: what a shard is told.
 //! - [`Control`]: what nodes tell each other: who is there, who is present, commands for connections elsewhere.
-//! - [`Revocations`]: tokens and users that count no more.
+//! - [`Rules`]: tokens and users that count no more.
 //! - [`Session`]: what a connection may do, and when it must refresh.
 //! - [`config`]: the settings of all this. [`metrics`]: what it counts.
 
@@ -25,21 +25,21 @@ mod namespace;
 mod publish;
 mod reader;
 mod recover;
-mod revocations;
+mod rules;
 mod session;
 mod start;
 mod uplink;
 mod window;
 
 pub use clock::Clock;
-pub use control::{Action, Change, Control, Order, OrderedSubscription, Report};
+pub use control::{Action, Change, ChannelCounts, ChannelPattern, Control, Order, OrderedSubscription, Report};
 pub use error::HubError;
 pub use hub::{CellId, Channel, Hub, PartitionStatus, random_id};
 pub use inbox::{Delivery, Drained, Inbox, ShardEvent, Ticket};
 pub use namespace::{LogBinding, Namespace, Namespaces};
 pub use publish::PublishOptions;
 pub use recover::ReplyTo;
-pub use revocations::{Bearer, Revocations, Revoked, Rule};
+pub use rules::{Bearer, Revoked, Rule, Rules};
 pub use session::{Grant, Policy, Refusal, ServerSide, Session};
 pub use start::{ReadAfter, Start};
 pub use tidegate_auth::{Fetch, Overrides, ServerSubscription, Verifier};

@@ -16,6 +16,7 @@ use crate::error::HubError;
 use crate::hub::{Channel, Hub};
 use crate::inbox::{ShardEvent, Ticket};
 use crate::reader::{LogRead, Span};
+use crate::rules::Rules;
 use crate::start::{Hidden, ReadAfter, ReadLimits, Start};
 use crate::window::{Numbering, all_visible};
 
@@ -191,7 +192,13 @@ impl Hub {
     pub(crate) fn hidden(&self, channel: &Channel) -> Hidden {
         let settings = &channel.namespace.options;
         let age_ms = i64::try_from(settings.history_ttl.as_millis()).unwrap_or(i64::MAX);
-        Hidden { size: settings.history_size as usize, oldest_ms: self.clock().wall_ms().saturating_sub(age_ms) }
+        let removed =
+            |rules: &Arc<Rules>| rules.removed(self.log_name(channel), &channel.key, channel.log.epoch.as_str());
+        Hidden {
+            size: settings.history_size as usize,
+            oldest_ms: self.clock().wall_ms().saturating_sub(age_ms),
+            removed: self.rules().map_or(Offset::ZERO, removed),
+        }
     }
 
     /// Reads what the window no longer has. `false`: it cannot be recovered.

@@ -5,16 +5,16 @@
 //! a node holds as many as it has connections. Source: sections 5 and 6 of the Centrifuge protocol reference.
 
 use bytes::Bytes;
-use tidegate_auth::{
-    Capabilities, ConnectionClaims, Fetch, Overrides, Permission, ServerSubscription, TokenError, Verifier,
-};
-use tidegate_protocol::{Connect, ConnectResult, Since, Subscribe};
+use tidegate_auth::{Capabilities, ConnectionClaims, Fetch, Permission, TokenError, Verifier};
+use tidegate_protocol::{Connect, ConnectResult, Since};
 use tidegate_types::codes::{Disconnect, ErrorCode};
 use tidegate_types::{ChannelName, ClientId, ClientInfo};
 
 use crate::config::{ClientOptions, NamespaceOptions};
 use crate::namespace::Namespaces;
-use crate::revocations::{Bearer, Revocations, Revoked, Rule};
+use crate::rules::{Bearer, Revoked, Rule, Rules};
+
+mod grants;
 
 /// Why a command is not carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ pub struct Policy<'a> {
     /// Settings of channels.
     pub namespaces: &'a Namespaces,
     /// What counts no more; `None` = nothing is ever revoked.
-    pub revocations: Option<&'a Revocations>,
+    pub rules: Option<&'a Rules>,
     /// Version text for the connect result.
     pub version: &'static str,
     /// Wall clock, ms since 1970.
@@ -152,9 +152,9 @@ fn connection_claims(policy: &Policy<'_>, token: &str) -> Result<ConnectionClaim
 
 /// Whether a token is revoked. While this node does not know that yet, clients are told to try again.
 fn not_revoked(policy: &Policy<'_>, bearer: Bearer<'_>) -> Result<Result<(), Revoked>, Refusal> {
-    match policy.revocations {
+    match policy.rules {
         None => Ok(Ok(())),
-        Some(revocations) => revocations.check(bearer).ok_or(ErrorCode::INTERNAL.into()),
+        Some(rules) => rules.check(bearer).ok_or(ErrorCode::INTERNAL.into()),
     }
 }
 
@@ -165,21 +165,6 @@ fn refused(error: TokenError, invalid: Refusal) -> Refusal {
         TokenError::Invalid => invalid,
         TokenError::Unavailable => ErrorCode::INTERNAL.into(),
         TokenError::Fetching(fetch) => Refusal::Later(fetch),
-    }
-}
-
-/// A channel that a connect or its token names, and its settings.
-fn known<'a>(policy: &Policy<'a>, channel: &str) -> Result<(ChannelName, &'a NamespaceOptions), Refusal> {
-    let name = ChannelName::parse(channel).map_err(|error| {
-        tracing::debug!(%error, "a connect names a channel that cannot be");
-        Disconnect::BAD_REQUEST
-    })?;
-    match policy.namespaces.resolve(&name) {
-        Some(namespace) => Ok((name, &namespace.options)),
-        None => {
-            tracing::debug!(%channel, "a connect names a channel of a namespace that is not configured");
-            Err(Disconnect::BAD_REQUEST.into())
-        }
     }
 }
 
@@ -267,65 +252,6 @@ impl Session {
         Ok((result, subscriptions))
     }
 
-    /// What the server subscribes the client to: what its token names, its personal channel, and what it asks for in its
-    /// connect and could subscribe to by itself. What it could not is left out.
-    fn server_side(
-        &self,
-        policy: &Policy<'_>,
-        mut by_token: Vec<ServerSubscription>,
-        request: &Connect,
-    ) -> Result<Vec<ServerSide>, Refusal> {
-        let personal = self.personal_channel(policy.options);
-        by_token.extend(personal.map(|channel| ServerSubscription { channel, ..Default::default() }));
-        let mut all: Vec<ServerSide> = Vec::with_capacity(by_token.len());
-        for subscription in &by_token {
-            let (channel, settings) = known(policy, &subscription.channel)?;
-            let asked = request.subscriptions.iter().find(|wish| wish.channel == subscription.channel).cloned();
-            let wish = request.resumed(&subscription.channel, asked.unwrap_or_default());
-            let grant = self.server_grant(settings, &channel, subscription, &wish);
-            all.push(ServerSide { channel, grant });
-        }
-        for wish in &request.subscriptions {
-            let (channel, settings) = known(policy, &wish.channel)?;
-            if all.iter().any(|known| known.channel == channel) {
-                continue;
-            }
-            match self.may_subscribe(policy, settings, &channel, &request.resumed(&wish.channel, wish.clone())) {
-                Ok(grant) => all.push(ServerSide { channel, grant }),
-                Err(Refusal::Error(code)) if !code.temporary => {}
-                Err(other) => return Err(other),
-            }
-        }
-        if all.len() > policy.options.channel_limit {
-            return Err(Disconnect::CHANNEL_LIMIT.into());
-        }
-        Ok(all)
-    }
-
-    /// The channel that every session of this user has, where there is such a thing.
-    fn personal_channel(&self, options: &ClientOptions) -> Option<String> {
-        let personal = options.personal_channel.as_ref().filter(|_| !self.user().is_empty())?;
-        Some(match &personal.namespace {
-            Some(namespace) => format!("{namespace}:#{}", self.user()),
-            None => format!("#{}", self.user()),
-        })
-    }
-
-    /// What a subscription that the server makes may have; `wish` is what the client said of it.
-    pub fn server_grant(
-        &self,
-        settings: &NamespaceOptions,
-        channel: &ChannelName,
-        subscription: &ServerSubscription,
-        wish: &Subscribe,
-    ) -> Grant {
-        let mut grant =
-            Grant { info: json(subscription.info.clone()), data: json(subscription.data.clone()), ..Grant::default() };
-        let wish = Subscribe { recoverable: wish.recoverable || wish.recover.is_some(), ..wish.clone() };
-        self.shape(&mut grant, settings, channel, &wish, subscription.overrides);
-        grant
-    }
-
     /// Takes a newer connection token: what it says goes from here on.
     ///
     /// # Errors
@@ -361,7 +287,7 @@ impl Session {
             Rule::Before { user, issued_before, .. } => {
                 identity.user == *user && identity.issued_at.is_none_or(|at| at < *issued_before)
             }
-            Rule::Unblock { .. } => false,
+            Rule::Unblock { .. } | Rule::Remove { .. } => false,
         };
         revoked.then_some(Disconnect::STATE_INVALIDATED)
     }
@@ -370,99 +296,6 @@ impl Session {
     pub fn close_at_ms(&self, options: &ClientOptions) -> Option<i64> {
         let grace = i64::try_from(options.expired_close_delay.as_millis()).unwrap_or(i64::MAX);
         (self.expire_at_ms > 0).then(|| self.expire_at_ms.saturating_add(grace))
-    }
-
-    /// Judges a subscription. The caller has checked that the client has not got it already.
-    ///
-    /// # Errors
-    /// 103 where nothing allows it or the token is wrong, 109 for an expired token, 100 when its key cannot be fetched,
-    /// 3500 for a token that was made for another channel, user or client.
-    pub fn may_subscribe(
-        &self,
-        policy: &Policy<'_>,
-        settings: &NamespaceOptions,
-        channel: &ChannelName,
-        request: &Subscribe,
-    ) -> Result<Grant, Refusal> {
-        let (mut grant, overrides) = if request.token.is_empty() {
-            self.allow(self.is_open_to(settings, channel) || self.can(Permission::Subscribe, channel))?;
-            (Grant::default(), Overrides::default())
-        } else {
-            self.by_token(policy, channel.as_str(), &request.token)?
-        };
-        self.shape(&mut grant, settings, channel, request, overrides);
-        Ok(grant)
-    }
-
-    /// Whether a channel is open to this client by its settings and its name.
-    fn is_open_to(&self, settings: &NamespaceOptions, channel: &ChannelName) -> bool {
-        if channel.is_private() {
-            return false;
-        }
-        match channel.users().filter(|_| settings.allow_user_limited_channels) {
-            Some(mut users) => !self.user().is_empty() && users.any(|user| user == self.user()),
-            None => settings.allow_subscribe_for_client && self.passes(settings.allow_subscribe_for_anonymous),
-        }
-    }
-
-    /// What a subscription gets of what was asked for, by the channel's settings and what overrides them.
-    fn shape(
-        &self,
-        grant: &mut Grant,
-        settings: &NamespaceOptions,
-        channel: &ChannelName,
-        request: &Subscribe,
-        overrides: Overrides,
-    ) {
-        let force_recovery = overrides.force_recovery.unwrap_or(settings.force_recovery);
-        let force_positioning = overrides.force_positioning.unwrap_or(settings.force_positioning);
-        let keeps = settings.has_history();
-        let may_recover = force_recovery || settings.allow_recovery;
-        grant.recoverable = keeps && (force_recovery || (request.recoverable && may_recover));
-        grant.positioned = grant.recoverable
-            || force_positioning
-            || (request.positioned && (settings.allow_positioning || may_recover));
-        if grant.recoverable {
-            grant.since = request.recover.clone();
-        }
-        grant.delta = request.delta && settings.allow_fossil_delta && grant.positioned;
-        grant.present = overrides.presence.unwrap_or(settings.presence);
-        let told = overrides.join_leave.unwrap_or(settings.join_leave);
-        let forced = overrides.force_push_join_leave.unwrap_or(settings.force_push_join_leave);
-        let may_see = || self.may_see_presence(settings, channel, true).is_ok();
-        grant.join_leave = grant.present && told && (forced || (request.join_leave && may_see()));
-    }
-
-    /// Judges the refresh of a subscription that the client has: the seconds until the next one, and when.
-    ///
-    /// # Errors
-    /// As [`Session::may_subscribe`] with a token.
-    pub fn sub_refresh(&self, policy: &Policy<'_>, channel: &str, token: &str) -> Result<Grant, Refusal> {
-        if token.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
-        }
-        self.by_token(policy, channel, token).map(|(grant, _)| grant)
-    }
-
-    fn by_token(&self, policy: &Policy<'_>, channel: &str, token: &str) -> Result<(Grant, Overrides), Refusal> {
-        let claims = policy.verifier.subscription(token, policy.now_ms / 1000);
-        let claims = claims.map_err(|error| refused(error, ErrorCode::PERMISSION_DENIED.into()))?;
-        let client_fits = claims.client.is_empty() || claims.client == self.client_id().to_string();
-        if claims.channel != channel || claims.user != self.user() || !client_fits {
-            return Err(Disconnect::INVALID_TOKEN.into());
-        }
-        let bearer = Bearer { user: &claims.user, token: &claims.id, issued_at: claims.issued_at };
-        if not_revoked(policy, bearer)?.is_err() {
-            return Err(ErrorCode::PERMISSION_DENIED.into());
-        }
-        let grant = Grant {
-            expire_at_ms: claims.expire_at.map(|at| at.saturating_mul(1000)),
-            ttl_seconds: ttl_seconds(claims.expire_at, policy.now_ms),
-            info: json(claims.info),
-            data: json(claims.data),
-            ..Grant::default()
-        };
-        Ok((grant, claims.overrides))
     }
 
     /// Whether a capability of the token allows it.

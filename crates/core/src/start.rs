@@ -44,4 +44,6 @@ pub(crate) struct Hidden {
     pub(crate) size: usize,
     /// Only what is not older than this shows, ms since 1970.
     pub(crate) oldest_ms: i64,
+    /// Only what lies after this shows: before it the history was removed.
+    pub(crate) removed: Offset,
 }

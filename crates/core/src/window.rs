@@ -330,7 +330,8 @@ impl Window {
 
 /// Applies what a namespace hides: `None` when something after the position is hidden.
 pub(crate) fn all_visible(publications: &[Arc<Publication>], hidden: Hidden) -> bool {
-    publications.len() <= hidden.size && publications.first().is_none_or(|p| p.time_ms >= hidden.oldest_ms)
+    let shows = |p: &Arc<Publication>| p.time_ms >= hidden.oldest_ms && p.offset > hidden.removed;
+    publications.len() <= hidden.size && publications.first().is_none_or(shows)
 }
 
 /// A record as subscribers see it.

@@ -4,7 +4,7 @@
 mod nodes;
 #[path = "cluster/presence.rs"]
 mod presence;
-#[path = "cluster/revocations.rs"]
-mod revocations;
 #[path = "cluster/rig.rs"]
 mod rig;
+#[path = "cluster/rules.rs"]
+mod rules;

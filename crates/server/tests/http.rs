@@ -245,7 +245,7 @@ fn bad_requests_are_told_where_and_the_connection_goes_on() {
     assert!(text.starts_with("the body is no publish request: ") && text.contains("line 2 column 2"), "{text}");
     let response = send(&mut stream, "/api/pubish", key, "{}");
     assert_eq!(response.status, 404);
-    assert!(response.body.contains("POST /api/{publish,broadcast,history,presence,"), "{}", response.body);
+    assert!(response.body.contains("POST /api/{publish,broadcast,history,history_remove,"), "{}", response.body);
     assert_eq!(send(&mut stream, "/api/info", key, "").status, 200);
     write!(stream, "GET /api/info HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let response = receive(&mut stream);
@@ -391,7 +391,7 @@ fn what_is_revoked_is_checked_and_kept() {
     ok("revoke_token", json!({"uid": "t1", "expire_at": null}));
     ok("invalidate_user_tokens", json!({"user": "u", "issued_before": 1}));
     let metrics = node.get("/metrics").body;
-    assert!(metrics.contains("\ntidegate_revocations 2\n"), "a token and a user's tokens: {metrics}");
+    assert!(metrics.contains("\ntidegate_rules 2\n"), "a token and a user's tokens: {metrics}");
     for (method, body, why) in [
         ("block_user", json!({}), "user is missing"),
         ("revoke_token", json!({"user": "u"}), "uid is missing"),

@@ -55,6 +55,7 @@ impl Shard {
                 self.users.of(user).to_vec()
             }
             Rule::Token { .. } => self.connections.indices(),
+            Rule::Remove { .. } => return,
         };
         for index in candidates {
             if let Some(why) = self.connections.get(index).and_then(|c| c.session.ended_by(rule)) {

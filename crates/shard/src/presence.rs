@@ -4,7 +4,7 @@
 //! what came of it.
 
 use bytes::Bytes;
-use tidegate_core::Change;
+use tidegate_core::{Change, ChannelCounts, ChannelPattern};
 use tidegate_protocol::Push;
 use tidegate_types::ClientId;
 
@@ -43,6 +43,14 @@ impl Shard {
         if subscription.present {
             control.leave(&channel.name, client, away);
         }
+    }
+
+    /// Channels with subscribers here.
+    pub(crate) fn count_channels(&self, pattern: &ChannelPattern) -> ChannelCounts {
+        let channels = self.channels.indices().into_iter().filter_map(|slot| self.channels.get(slot));
+        let matching = channels.filter(|c| !c.entries.is_empty() && pattern.matches(c.name.as_str()));
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        matching.map(|c| (c.name.shared().clone(), count(c.entries.len()))).collect()
     }
 
     /// Tells a join or a leave to the subscribers who want to know.

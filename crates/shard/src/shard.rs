@@ -126,7 +126,7 @@ impl Shard {
             options: &options.client,
             verifier,
             namespaces: hub.namespaces(),
-            revocations: hub.revocations().map(Arc::as_ref),
+            rules: hub.rules().map(Arc::as_ref),
             version,
             now_ms,
         }

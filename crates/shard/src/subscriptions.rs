@@ -306,6 +306,7 @@ impl Shard {
                 self.go_on_holding(Place { index: ticket.connection, generation: ticket.generation }, in_time);
             }
             ShardEvent::Presence(change) => self.tell_of(&change),
+            ShardEvent::Survey { pattern, reply } => drop(reply.send(self.count_channels(&pattern))),
             ShardEvent::Order(order) => self.obey(&order),
             ShardEvent::Revoked(rule) => self.revoke(&rule),
             ShardEvent::Invalidated { cell } => self.invalidate(cell),

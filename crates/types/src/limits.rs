@@ -57,7 +57,7 @@ pub const UNSENT_BYTES_MAX: u32 = 64 << 10;
 pub const CATCH_UPS_PER_TURN_MAX: usize = 32;
 /// A socket that takes nothing for this long is slow, where the namespace disconnects slow readers.
 pub const SLOW_AFTER: Duration = Duration::from_secs(1);
-/// Revocations in force at the same time: about 100 bytes of memory each on every node.
-pub const REVOCATIONS_MAX: usize = 1_000_000;
+/// Rules in force at the same time: about 100 bytes of memory each on every node.
+pub const RULES_MAX: usize = 1_000_000;
 /// A revocation ends at most so many seconds after it was made, as a token does.
-pub const REVOCATION_SECONDS_MAX: i64 = 365 * 24 * 3600;
+pub const RULE_SECONDS_MAX: i64 = 365 * 24 * 3600;

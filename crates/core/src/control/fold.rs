@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tidegate_types::{ClientId, ClientInfo};
 
 use super::presence::{Came, Change, Named, NodeId, Presence};
-use super::record::{Absent, Alive, Entry, Lapse, Member, Order, Proposal, Report, Snapshot, Uplink};
+use super::record::{Absent, Alive, Counts, Entry, Lapse, Member, Order, Proposal, Report, Snapshot, Survey, Uplink};
 
 /// What this node has to do because of a record.
 #[derive(Debug)]
@@ -30,6 +30,10 @@ pub(crate) enum Effect {
     Presence(Change),
     /// A client of a user who is back as another one, unseen by others.
     Replaced { channel: String, client: ClientId },
+    /// A node asks which channels this one has.
+    Survey { from: NodeId, survey: Survey },
+    /// A node answers such a question of this one.
+    Counts { from: NodeId, counts: Counts },
     /// Another node asks what this one has announced.
     Announce,
     /// The others have given this node up: it begins anew.
@@ -142,6 +146,11 @@ impl Fold {
             }
             Entry::Order(order) => effects.push(Effect::Order(order)),
             Entry::Uplink(uplink) => return self.uplink(uplink, effects),
+            Entry::Survey(survey) => effects.push(Effect::Survey { from: from.clone(), survey }),
+            Entry::Counts(counts) if *counts.to == *self.me => {
+                effects.push(Effect::Counts { from: from.clone(), counts });
+            }
+            Entry::Counts(_) => {}
             Entry::Unknown => return false,
         }
         true

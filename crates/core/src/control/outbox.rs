@@ -19,6 +19,8 @@ const COMMANDS_MAX: usize = 4_096;
 const ENTRIES_MAX: usize = 512;
 /// Bytes of commands after which a record takes no more.
 const BYTES_MAX: usize = 256 << 10;
+/// Records that were made and have not come back: no more are made until one does.
+const SENT_MAX: usize = 1_024;
 /// Members of one part of a snapshot.
 const MEMBERS_MAX: usize = 512;
 
@@ -146,6 +148,9 @@ impl Outbox {
     /// The entries of the next record, and its number; `None` when nothing waits. Whoever does not wait any more for what
     /// it proposed is passed over.
     pub(crate) fn next(&mut self) -> Option<(u64, Vec<Entry>)> {
+        if self.sent.len() >= SENT_MAX {
+            return None;
+        }
         let mut entries = Vec::new();
         let mut verdicts = Vec::new();
         let mut bytes = 0;
@@ -208,6 +213,12 @@ impl Outbox {
                 let _ = verdict.send(accepted);
             }
         }
+    }
+
+    /// What was written may never come back, because the log is read anew: who waits for it is told that it was not
+    /// accepted.
+    pub(crate) fn give_up_sent(&mut self) {
+        self.settle(self.seq, &[]);
     }
 
     /// Whether nothing waits to be written.
@@ -293,6 +304,19 @@ mod tests {
         assert!(never.try_recv().is_err());
         outbox.settle(3, &[]);
         assert_eq!(never.try_recv(), Ok(false), "a later record came without this one");
+    }
+
+    #[test]
+    fn records_that_do_not_come_back_are_bounded() {
+        let mut outbox = Outbox::default();
+        let mut made = 0;
+        for _ in 0..2 * SENT_MAX {
+            outbox.propose(Entry::Unknown, None).unwrap();
+            made += usize::from(outbox.next().is_some());
+        }
+        assert_eq!(made, SENT_MAX);
+        outbox.give_up_sent();
+        assert_eq!(outbox.next().unwrap().1.len(), ENTRIES_MAX, "what waits goes on");
     }
 
     #[test]

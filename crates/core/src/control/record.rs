@@ -36,6 +36,10 @@ pub(crate) enum Entry {
     Uplink(Uplink),
     /// An order of a backend for connections, wherever they are.
     Order(Order),
+    /// Every node says which channels it has.
+    Survey(Survey),
+    /// What a node has.
+    Counts(Counts),
     /// Of a version that this node does not know.
     Unknown,
 }
@@ -135,6 +139,29 @@ impl std::fmt::Debug for Uplink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Uplink to {}", self.node)
     }
+}
+
+/// A question for channels with subscribers.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Survey {
+    /// Of the asking node's choice.
+    pub(crate) id: u64,
+    pub(crate) pattern: String,
+}
+
+/// A part of a node's answer.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Counts {
+    /// The node that asked, and what.
+    pub(crate) to: String,
+    pub(crate) id: u64,
+    pub(crate) last: bool,
+    /// There are more than an answer may name, and none is named.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) too_many: bool,
+    pub(crate) channels: Vec<(String, u32)>,
 }
 
 /// What a backend orders, and for whom.
@@ -238,11 +265,13 @@ struct AnyEntry {
     leave: Option<Absent>,
     uplink: Option<Uplink>,
     order: Option<Order>,
+    survey: Option<Survey>,
+    counts: Option<Counts>,
 }
 
 impl From<AnyEntry> for Entry {
     fn from(any: AnyEntry) -> Self {
-        let AnyEntry { alive, snapshot, gone, lapse, join, away, leave, uplink, order } = any;
+        let AnyEntry { alive, snapshot, gone, lapse, join, away, leave, uplink, order, survey, counts } = any;
         let found = [
             join.map(Self::Join),
             leave.map(Self::Leave),
@@ -253,6 +282,8 @@ impl From<AnyEntry> for Entry {
             snapshot.map(Self::Snapshot),
             lapse.map(Self::Lapse),
             gone.map(Self::Gone),
+            survey.map(Self::Survey),
+            counts.map(Self::Counts),
         ];
         found.into_iter().flatten().next().unwrap_or(Self::Unknown)
     }

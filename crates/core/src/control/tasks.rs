@@ -109,6 +109,7 @@ impl Control {
         let Carrier::Log { log, .. } = std::mem::take(&mut *lock(&self.carrier)) else { return };
         let mut effects = Vec::new();
         lock(&self.fold).forget(&mut effects);
+        lock(&self.outbox).give_up_sent();
         effects.into_iter().for_each(|effect| self.carry_out(effect));
         if let Err(error) = self.tail(log.clone()).await {
             tracing::warn!(%error, "cannot tail the control log yet");

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::{CoreOptions, PersonalChannel, TokenOptions};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
+use tidegate_protocol::Subscribe;
 
 const NOW_MS: i64 = 1_000_000;
 
@@ -30,7 +31,7 @@ impl Rig {
             options: &self.options,
             verifier: &self.verifier,
             namespaces: &self.namespaces,
-            revocations: None,
+            rules: None,
             version: "test",
             now_ms: NOW_MS,
         }

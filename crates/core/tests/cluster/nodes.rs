@@ -61,3 +61,28 @@ fn commands_find_their_connection_on_any_node() {
     std::thread::sleep(Duration::from_millis(200));
     assert!(!one.told().iter().any(is_it), "what nobody waits for any more is not brought");
 }
+
+#[test]
+fn every_node_says_which_channels_it_has() {
+    let broker = shared();
+    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    until("both are known", || one.names().len() == 2 && two.names().len() == 2);
+    let channels = |count: u32| vec![(std::sync::Arc::from("a"), count), (format!("b{count}").as_str().into(), 1)];
+    let asking = one.spawn(one.hub.control().unwrap().clone(), |control| async move { control.channels("*").await });
+    let answered = std::cell::Cell::new(0);
+    until("both shards were asked", || {
+        for (node, count) in [(&one, 1), (&two, 2)] {
+            for event in node.told() {
+                if let ShardEvent::Survey { reply, .. } = event {
+                    reply.send(channels(count)).unwrap();
+                    answered.set(answered.get() + 1);
+                }
+            }
+        }
+        answered.get() == 2
+    });
+    let found: Vec<_> = one.wait(asking).unwrap().unwrap().into_iter().collect();
+    assert_eq!(found, [("a".to_owned(), 3), ("b1".to_owned(), 1), ("b2".to_owned(), 1)]);
+    let asking = one.spawn(one.hub.control().unwrap().clone(), |control| async move { control.channels("*").await });
+    assert!(one.wait(asking).unwrap().is_err(), "who does not answer is no node without channels");
+}

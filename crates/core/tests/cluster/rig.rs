@@ -155,6 +155,18 @@ impl Node {
         self.runtime.as_ref().unwrap().block_on(future)
     }
 
+    pub(crate) fn spawn<T, F>(
+        &self,
+        control: Arc<Control>,
+        ask: impl FnOnce(Arc<Control>) -> F,
+    ) -> tokio::task::JoinHandle<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.runtime.as_ref().unwrap().spawn(ask(control))
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.hub.control().unwrap().nodes().into_iter().map(|(_, report)| report.name).collect()
     }

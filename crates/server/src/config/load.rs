@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tidegate_broker::Secret;
 use tidegate_core::config::{
-    ClientOptions, ControlOptions, CoreOptions, NamespaceOptions, RevocationOptions, WindowOptions,
+    ClientOptions, ControlOptions, CoreOptions, NamespaceOptions, RulesOptions, WindowOptions,
 };
 
 use super::BrokerConfig;
@@ -86,7 +86,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
         // The demo page shows where it hangs. Only the answer to connect can say so through a balancer.
         client.connect_data = serde_json::json!({ "node": node_name }).to_string().into();
     }
-    let revocations = top.child("revocations", |section| revocations(section, &broker));
+    let rules = top.child("rules", |section| rules(section, &broker));
     personal_channel(top, &client, default_namespace.as_ref(), &namespaces, control.is_some());
     if control.is_none() {
         let needs = |o: &NamespaceOptions| o.presence;
@@ -103,7 +103,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
         token,
         window,
         control,
-        revocations,
+        rules,
         default_namespace,
         namespaces,
     };
@@ -247,7 +247,7 @@ fn control(section: &mut Section<'_>) -> Option<ControlOptions> {
     enabled.then(|| ControlOptions { log: log.map(|name: String| name.into()), lease, grace })
 }
 
-fn revocations(section: &mut Section<'_>, broker: &BrokerConfig) -> Option<RevocationOptions> {
+fn rules(section: &mut Section<'_>, broker: &BrokerConfig) -> Option<RulesOptions> {
     let shared = registry::factory(&broker.url.scheme).is_ok_and(|factory| factory.capabilities().shared);
     let enabled = section.get(
         "enabled",
@@ -257,9 +257,9 @@ fn revocations(section: &mut Section<'_>, broker: &BrokerConfig) -> Option<Revoc
     );
     let log = section.optional(
         "log",
-        "Name of that log, the same on every node; by default that of the broker's own with .revocations behind it.",
+        "Name of that log, the same on every node; by default that of the broker's own with .rules behind it.",
     );
-    enabled.then(|| RevocationOptions { log: log.map(|name: String| name.into()) })
+    enabled.then(|| RulesOptions { log: log.map(|name: String| name.into()) })
 }
 
 /// A shorter one would lapse by a pause of the system.

@@ -168,8 +168,8 @@ fn broker(hub: &Hub, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let metric = encoder.encode_descriptor("presence_untold", help, None, MetricType::Counter)?;
         ConstCounter::new(control.untold()).encode(metric)?;
     }
-    if let Some(revocations) = hub.revocations() {
-        gauge("revocations", "Tokens and users that are revoked", revocations.count(), encoder)?;
+    if let Some(rules) = hub.rules() {
+        gauge("rules", "Tokens and users that are revoked", rules.count(), encoder)?;
     }
     let uptime = usize::try_from(hub.report().uptime_seconds).unwrap_or(usize::MAX);
     gauge("uptime_seconds", "Since the node started", uptime, encoder)

@@ -1,7 +1,7 @@
 //! Orders of a backend for sessions.
 
 use serde_json::json;
-use tidegate_core::config::{ControlOptions, RevocationOptions};
+use tidegate_core::config::{ControlOptions, RulesOptions};
 use tidegate_core::{Action, Order, Rule};
 use tidegate_types::codes::Disconnect;
 
@@ -75,7 +75,7 @@ fn a_token_lives_as_long_as_a_backend_says() {
 #[test]
 fn what_is_revoked_ends_sessions_and_keeps_them_out() {
     let mut options = options();
-    options.revocations = Some(RevocationOptions::default());
+    options.rules = Some(RulesOptions::default());
     options.token.hmac_secret = Some(b"secret".to_vec());
     let node = Node::start(2, options);
     let now = node.hub.clock().wall_ms() / 1_000;
@@ -113,4 +113,21 @@ fn what_is_revoked_ends_sessions_and_keeps_them_out() {
     let subscription = signed(&json!({"sub": "u", "channel": "$a", "jti": "t3"}));
     user.say(&json!({"id": 2, "subscribe": {"channel": "$a", "token": subscription}}).to_string());
     assert_eq!(user.reply(2)["error"]["code"], 103);
+}
+
+#[test]
+fn channels_with_subscribers_are_counted_by_pattern() {
+    let node = node();
+    let mut clients: Vec<_> = (0..6).map(|_| node.connect()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.subscribe(2, "all", None);
+        client.subscribe(3, &format!("job.{}", n % 3), None);
+    }
+    let found = |pattern: &str| node.channels(pattern).into_iter().collect::<Vec<_>>();
+    let jobs = [("job.0".to_owned(), 2), ("job.1".to_owned(), 2), ("job.2".to_owned(), 2)];
+    assert_eq!(found("job.*"), jobs);
+    assert_eq!((found("").len(), found("a??")), (4, vec![("all".to_owned(), 6)]));
+    drop(clients);
+    node.until("all have gone", |hub| hub.report().subscriptions == 0);
+    assert_eq!(found(""), []);
 }

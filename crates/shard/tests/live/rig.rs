@@ -112,9 +112,18 @@ impl Node {
         self.runtime.block_on(self.hub.control().unwrap().order(order)).unwrap();
     }
 
+    /// Channels with subscribers.
+    pub(crate) fn channels(&self, pattern: &str) -> std::collections::BTreeMap<String, u64> {
+        self.runtime.block_on(self.hub.control().unwrap().channels(pattern)).unwrap()
+    }
+
+    pub(crate) fn remove_history(&self, channel: &str) {
+        self.runtime.block_on(self.hub.remove_history(&ChannelName::parse(channel).unwrap())).unwrap();
+    }
+
     /// Has something revoked.
     pub(crate) fn revoke(&self, rule: Rule) {
-        self.runtime.block_on(self.hub.revocations().unwrap().revoke(rule)).unwrap();
+        self.runtime.block_on(self.hub.rules().unwrap().decide(rule)).unwrap();
     }
 
     /// Commands of a client whose connection carries none.

@@ -1,7 +1,9 @@
 //! Order, recovery, commands.
 
-use crate::rig::{Node, options};
 use serde_json::json;
+use tidegate_core::config::RulesOptions;
+
+use crate::rig::{Node, options};
 
 #[test]
 fn publications_arrive_in_order_on_every_shard() {
@@ -171,4 +173,30 @@ fn who_publishes_may_leave_itself_out() {
     }
     node.publish("a", "20");
     assert_eq!((own.publication(), other.publication()), (json!(20), json!(20)));
+}
+
+#[test]
+fn a_removed_history_is_gone_and_positions_stay() {
+    let mut options = options();
+    options.rules = Some(RulesOptions::default());
+    let node = Node::start(1, options);
+    let mut client = node.connect();
+    let epoch = client.subscribe(2, "job", None)["epoch"].as_str().unwrap().to_owned();
+    for n in 1..=3 {
+        node.publish("job", &n.to_string());
+        assert_eq!(client.publication(), n);
+    }
+    node.remove_history("job");
+    let mut other = node.connect();
+    other.say(r#"{"id":2,"history":{"channel":"job","limit":10}}"#);
+    let history = other.reply(2)["history"].clone();
+    assert_eq!((&history["publications"], &history["offset"]), (&json!([]), &json!(3)));
+    assert_eq!(other.subscribe(3, "job", Some((1, &epoch)))["recovered"], json!(null), "something is gone");
+    assert_eq!(node.connect().subscribe(2, "job", Some((3, &epoch)))["recovered"], true, "nothing was missed");
+    node.publish("job", "4");
+    assert_eq!((client.publication(), other.publication()), (json!(4), json!(4)));
+    let recovered = node.connect().subscribe(2, "job", Some((3, &epoch)));
+    assert_eq!((&recovered["recovered"], &recovered["publications"][0]["data"]), (&json!(true), &json!(4)));
+    other.say(r#"{"id":4,"history":{"channel":"job","limit":10}}"#);
+    assert_eq!(other.reply(4)["history"]["publications"][0]["offset"], 4);
 }

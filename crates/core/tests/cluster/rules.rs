@@ -1,25 +1,25 @@
-//! Revocations over nodes that come, go and die.
+//! Rules over nodes that come, go and die.
 
 use std::time::Duration;
 
-use tidegate_core::config::{CoreOptions, RevocationOptions};
+use tidegate_core::config::{CoreOptions, RulesOptions};
 use tidegate_core::{Bearer, Revoked, Rule, ShardEvent};
 
 use crate::rig::{Node, Shared, shared, until};
 
 fn start(name: &str, broker: &Shared) -> Node {
     Node::start_with(name, broker, |options: &mut CoreOptions| {
-        options.revocations = Some(RevocationOptions::default());
+        options.rules = Some(RulesOptions::default());
     })
 }
 
 fn check(node: &Node, user: &str, token: &str, issued_at: i64) -> Result<(), Revoked> {
     let bearer = Bearer { user, token, issued_at: Some(issued_at) };
-    node.hub.revocations().unwrap().check(bearer).expect("a node that started knows")
+    node.hub.rules().unwrap().check(bearer).expect("a node that started knows")
 }
 
 fn revoke(node: &Node, rule: Rule) {
-    node.wait(node.hub.revocations().unwrap().revoke(rule)).unwrap();
+    node.wait(node.hub.rules().unwrap().decide(rule)).unwrap();
 }
 
 /// An hour from now.
@@ -82,7 +82,7 @@ fn while_the_log_is_away_nothing_is_revoked_and_what_was_stays() {
     revoke(&one, Rule::Token { id: "t1".into(), until: later(&one) });
     broker.away.store(true, std::sync::atomic::Ordering::Relaxed);
     let rule = Rule::Token { id: "t2".into(), until: later(&one) };
-    assert!(one.wait(one.hub.revocations().unwrap().revoke(rule.clone())).unwrap_err().is_retryable());
+    assert!(one.wait(one.hub.rules().unwrap().decide(rule.clone())).unwrap_err().is_retryable());
     assert!(check(&one, "u", "t1", 0).is_err());
     broker.away.store(false, std::sync::atomic::Ordering::Relaxed);
     revoke(&one, rule);

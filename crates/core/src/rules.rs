@@ -1,8 +1,8 @@
-//! Revocations: tokens and users that count no more, on every node and after every restart.
+//! Rules that backends make and that have to be kept: tokens and users that count no more, histories that were removed.
 //!
 //! They lie in a log of their own, one record per rule ([`Rule`]) under the rule's key, so that a log that is compacted
-//! keeps what is in force. A node reads the whole log before it lets anybody in with a token, and follows it. Who revokes
-//! is answered when the rule is stored and in force on the answering node; on the others it is when they read it.
+//! keeps what is in force. A node reads the whole log before it lets anybody in with a token, and follows it. Who makes a
+//! rule is answered when it is stored and in force on the answering node; on the others it is when they read it.
 //!
 //! Not for telling who may do what: that is the business of tokens and namespaces.
 
@@ -16,7 +16,8 @@ use bytes::Bytes;
 use tidegate_broker::{
     Broker, BrokerError, Keep, Log, LogSpec, Partition, Record, Refused, TailHandle, TailLoss, TailSink, Tailed,
 };
-use tidegate_types::limits::{COMMAND_WAIT_MAX, REVOCATIONS_MAX};
+use tidegate_types::Offset;
+use tidegate_types::limits::{COMMAND_WAIT_MAX, RULES_MAX};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -25,10 +26,10 @@ use crate::inbox::{Inbox, ShardEvent};
 
 pub use table::{Bearer, Revoked, Rule};
 
-/// Settings of the revocations.
+/// Settings of the rules of backends.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct RevocationOptions {
-    /// Name of their log; `None` = that of the default log with `.revocations` behind it.
+pub struct RulesOptions {
+    /// Name of their log; `None` = that of the default log with `.rules` behind it.
     pub log: Option<Arc<str>>,
 }
 
@@ -47,8 +48,8 @@ struct Open {
 }
 
 /// See the module docs.
-pub struct Revocations {
-    options: RevocationOptions,
+pub struct Rules {
+    options: RulesOptions,
     clock: Clock,
     shards: Box<[Arc<Inbox>]>,
     open: Mutex<Option<Open>>,
@@ -57,23 +58,23 @@ pub struct Revocations {
     progressed: Notify,
 }
 
-impl std::fmt::Debug for Revocations {
+impl std::fmt::Debug for Rules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Revocations").field("loaded", &self.loaded).finish_non_exhaustive()
+        f.debug_struct("Rules").field("loaded", &self.loaded).finish_non_exhaustive()
     }
 }
 
 /// Takes one partition for all.
 struct Reader {
-    all: Arc<Revocations>,
+    all: Arc<Rules>,
     progress: Arc<Progress>,
 }
 
 /// How long a node that starts waits for the log each time before it tries anew.
 const LOAD_MAX: Duration = Duration::from_secs(20);
 
-impl Revocations {
-    pub(crate) fn new(options: RevocationOptions, clock: Clock, shards: Box<[Arc<Inbox>]>) -> Arc<Self> {
+impl Rules {
+    pub(crate) fn new(options: RulesOptions, clock: Clock, shards: Box<[Arc<Inbox>]>) -> Arc<Self> {
         let (open, loaded, table) = (Mutex::default(), AtomicBool::default(), RwLock::default());
         Arc::new(Self { options, clock, shards, open, loaded, table, progressed: Notify::new() })
     }
@@ -87,7 +88,7 @@ impl Revocations {
         if self.loaded.load(Relaxed) {
             return Ok(());
         }
-        let name: Arc<str> = self.options.log.clone().unwrap_or_else(|| format!("{default_log}.revocations").into());
+        let name: Arc<str> = self.options.log.clone().unwrap_or_else(|| format!("{default_log}.rules").into());
         let spec = LogSpec { name: name.clone(), read_only: false };
         let log = broker.open(&spec).await.map_err(|error| explained(error, &name))?;
         self.follow(log).await
@@ -109,10 +110,10 @@ impl Revocations {
         let all_read = || read.iter().zip(&ends).all(|(progress, end)| progress.next.load(Relaxed) >= *end);
         let loading = self.until(all_read);
         if tokio::time::timeout(LOAD_MAX, loading).await.is_err() {
-            return Err(BrokerError::Unavailable("the log of revocations is not read to its end yet".into()));
+            return Err(BrokerError::Unavailable("the log of rules is not read to its end yet".into()));
         }
         self.loaded.store(true, Relaxed);
-        tracing::info!(rules = self.count(), "revocations are in force");
+        tracing::info!(rules = self.count(), "rules of backends are in force");
         Ok(())
     }
 
@@ -135,7 +136,7 @@ impl Revocations {
             _ => return,
         };
         if let Err(error) = self.follow(log).await {
-            tracing::warn!(%error, "the log of revocations cannot be read again yet");
+            tracing::warn!(%error, "the log of rules cannot be read again yet");
         }
     }
 
@@ -148,6 +149,11 @@ impl Revocations {
         Some(table.check(bearer, self.clock.wall_ms() / 1000).map_or(Ok(()), Err))
     }
 
+    /// Up to where the history of a channel was removed: an offset of that epoch.
+    pub(crate) fn removed(&self, log: &str, key: &str, epoch: &str) -> Offset {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).removed(log, key, epoch)
+    }
+
     /// Rules that are kept.
     pub fn count(&self) -> usize {
         self.table.read().unwrap_or_else(PoisonError::into_inner).len()
@@ -157,17 +163,19 @@ impl Revocations {
     ///
     /// # Errors
     /// When the log does not take it or does not return it in [`COMMAND_WAIT_MAX`]; it may be in force all the same.
-    /// When [`REVOCATIONS_MAX`] rules are there already.
-    pub async fn revoke(&self, rule: Rule) -> Result<(), HubError> {
-        let not_yet = || BrokerError::Unavailable("the log of revocations was not read yet, try again".into());
+    /// When [`RULES_MAX`] rules are there already.
+    pub async fn decide(&self, rule: Rule) -> Result<(), HubError> {
+        let not_yet = || BrokerError::Unavailable("the log of rules was not read yet, try again".into());
         let (log, now) = match &*self.opened() {
             Some(open) if self.loaded.load(Relaxed) => (open.log.clone(), self.clock.wall_ms() / 1000),
             _ => return Err(not_yet().into()),
         };
-        if self.count() >= REVOCATIONS_MAX {
+        if self.count() >= RULES_MAX {
             self.table.write().unwrap_or_else(PoisonError::into_inner).forget_ended(now);
-            if self.count() >= REVOCATIONS_MAX {
-                let why = format!("there are {REVOCATIONS_MAX} revocations: block users instead of single tokens");
+            if self.count() >= RULES_MAX {
+                let why = format!(
+                    "there are {RULES_MAX} rules: block users instead of single tokens, or let rules end earlier"
+                );
                 return Err(HubError::BadRequest(why.into()));
             }
         }
@@ -194,7 +202,7 @@ impl Revocations {
             return;
         }
         self.table.write().unwrap_or_else(PoisonError::into_inner).apply(rule.clone());
-        if !matches!(rule, Rule::Unblock { .. }) && self.loaded.load(Relaxed) {
+        if rule.ends_sessions() && self.loaded.load(Relaxed) {
             let rule = Arc::new(rule);
             self.shards.iter().for_each(|shard| shard.send(ShardEvent::Revoked(rule.clone())));
         }
@@ -205,7 +213,7 @@ fn explained(error: BrokerError, name: &str) -> BrokerError {
     match error {
         BrokerError::Refused(why) => BrokerError::Refused(
             format!(
-                "the log of revocations {name:?} (revocations.log; revocations.enabled = false does without it): {why}\n  \
+                "the log of rules {name:?} (rules.log; rules.enabled = false does without it): {why}\n  \
                  Add to it: --config cleanup.policy=compact,delete --config retention.ms=31622400000"
             )
             .into(),
@@ -220,7 +228,7 @@ impl TailSink for Reader {
             let Some(payload) = record.payload else { continue };
             match serde_json::from_slice(&payload) {
                 Ok(rule) => self.all.apply(rule),
-                Err(error) => tracing::warn!(%error, "a record in the log of revocations is none, it is left out"),
+                Err(error) => tracing::warn!(%error, "a record in the log of rules is none, it is left out"),
             }
         }
         self.progress.next.fetch_max(next, Relaxed);
@@ -228,11 +236,11 @@ impl TailSink for Reader {
     }
 
     fn lost(&self, loss: TailLoss) {
-        tracing::warn!(?loss, "the log of revocations has a hole or was made anew, it is read again");
+        tracing::warn!(?loss, "the log of rules has a hole or was made anew, it is read again");
         self.progress.lost.store(true, Relaxed);
     }
 
     fn refused(&self, log_offset: u64, why: Refused) {
-        tracing::warn!(log_offset, ?why, "a record in the log of revocations is left out");
+        tracing::warn!(log_offset, ?why, "a record in the log of rules is left out");
     }
 }

@@ -1,4 +1,5 @@
-//! What is revoked: a pure table. Rules go in, in the order of the log; whether a token counts comes out.
+//! What is in force: a pure table. Rules go in, in the order of the log; whether a token counts, and what of a history shows,
+//! comes out.
 //!
 //! Invariant: the outcome of the same rules is the same on every node, also where a rule is read twice.
 
@@ -6,8 +7,9 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
+use tidegate_types::Offset;
 
-/// One thing that a backend revokes, or takes back. Times are seconds since 1970; the rule is forgotten after `until`.
+/// One thing that a backend decides. Times are seconds since 1970; the rule is forgotten after `until`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
@@ -39,6 +41,19 @@ pub enum Rule {
         /// When the rule ends.
         until: i64,
     },
+    /// The history of a channel begins anew.
+    Remove {
+        /// Name of the log.
+        log: String,
+        /// The channel's key there.
+        key: String,
+        /// The last offset that shows no more.
+        offset: u64,
+        /// The epoch that it belongs to.
+        epoch: String,
+        /// When nothing of that would show any more anyway.
+        until: i64,
+    },
 }
 
 impl Rule {
@@ -48,15 +63,24 @@ impl Rule {
             Self::Block { user, .. } | Self::Unblock { user } => format!("user:{user}"),
             Self::Token { id, .. } => format!("token:{id}"),
             Self::Before { user, .. } => format!("before:{user}"),
+            Self::Remove { log, key, .. } => format!("history:{log}:{key}"),
         }
     }
 
     /// When it ends; `None` = it has no effect of its own.
     pub(crate) fn until(&self) -> Option<i64> {
         match self {
-            Self::Block { until, .. } | Self::Token { until, .. } | Self::Before { until, .. } => Some(*until),
+            Self::Block { until, .. }
+            | Self::Token { until, .. }
+            | Self::Before { until, .. }
+            | Self::Remove { until, .. } => Some(*until),
             Self::Unblock { .. } => None,
         }
+    }
+
+    /// Whether sessions may stand on what it takes away.
+    pub(crate) fn ends_sessions(&self) -> bool {
+        matches!(self, Self::Block { .. } | Self::Token { .. } | Self::Before { .. })
     }
 }
 
@@ -87,6 +111,15 @@ pub(crate) struct Table {
     tokens: HashMap<String, i64, RandomState>,
     /// The first `iat` that counts, and until when the rule goes.
     before: HashMap<String, (i64, i64), RandomState>,
+    /// By log and key.
+    removed: HashMap<(String, String), Removed, RandomState>,
+}
+
+#[derive(Debug)]
+struct Removed {
+    epoch: String,
+    offset: u64,
+    until: i64,
 }
 
 impl Table {
@@ -99,6 +132,9 @@ impl Table {
             Rule::Before { user, issued_before, until } => {
                 let rule = self.before.entry(user).or_insert((issued_before, until));
                 *rule = (rule.0.max(issued_before), rule.1.max(until));
+            }
+            Rule::Remove { log, key, offset, epoch, until } => {
+                drop(self.removed.insert((log, key), Removed { epoch, offset, until }));
             }
         }
     }
@@ -119,9 +155,18 @@ impl Table {
         (named && in_force(self.tokens.get(bearer.token))).then_some(Revoked::Token)
     }
 
+    /// Up to where the history of a channel was removed.
+    pub(crate) fn removed(&self, log: &str, key: &str, epoch: &str) -> Offset {
+        if self.removed.is_empty() {
+            return Offset::ZERO;
+        }
+        let removed = self.removed.get(&(log.to_owned(), key.to_owned())).filter(|removed| removed.epoch == epoch);
+        Offset(removed.map_or(0, |removed| removed.offset))
+    }
+
     /// Rules that are kept.
     pub(crate) fn len(&self) -> usize {
-        self.blocked.len() + self.tokens.len() + self.before.len()
+        self.blocked.len() + self.tokens.len() + self.before.len() + self.removed.len()
     }
 
     /// Forgets what has ended.
@@ -129,6 +174,7 @@ impl Table {
         self.blocked.retain(|_, until| *until > now);
         self.tokens.retain(|_, until| *until > now);
         self.before.retain(|_, (_, until)| *until > now);
+        self.removed.retain(|_, removed| removed.until > now);
     }
 }
 
@@ -165,6 +211,18 @@ mod tests {
         let check = |at| table.check(bearer("u", "t", at), 60);
         assert_eq!((check(Some(49)), check(None)), (Some(Revoked::Token), Some(Revoked::Token)));
         assert_eq!((check(Some(50)), table.check(bearer("v", "t", Some(1)), 60)), (None, None));
+    }
+
+    #[test]
+    fn a_removed_history_is_of_one_epoch() {
+        let mut table = Table::default();
+        let rule = |offset| Rule::Remove { log: "l".into(), key: "c".into(), offset, epoch: "e".into(), until: 100 };
+        table.apply(rule(7));
+        table.apply(rule(9));
+        let removed = |table: &Table, epoch| table.removed("l", "c", epoch).0;
+        assert_eq!((removed(&table, "e"), removed(&table, "f"), table.removed("k", "c", "e").0), (9, 0, 0));
+        table.forget_ended(100);
+        assert_eq!(removed(&table, "e"), 0);
     }
 
     #[test]
