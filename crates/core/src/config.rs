@@ -20,6 +20,16 @@ pub enum OnLag {
     Disconnect,
 }
 
+/// What a recovery brings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RecoveryMode {
+    /// Everything that was missed.
+    #[default]
+    Stream,
+    /// The newest publication.
+    Cache,
+}
+
 /// Which payloads a namespace takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DataFormat {
@@ -45,6 +55,10 @@ pub struct NamespaceOptions {
     pub force_recovery: bool,
     /// Clients may ask for recovery.
     pub allow_recovery: bool,
+    /// What a recovery brings.
+    pub recovery_mode: RecoveryMode,
+    /// Every subscription recovers, so that it begins with the newest publication. For [`RecoveryMode::Cache`].
+    pub auto_cache_recover: bool,
     /// Every subscription gets positions.
     pub force_positioning: bool,
     /// Clients may ask for positions.

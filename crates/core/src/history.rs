@@ -102,7 +102,7 @@ impl Hub {
     }
 
     /// Everything of the channel that its namespace shows, oldest first, and its top.
-    async fn visible(&self, channel: &Channel) -> Result<(Offset, Vec<Arc<Publication>>), HubError> {
+    pub(crate) async fn visible(&self, channel: &Channel) -> Result<(Offset, Vec<Arc<Publication>>), HubError> {
         let hidden = self.hidden(channel);
         let broker_top = self.broker_top(channel);
         let (top, floor, mut publications) = {

@@ -13,6 +13,7 @@ pub mod config;
 pub mod metrics;
 pub mod payload;
 
+mod cache;
 mod cell;
 mod clock;
 mod control;

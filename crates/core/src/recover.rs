@@ -12,6 +12,7 @@ use tidegate_types::codes::ErrorCode;
 use tidegate_types::limits::COMMAND_WAIT_MAX;
 use tidegate_types::{Offset, Publication, StreamPosition};
 
+use crate::config::RecoveryMode;
 use crate::error::HubError;
 use crate::hub::{Channel, Hub};
 use crate::inbox::{ShardEvent, Ticket};
@@ -60,14 +61,27 @@ impl Hub {
     /// Where a subscription begins. The channel must be listened to already. `None`: the answer comes as
     /// [`ShardEvent::Started`] within [`COMMAND_WAIT_MAX`].
     pub fn subscribe(self: &Arc<Self>, channel: &Channel, since: Option<&Since>, reply_to: ReplyTo) -> Option<Start> {
+        let by_cache = channel.namespace.options.recovery_mode == RecoveryMode::Cache;
         let mut recovery = since.map(Recovery::new);
-        if let Attempt::Ready(start) = self.attempt(channel, recovery.as_mut()) {
+        let start = match since.filter(|_| by_cache) {
+            Some(since) => self.start_from_cached(channel, since),
+            None => match self.attempt(channel, recovery.as_mut()) {
+                Attempt::Ready(start) => Some(start),
+                _ => None,
+            },
+        };
+        if let Some(start) = start {
             self.count(since, &start);
             return Some(start);
         }
         let (hub, channel, since) = (self.clone(), channel.clone(), since.cloned());
         self.runtime().spawn(async move {
-            let slow = hub.start_slowly(&channel, since.as_ref());
+            let slow = async {
+                match since.as_ref().filter(|_| by_cache) {
+                    Some(since) => hub.start_from_cache(&channel, since).await,
+                    None => hub.start_slowly(&channel, since.as_ref()).await,
+                }
+            };
             let result = match tokio::time::timeout(COMMAND_WAIT_MAX, slow).await {
                 Ok(Ok(start)) => {
                     hub.count(since.as_ref(), &start);

@@ -270,15 +270,16 @@ impl Window {
     pub(crate) fn top(&self, key: &Key, broker_top: Option<ChannelTop>) -> Offset {
         match self.numbering {
             Numbering::Log => Offset(self.next),
-            Numbering::Channel => match self.newest_held(key) {
-                Some(newest) => newest,
+            Numbering::Channel => match self.newest(key) {
+                Some(newest) => newest.offset,
                 None => Offset(broker_top.unwrap_or_default().last),
             },
         }
     }
 
-    fn newest_held(&self, key: &Key) -> Option<Offset> {
-        Some(self.keys.get(key)?.held.as_ref()?.publications.back()?.offset)
+    /// The newest publication of the key, where it is held.
+    pub(crate) fn newest(&self, key: &Key) -> Option<&Arc<Publication>> {
+        self.keys.get(key)?.held.as_ref()?.publications.back()
     }
 
     /// Everything of the key above this is held.

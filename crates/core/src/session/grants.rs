@@ -1,7 +1,7 @@
 //! Which subscriptions a session may have, and what they get: asked for by the client, or made by the server.
 
 use tidegate_auth::{Overrides, Permission, ServerSubscription};
-use tidegate_protocol::{Connect, Subscribe};
+use tidegate_protocol::{Connect, Since, Subscribe};
 use tidegate_types::ChannelName;
 use tidegate_types::codes::{Disconnect, ErrorCode};
 
@@ -136,7 +136,8 @@ impl Session {
             || force_positioning
             || (request.positioned && (settings.allow_positioning || may_recover));
         if grant.recoverable {
-            grant.since = request.recover.clone();
+            let from_nowhere = settings.auto_cache_recover.then(Since::default);
+            grant.since = request.recover.clone().or(from_nowhere);
         }
         grant.delta = request.delta && settings.allow_fossil_delta && grant.positioned;
         grant.present = overrides.presence.unwrap_or(settings.presence);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::config::NamespaceOptions;
+use tidegate_core::config::{NamespaceOptions, RecoveryMode};
 
 use super::reader::Section;
 
@@ -62,93 +62,74 @@ fn defaults(dev: bool) -> NamespaceOptions {
     }
 }
 
+/// Reads settings into the fields of their names: what is there already is the default.
+macro_rules! read {
+    ($section:expr, $o:expr, $($field:ident: $doc:literal,)*) => {
+        $($o.$field = $section.get(stringify!($field), $o.$field, $doc);)*
+    };
+}
+
 pub(super) fn namespace(section: &mut Section<'_>, dev: bool) -> NamespaceOptions {
-    let d = defaults(dev);
+    let mut o = defaults(dev);
     let log = section
         .optional::<String>("log", "The log that carries it, a topic on Kafka; absent = the broker's default log.");
-    let options = NamespaceOptions {
-        log: log.map(Arc::from),
-        read_only: section.get("read_only", d.read_only, "Nothing can be published through Tidegate: read permissions on the log are enough."),
-        history_size: section.get("history_size", d.history_size, "Newest publications of a channel that history and recovery may return; 0 = none."),
-        history_ttl: section.get("history_ttl", d.history_ttl, "Age up to which they may; \"0s\" = none."),
-        force_recovery: section.get("force_recovery", d.force_recovery, "Every subscription is recoverable."),
-        allow_recovery: section.get("allow_recovery", d.allow_recovery, "Clients may ask for recovery."),
-        force_positioning: section.get("force_positioning", d.force_positioning, "Every subscription has a position."),
-        allow_positioning: section.get("allow_positioning", d.allow_positioning, "Clients may ask for positions."),
-        allow_subscribe_for_client: section.get(
-            "allow_subscribe_for_client",
-            d.allow_subscribe_for_client,
-            "Clients may subscribe without a subscription token.",
-        ),
-        allow_subscribe_for_anonymous: section.get(
-            "allow_subscribe_for_anonymous",
-            d.allow_subscribe_for_anonymous,
-            "Clients without a user too.",
-        ),
-        allow_user_limited_channels: section.get(
-            "allow_user_limited_channels",
-            d.allow_user_limited_channels,
-            "A channel with # in its name is for the users behind it, with commas between, who may subscribe.",
-        ),
-        allow_publish_for_client: section.get("allow_publish_for_client", d.allow_publish_for_client, "Clients may publish."),
-        allow_publish_for_subscriber: section.get(
-            "allow_publish_for_subscriber",
-            d.allow_publish_for_subscriber,
-            "Clients that are subscribed may publish.",
-        ),
-        allow_publish_for_anonymous: section.get(
-            "allow_publish_for_anonymous",
-            d.allow_publish_for_anonymous,
-            "Clients without a user too, where clients or subscribers may.",
-        ),
-        allow_history_for_client: section.get("allow_history_for_client", d.allow_history_for_client, "Clients may read history."),
-        allow_history_for_subscriber: section.get(
-            "allow_history_for_subscriber",
-            d.allow_history_for_subscriber,
-            "Clients that are subscribed may read history.",
-        ),
-        allow_history_for_anonymous: section.get(
-            "allow_history_for_anonymous",
-            d.allow_history_for_anonymous,
-            "Clients without a user too, where clients or subscribers may.",
-        ),
-        presence: section.get("presence", d.presence, "Who is subscribed can be asked."),
-        join_leave: section.get("join_leave", d.join_leave, "Joins and leaves are told to subscribers who ask for them."),
-        force_push_join_leave: section.get(
-            "force_push_join_leave",
-            d.force_push_join_leave,
-            "Joins and leaves are told to every subscriber.",
-        ),
-        allow_presence_for_client: section.get(
-            "allow_presence_for_client",
-            d.allow_presence_for_client,
-            "Clients may ask who is subscribed.",
-        ),
-        allow_presence_for_subscriber: section.get(
-            "allow_presence_for_subscriber",
-            d.allow_presence_for_subscriber,
-            "Clients that are subscribed may ask.",
-        ),
-        allow_presence_for_anonymous: section.get(
-            "allow_presence_for_anonymous",
-            d.allow_presence_for_anonymous,
-            "Clients without a user too, where clients or subscribers may.",
-        ),
-        allow_fossil_delta: deltas(section, d.allow_fossil_delta),
-        delta_publish: section.get(
-            "delta_publish",
-            d.delta_publish,
-            "Every publication may reach subscribers who take deltas as the difference to the one before.",
-        ),
-        on_lag: section.get(
-            "on_lag",
-            d.on_lag,
-            "What happens to a reader that does not keep up: it reads on from where it is, or is disconnected with 3008.",
-        ),
-        data_format: section.get("publication_data_format", d.data_format, "Which payloads are taken."),
-    };
-    check(section, &options);
-    options
+    o.log = log.map(Arc::from);
+    read!(section, o, read_only: "Nothing can be published through Tidegate: read permissions on the log are enough.",);
+    history(section, &mut o);
+    access(section, &mut o);
+    presence(section, &mut o);
+    o.allow_fossil_delta = deltas(section, o.allow_fossil_delta);
+    read!(section, o,
+        delta_publish: "Every publication may reach subscribers who take deltas as the difference to the one before.",
+        on_lag: "What happens to a reader that does not keep up: it reads on from where it is, or is disconnected with 3008.",
+    );
+    o.data_format = section.get("publication_data_format", o.data_format, "Which payloads are taken.");
+    check(section, &o);
+    o
+}
+
+/// What is kept, and who may have it again.
+fn history(section: &mut Section<'_>, o: &mut NamespaceOptions) {
+    read!(section, o,
+        history_size: "Newest publications of a channel that history and recovery may return; 0 = none.",
+        history_ttl: "Age up to which they may; \"0s\" = none.",
+        force_recovery: "Every subscription is recoverable.",
+        allow_recovery: "Clients may ask for recovery.",
+    );
+    let doc = "What a recovery brings: all that was missed, or the newest publication.";
+    o.recovery_mode = section.get("force_recovery_mode", o.recovery_mode, doc);
+    read!(section, o,
+        auto_cache_recover: "Every subscription recovers, and so begins with the newest publication; for force_recovery_mode = \"cache\".",
+        force_positioning: "Every subscription has a position.",
+        allow_positioning: "Clients may ask for positions.",
+        allow_history_for_client: "Clients may read history.",
+        allow_history_for_subscriber: "Clients that are subscribed may read history.",
+        allow_history_for_anonymous: "Clients without a user too, where clients or subscribers may.",
+    );
+}
+
+/// Who may subscribe and publish.
+fn access(section: &mut Section<'_>, o: &mut NamespaceOptions) {
+    read!(section, o,
+        allow_subscribe_for_client: "Clients may subscribe without a subscription token.",
+        allow_subscribe_for_anonymous: "Clients without a user too.",
+        allow_user_limited_channels: "A channel with # in its name is for the users behind it, with commas between, who may subscribe.",
+        allow_publish_for_client: "Clients may publish.",
+        allow_publish_for_subscriber: "Clients that are subscribed may publish.",
+        allow_publish_for_anonymous: "Clients without a user too, where clients or subscribers may.",
+    );
+}
+
+/// Who is seen, and by whom.
+fn presence(section: &mut Section<'_>, o: &mut NamespaceOptions) {
+    read!(section, o,
+        presence: "Who is subscribed can be asked.",
+        join_leave: "Joins and leaves are told to subscribers who ask for them.",
+        force_push_join_leave: "Joins and leaves are told to every subscriber.",
+        allow_presence_for_client: "Clients may ask who is subscribed.",
+        allow_presence_for_subscriber: "Clients that are subscribed may ask.",
+        allow_presence_for_anonymous: "Clients without a user too, where clients or subscribers may.",
+    );
 }
 
 /// `allowed_delta_types`, of which there is one.
@@ -192,6 +173,10 @@ fn check(section: &mut Section<'_>, o: &NamespaceOptions) {
     }
     if o.delta_publish && !o.allow_fossil_delta {
         section.problem("delta_publish", "has no effect without allowed_delta_types");
+    }
+    if o.auto_cache_recover && (o.recovery_mode != RecoveryMode::Cache || !o.force_recovery) {
+        section
+            .problem("auto_cache_recover", "has no effect without force_recovery and force_recovery_mode = \"cache\"");
     }
     if o.force_push_join_leave && !o.join_leave {
         section.problem("force_push_join_leave", "has no effect without join_leave");

@@ -5,7 +5,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use tidegate_broker::Secret;
-use tidegate_core::config::{DataFormat, OnLag};
+use tidegate_core::config::{DataFormat, OnLag, RecoveryMode};
 use toml::Value;
 
 /// A type that a setting can have.
@@ -254,6 +254,7 @@ macro_rules! choices {
 }
 
 choices!(OnLag, "\"deliver\" or \"disconnect\"", "deliver" => Self::Deliver, "disconnect" => Self::Disconnect);
+choices!(RecoveryMode, "\"stream\" or \"cache\"", "stream" => Self::Stream, "cache" => Self::Cache);
 choices!(DataFormat, "\"any\" or \"json\"", "any" => Self::Any, "json" => Self::Json);
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Order, recovery, commands.
 
 use serde_json::json;
-use tidegate_core::config::RulesOptions;
+use tidegate_core::config::{NamespaceOptions, RecoveryMode, RulesOptions};
 
-use crate::rig::{Node, options};
+use crate::rig::{Node, open_namespace, options};
 
 #[test]
 fn publications_arrive_in_order_on_every_shard() {
@@ -199,4 +199,48 @@ fn a_removed_history_is_gone_and_positions_stay() {
     assert_eq!((&recovered["recovered"], &recovered["publications"][0]["data"]), (&json!(true), &json!(4)));
     other.say(r#"{"id":4,"history":{"channel":"job","limit":10}}"#);
     assert_eq!(other.reply(4)["history"]["publications"][0]["offset"], 4);
+}
+
+#[test]
+fn in_cache_mode_a_recovery_brings_the_newest() {
+    let mut options = options();
+    let cache =
+        |auto| NamespaceOptions { recovery_mode: RecoveryMode::Cache, auto_cache_recover: auto, ..open_namespace() };
+    options.namespaces = vec![("asked".into(), cache(false)), ("auto".into(), cache(true))];
+    options.rules = Some(RulesOptions::default());
+    // Little fits into the window: older ones are read from the log.
+    options.window.payload_bytes_max = 10_000;
+    let node = Node::start(1, options);
+    let mut client = node.connect();
+    let empty = client.subscribe(2, "auto:x", None);
+    assert_eq!((&empty["recovered"], &empty["was_recovering"]), (&json!(null), &json!(true)));
+    let epoch = empty["epoch"].as_str().unwrap().to_owned();
+    for n in 1..=5 {
+        node.publish("auto:x", &n.to_string());
+        node.publish("asked:x", &n.to_string());
+        assert_eq!(client.publication(), n);
+    }
+    let newest = |result: &serde_json::Value| {
+        let list = result["publications"].as_array().map(Vec::as_slice).unwrap_or_default();
+        (result["recovered"] == true, list.iter().map(|p| p["data"].clone()).collect::<Vec<_>>())
+    };
+    let mut ask = {
+        let node = &node;
+        move |channel: &str, since| newest(&node.connect().subscribe(2, channel, since))
+    };
+    assert_eq!(ask("auto:x", None), (true, vec![json!(5)]));
+    assert_eq!(ask("asked:x", None), (false, vec![]));
+    assert_eq!(ask("asked:x", Some((2, &epoch))), (true, vec![json!(5)]));
+    assert_eq!(ask("asked:x", Some((5, &epoch))), (true, vec![]), "it has that already");
+    assert_eq!(ask("asked:x", Some((9, "other"))), (true, vec![json!(5)]));
+    for n in 0..200 {
+        node.publish("busy", &format!("\"{}\"", "x".repeat(500 + n)));
+    }
+    assert_eq!(ask("auto:x", None), (true, vec![json!(5)]), "from the log");
+    let mut late = node.connect();
+    late.subscribe(2, "auto:x", None);
+    node.publish("auto:x", "6");
+    assert_eq!((late.publication(), client.publication()), (json!(6), json!(6)));
+    node.remove_history("auto:x");
+    assert_eq!(ask("auto:x", None), (false, vec![]));
 }

@@ -1,0 +1,75 @@
+//! Beginning a subscription in cache mode: the newest publication of the channel, whatever the client has missed.
+//!
+//! For channels whose publications say how things are and not what has happened: prices, scores, whole documents. As
+//! elsewhere the last look is at the window under its lock, so that the live stream follows exactly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_protocol::Since;
+use tidegate_types::{Offset, Publication, StreamPosition};
+
+use crate::error::HubError;
+use crate::hub::{Channel, Hub};
+use crate::start::Start;
+
+/// Looks at the log before the window could follow: each look but the last met publications that came and went meanwhile.
+const LOOKS_MAX: usize = 4;
+/// Between two of them.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+impl Hub {
+    /// Where a subscription begins, from the window alone; `None` when it does not hold the newest publication.
+    pub(crate) fn start_from_cached(&self, channel: &Channel, since: &Since) -> Option<Start> {
+        let broker_top = self.broker_top(channel);
+        let state = channel.cell.lock();
+        let newest = state.is_warm().then(|| state.window.newest(&channel.key)).flatten()?.clone();
+        let top = state.window.top(&channel.key, broker_top);
+        drop(state);
+        Some(self.cached(channel, since, top, Some(newest)))
+    }
+
+    /// The same with what the log has.
+    pub(crate) async fn start_from_cache(&self, channel: &Channel, since: &Since) -> Result<Start, HubError> {
+        for _ in 0..LOOKS_MAX {
+            self.warm(&channel.log, &channel.cell).await;
+            if let Some(start) = self.start_from_cached(channel, since) {
+                return Ok(start);
+            }
+            let kept = match channel.namespace.options.has_history() {
+                true => self.visible(channel).await?.1.pop(),
+                false => None,
+            };
+            if let Some(start) = self.follow_kept(channel, since, kept) {
+                return Ok(start);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Err(HubError::Timeout)
+    }
+
+    /// What the window does not hold lies in the log up to its floor, and `kept` was read from there; `None` when the window
+    /// holds something by now.
+    fn follow_kept(&self, channel: &Channel, since: &Since, kept: Option<Arc<Publication>>) -> Option<Start> {
+        let broker_top = self.broker_top(channel);
+        let top = {
+            let state = channel.cell.lock();
+            let floor = state.window.floor(&channel.key, broker_top);
+            let follows = kept.as_ref().is_none_or(|p| p.offset <= floor);
+            (state.window.newest(&channel.key).is_none() && follows)
+                .then(|| state.window.top(&channel.key, broker_top))?
+        };
+        Some(self.cached(channel, since, top, kept))
+    }
+
+    fn cached(&self, channel: &Channel, since: &Since, top: Offset, newest: Option<Arc<Publication>>) -> Start {
+        let hidden = self.hidden(channel);
+        let newest = newest.filter(|p| p.time_ms >= hidden.oldest_ms && p.offset > hidden.removed);
+        let epoch = &channel.log.epoch;
+        let has = |p: &Arc<Publication>| since.epoch == epoch.as_str() && since.offset >= p.offset.0;
+        let recovered = newest.is_some();
+        let publications: Vec<_> = newest.into_iter().filter(|p| !has(p)).collect();
+        let offset = publications.first().map_or(top, |p| p.offset);
+        Start { cursor: top, position: StreamPosition { offset, epoch: epoch.clone() }, publications, recovered }
+    }
+}
