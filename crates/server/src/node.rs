@@ -178,6 +178,7 @@ fn shard_options(
         routes: routes(),
         handler: Some(Arc::new(http::Publishes::new(state.clone(), tokio::runtime::Handle::current()))),
         hand_over: Arc::new(move |socket| handed_over.try_send(socket).map_err(mpsc::error::TrySendError::into_inner)),
+        tls: None,
         drain_per_second: config.drain.rate,
     }
 }

@@ -9,9 +9,10 @@ use tidegate_types::limits::{CATCH_UP_BYTES, CATCH_UPS_PER_TURN_MAX};
 use tidegate_types::{ClientId, Offset, Publication};
 
 use crate::channel::Deltas;
+use crate::output::Sent;
 use crate::shard::Shard;
 use crate::slab::Place;
-use crate::socket;
+use crate::tls;
 
 /// Whether a publication is not for this session.
 fn is_excluded(publication: &Publication, client: ClientId) -> bool {
@@ -122,9 +123,12 @@ impl Shard {
             wire.publication(channel.name.as_str(), publication, data, &mut self.message, &mut frames);
             ends.push((publication.offset.0, frames.len()));
         }
-        let sent = if frames.is_empty() { Some(0) } else { socket::send(&connection.socket, &frames) };
+        let sent = match frames.is_empty() {
+            true => Some(Sent { taken: 0, blocked: false }),
+            false => tls::send(connection, &frames, &mut self.records),
+        };
         match sent {
-            Some(sent) => {
+            Some(Sent { taken: sent, blocked }) => {
                 self.metrics.sent_bytes.add(sent as u64);
                 let begun = ends.partition_point(|(_, end)| *end <= sent);
                 // The frame that was cut counts as delivered: its rest goes first when the socket takes bytes again.
@@ -138,7 +142,7 @@ impl Shard {
                     }
                 }
                 self.metrics.deliveries.add(delivered as u64);
-                if sent < frames.len() {
+                if blocked {
                     let rest = cut.map_or(Bytes::new(), |(_, end)| Bytes::copy_from_slice(&frames[sent..*end]));
                     self.block(place.index, rest);
                     self.lag(slot, place.index);

@@ -37,9 +37,11 @@ mod spawn;
 mod stream;
 mod subscriptions;
 mod timers;
+mod tls;
 mod wheel;
 mod wire;
 
 pub use options::{Choice, HandOver, HandedOver, RequestHandler, Response, Route, ShardOptions};
 pub use spawn::{Entrance, ListenError, Shards, ShardsBuilder, Stopper, listen};
+pub use tls::{Acceptor, TlsSession};
 pub use wire::{Framing, Wire};

@@ -25,3 +25,7 @@ mod request;
 mod responses;
 #[path = "live/stream.rs"]
 mod stream;
+#[path = "live/tls.rs"]
+mod tls;
+#[path = "live/tls_rig.rs"]
+mod tls_rig;
