@@ -11,7 +11,7 @@ use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions, Windo
 
 use super::reader::{Reader, Section, Sources};
 use super::value::Bytes;
-use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, namespaces};
+use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, namespaces, tls};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 
@@ -69,6 +69,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
     let (mut client, token) = client::read(top, dev);
     let window = top.child("window", window);
     let api = top.child("api", |section| api(section, dev));
+    let tls = top.child("tls", tls::read);
     let (node_name, drain) = top.child("node", node);
     let control = top.child("control", control);
     let (default_namespace, namespaces) = namespaces::read(top, dev);
@@ -92,7 +93,18 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
     }
     let core =
         CoreOptions { node_name, version: VERSION, client, token, window, control, default_namespace, namespaces };
-    Config { listen, shards: shards_or_cpus(top, shards), dev, demo, broker, core, api, drain, entries: Vec::new() }
+    Config {
+        listen,
+        shards: shards_or_cpus(top, shards),
+        dev,
+        demo,
+        broker,
+        core,
+        api,
+        tls,
+        drain,
+        entries: Vec::new(),
+    }
 }
 
 fn listen(top: &mut Section<'_>, dev: bool) -> SocketAddr {
