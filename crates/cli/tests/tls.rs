@@ -313,6 +313,26 @@ fn commands_of_a_stream_come_as_requests() {
 }
 
 #[test]
+fn a_job_of_the_demo_reports_over_tls() {
+    let node = Node::start(&["--tls-self-signed"]);
+    let mut stream = node.connect(&version::TLS13);
+    stream.write_all(post("/demo/jobs", "").as_bytes()).unwrap();
+    let (head, body) = response(&mut stream);
+    assert!(head.starts_with("http/1.1 200 "), "{head}{body}");
+    let channel = body.split_once("\"channel\":\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let begun = Instant::now();
+    loop {
+        let request = format!(r#"{{"channel":"{channel}","limit":10}}"#);
+        stream.write_all(post("/api/history", &request).as_bytes()).unwrap();
+        if response(&mut stream).1.contains("\"step\":2") {
+            return;
+        }
+        assert!(begun.elapsed() < DEADLINE, "the job says nothing");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn who_is_told_to_leave_sees_a_close_and_the_end_of_tls() {
     let mut node = Node::start(&["--tls-self-signed"]);
     let mut socket = WebSocket::open(node.connect(&version::TLS13));
