@@ -7,14 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
-    SupportedProtocolVersion, version,
-};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Role, handshake, write_masked_frame};
+use tidegate_tls_client::{Trust, client_config_with};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -69,10 +65,7 @@ impl Node {
     }
 
     fn connect(&self, version: &'static SupportedProtocolVersion) -> Stream {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).unwrap();
-        let verifier = Arc::new(AnyCertificate(provider));
-        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let mut config = client_config_with(&Trust::Anybody, aws_lc_rs::default_provider(), &[version]).unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         let socket = TcpStream::connect(&self.address).unwrap();
@@ -112,45 +105,6 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Takes any certificate, but the handshake has to be signed by its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -436,19 +390,40 @@ fn an_old_version_is_refused_where_it_is_too_old() {
 }
 
 #[test]
+fn the_command_line_publishes_and_subscribes_when_it_knows_the_server() {
+    let files = Files::new("");
+    let node = files.node();
+    let (url, port) = (format!("https://{}", node.address), node.address.rsplit_once(':').unwrap().1);
+    let run = |arguments: &[&str]| tidegate().args(arguments).output().unwrap();
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let unknown = run(&["publish", "--url", &url, "news", "1"]);
+    assert!(!unknown.status.success() && said(&unknown).contains("--ca-file"), "{}", said(&unknown));
+    let trusted = run(&["publish", "--url", &url, "--insecure", "news", "{\"n\":1}"]);
+    assert!(trusted.status.success(), "{}", said(&trusted));
+    let ca = files.path("cert.pem");
+    let by_name = format!("wss://localhost:{port}");
+    let from_start = ["news", "--since", "0", "--count", "1", "--ca-file", ca.to_str().unwrap()];
+    let heard = run(&[&["subscribe", "--url", &by_name], &from_start[..]].concat());
+    assert_eq!(String::from_utf8_lossy(&heard.stdout), "{\"n\":1}\n", "{}", said(&heard));
+    let wrong_name = run(&[&["subscribe", "--url", &url], &from_start[..]].concat());
+    assert!(!wrong_name.status.success(), "the certificate is for another name");
+}
+
+#[test]
 fn what_is_wrong_with_the_files_is_told_at_the_start() {
-    let table: [(&str, &dyn Fn(&Files), &str); 6] = [
-        ("no certificate", &|f| std::fs::remove_file(f.path("cert.pem")).unwrap(), "tls.certificate: cannot read"),
-        ("no key", &|f| std::fs::remove_file(f.path("key.pem")).unwrap(), "tls.key: cannot read"),
-        ("an empty certificate", &|f| write(&f.path("cert.pem"), ""), "has no certificate"),
+    type Spoil = fn(&Files);
+    let table: [(&str, Spoil, &str); 6] = [
+        ("no certificate", |f| std::fs::remove_file(f.path("cert.pem")).unwrap(), "tls.certificate: cannot read"),
+        ("no key", |f| std::fs::remove_file(f.path("key.pem")).unwrap(), "tls.key: cannot read"),
+        ("an empty certificate", |f| write(&f.path("cert.pem"), ""), "has no certificate"),
         (
             "a certificate for a key",
-            &|f| drop(std::fs::copy(f.path("cert.pem"), f.path("key.pem"))),
+            |f| drop(std::fs::copy(f.path("cert.pem"), f.path("key.pem"))),
             "has no private key",
         ),
         (
             "a key that is encrypted",
-            &|f| {
+            |f| {
                 write(
                     &f.path("key.pem"),
                     "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
@@ -458,7 +433,7 @@ fn what_is_wrong_with_the_files_is_told_at_the_start() {
         ),
         (
             "another key",
-            &|f| {
+            |f| {
                 let before = std::fs::read_to_string(f.path("key.pem")).unwrap();
                 f.renew();
                 write(&f.path("key.pem"), &before);

@@ -5,15 +5,12 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, SignatureScheme, StreamOwned,
-    SupportedProtocolVersion,
-};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, StreamOwned, SupportedProtocolVersion};
 use tidegate_core::config::CoreOptions;
 use tidegate_shard::{Acceptor, ShardOptions};
+use tidegate_tls_client::{Trust, client_config_with};
 
 use crate::rig::{Client, Node};
 
@@ -22,16 +19,14 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 /// Both versions, for whatever has to work with each.
 pub(crate) const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
 /// A server's configuration with a new certificate.
 pub(crate) fn server_config(versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap();
     let mut config = builder.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
     config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
     config.send_tls13_tickets = 1;
@@ -53,50 +48,9 @@ pub(crate) fn node() -> Node {
     node_with(crate::rig::options(), |_| {}).0
 }
 
-/// Takes any certificate, but the handshake has to be signed by its key.
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
 /// A client's configuration for one version of TLS.
 pub(crate) fn client_config(version: &'static SupportedProtocolVersion) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
-    let verifier = Arc::new(AnyCertificate);
-    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let mut config = client_config_with(&Trust::Anybody, aws_lc_rs::default_provider(), &[version]).unwrap();
     config.enable_secret_extraction = true;
     config
 }
