@@ -41,6 +41,8 @@ pub(crate) enum Stage {
     Fresh,
     Handshake,
     Open,
+    /// It broke. Nothing is said or heard any more: the library remembers places in bytes that are gone.
+    Over,
 }
 
 impl fmt::Debug for TlsSession {
@@ -88,9 +90,21 @@ impl TlsSession {
 
     /// [`TlsSession::feed`] of what was held and what follows it, in place, with the answers in `records`.
     pub(crate) fn take(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, records: &mut Vec<u8>) -> Result<(), Error> {
-        if self.stage == Stage::Fresh {
-            self.stage = Stage::Handshake;
+        if self.stage == Stage::Over {
+            return Err(over());
         }
+        let rest = self.process(bytes, plain, records);
+        let kept = rest.and_then(|at| self.hold(&bytes[at..]));
+        self.stage = match &kept {
+            Err(_) => Stage::Over,
+            Ok(()) if self.connection.is_handshaking() => Stage::Handshake,
+            Ok(()) => Stage::Open,
+        };
+        kept
+    }
+
+    /// Where the bytes begin that are not whole yet.
+    fn process(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, records: &mut Vec<u8>) -> Result<usize, Error> {
         let mut at = 0;
         loop {
             let UnbufferedStatus { mut discard, state, .. } = self.connection.process_tls_records(&mut bytes[at..]);
@@ -121,11 +135,9 @@ impl TlsSession {
             };
             at += discard;
             if !more {
-                break;
+                return Ok(at);
             }
         }
-        self.stage = if self.connection.is_handshaking() { Stage::Handshake } else { Stage::Open };
-        self.hold(if self.peer_closed { &[] } else { &bytes[at..] })
     }
 
     fn hold(&mut self, rest: &[u8]) -> Result<(), Error> {
@@ -138,8 +150,6 @@ impl TlsSession {
 
     /// Adds what tells the peer why it ends.
     fn alert(&mut self, rest: &mut [u8], records: &mut Vec<u8>) {
-        self.held = Vec::new();
-        self.closed = true;
         // It is queued before anything else; what the library would make of the rest is of no interest.
         if let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process_tls_records(rest).state {
             let _ = encode(data, records);
@@ -159,7 +169,27 @@ impl TlsSession {
         }
     }
 
+    /// Adds what `make` makes of the session's output, and what TLS itself has to say before.
     fn write(
+        &mut self,
+        records: &mut Vec<u8>,
+        make: impl FnMut(
+            &mut WriteTraffic<'_, rustls::server::ServerConnectionData>,
+            &mut [u8],
+        ) -> Result<usize, EncryptError>,
+        room: usize,
+    ) -> Result<(), Error> {
+        if self.stage != Stage::Open {
+            return Err(over());
+        }
+        let made = self.make(records, make, room);
+        if made.is_err() {
+            self.stage = Stage::Over;
+        }
+        made
+    }
+
+    fn make(
         &mut self,
         records: &mut Vec<u8>,
         mut make: impl FnMut(
@@ -180,7 +210,7 @@ impl TlsSession {
                     data.done();
                     true
                 }
-                _ => return Err(Error::General("the session has ended".into())),
+                _ => return Err(over()),
             };
             self.held.drain(..discard);
             if !more {
@@ -234,6 +264,10 @@ impl TlsSession {
     }
 }
 
+fn over() -> Error {
+    Error::General("the session is over".into())
+}
+
 /// Appends what `make` writes into at least `room` bytes.
 fn append(
     out: &mut Vec<u8>,
@@ -263,3 +297,6 @@ fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result<
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

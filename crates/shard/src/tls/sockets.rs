@@ -61,7 +61,10 @@ pub(crate) fn say_close(connection: &mut Connection, records: &mut Vec<u8>) {
     {
         records.clear();
         tls.seal_close(records);
-        let _ = socket::send(&connection.socket, records);
+        if !records.is_empty() {
+            // A peer that is gone already needs no word.
+            let _ = socket::send(&connection.socket, records);
+        }
     }
 }
 
@@ -74,7 +77,7 @@ impl Shard {
     /// Reads once from a connection with TLS. Whoever is in its handshake waits in line.
     pub(crate) fn read_tls(&mut self, place: Place) {
         let Some(tls) = self.connections.get_mut(place.index).and_then(|c| c.tls.as_mut()) else { return };
-        if tls.stage == Stage::Open {
+        if matches!(tls.stage, Stage::Open | Stage::Over) {
             self.read_records(place);
         } else if !std::mem::replace(&mut tls.in_line, true) {
             self.handshakes.push_back(place);
@@ -184,8 +187,9 @@ impl Shard {
     /// The peer broke TLS. It was sent an alert.
     fn end_broken(&mut self, place: Place, was_open: bool, error: &Error) {
         tracing::debug!(%error, "a peer broke TLS");
-        if was_open {
-            self.metrics.closed_protocol.add(1);
+        match was_open {
+            true => self.metrics.closed_protocol.add(1),
+            false => self.metrics.tls_handshakes_failed.add(1),
         }
         if let Some(connection) = self.connections.get(place.index) {
             socket::shutdown_write(&connection.socket);
@@ -196,7 +200,7 @@ impl Shard {
     /// The last of a connection with TLS that is forgotten: its peer is told, and a handshake that led to nothing counted.
     pub(crate) fn end_tls(&mut self, connection: &mut Connection) {
         match connection.tls.as_ref().map(|tls| tls.stage) {
-            None | Some(Stage::Fresh) => {}
+            None | Some(Stage::Fresh | Stage::Over) => {}
             Some(Stage::Handshake) => self.metrics.tls_handshakes_failed.add(1),
             Some(Stage::Open) => say_close(connection, &mut self.records),
         }

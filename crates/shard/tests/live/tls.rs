@@ -407,6 +407,21 @@ fn half_a_message_of_tls_does_not_disturb_what_is_sent_meanwhile() {
 }
 
 #[test]
+fn the_end_may_come_within_a_message_of_tls() {
+    let node = node();
+    let mut witness = session(stream(&node, &TLS13));
+    witness.subscribe(2, "news", None);
+    for end in [&[1u8, 0][..], &[2, 40]] {
+        let mut forger = Forger::new(&node);
+        forger.say(HANDSHAKE, &[24, 0, 0]);
+        forger.say(21, end);
+        node.publish("news", "1");
+        assert_eq!(witness.publication(), 1);
+        assert!(forger.sees_the_end());
+    }
+}
+
+#[test]
 fn a_message_of_tls_without_end_ends_the_connection() {
     let node = node();
     let mut forger = Forger::new(&node);
