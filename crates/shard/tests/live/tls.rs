@@ -17,7 +17,7 @@ use tidegate_shard::{RequestHandler, Response};
 
 use crate::rig::{Client, Heard, options};
 use crate::tls_rig::{
-    Stream, VERSIONS, client, connect, node, node_with, read_all, server_config, session, shake_hands, stream,
+    Stream, VERSIONS, client, connect, node, node_of, node_with, read_all, server_config, session, shake_hands, stream,
 };
 
 #[test]
@@ -118,7 +118,7 @@ fn what_comes_with_the_end_of_the_handshake_is_not_lost() {
 
 #[test]
 fn a_storm_of_handshakes_is_answered_and_others_are_served_meanwhile() {
-    let node = node();
+    let (node, _) = node_of(2, options(), |_| {});
     let mut witness = session(stream(&node, &TLS13));
     witness.subscribe(2, "news", None);
     let mut begun: Vec<(ClientConnection, TcpStream)> = (0..100).map(|_| (client(&TLS13), connect(&node))).collect();
@@ -127,9 +127,16 @@ fn a_storm_of_handshakes_is_answered_and_others_are_served_meanwhile() {
     }
     node.publish("news", "1");
     assert_eq!(witness.publication(), 1);
-    for (tls, socket) in begun {
-        session(StreamOwned::new(tls, socket)).subscribe(2, "other", None);
-    }
+    let speak = |(tls, socket)| {
+        let mut client = session(StreamOwned::new(tls, socket));
+        client.subscribe(2, "other", None);
+        client
+    };
+    let mut clients: Vec<Client<Stream>> = begun.into_iter().map(speak).collect();
+    let counts: Vec<i64> = node.hub.shard_metrics().iter().map(|m| m.connections.get()).collect();
+    assert!(counts.iter().all(|count| *count > 0), "spread over the shards: {counts:?}");
+    node.publish("other", "2");
+    assert!(clients.iter_mut().all(|client| client.publication() == 2));
 }
 
 #[test]

@@ -35,9 +35,14 @@ pub(crate) fn server_config(versions: &[&'static SupportedProtocolVersion]) -> A
 
 /// A node that speaks TLS, and what makes its sessions.
 pub(crate) fn node_with(options: CoreOptions, change: impl Fn(&mut ShardOptions)) -> (Node, Arc<Acceptor>) {
+    node_of(1, options, change)
+}
+
+/// The same with several shards.
+pub(crate) fn node_of(shards: u16, options: CoreOptions, change: impl Fn(&mut ShardOptions)) -> (Node, Arc<Acceptor>) {
     let acceptor = Arc::new(Acceptor::new(server_config(&VERSIONS)));
     let taken = acceptor.clone();
-    let node = Node::start_with(1, options, move |options| {
+    let node = Node::start_with(shards, options, move |options| {
         options.tls = Some(taken.clone());
         change(options);
     });
