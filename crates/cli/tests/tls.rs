@@ -379,6 +379,27 @@ fn a_new_certificate_is_taken_into_use_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn openssl_is_refused_a_renegotiation_and_gets_an_answer_all_the_same() {
+    let node = Node::start(&["--tls-self-signed"]);
+    let openssl = |arguments: &[&str], input: &str| {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &node.address]).args(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("openssl");
+        // It ends by itself where it is refused.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let said = openssl(&["-tls1_2"], "R\n");
+    assert!(said.contains("no renegotiation"), "{said}");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let said = openssl(&[version, "-ign_eof"], "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert!(said.contains("{\"status\":\"ok\"}"), "{said}");
+    }
+}
+
+#[test]
 fn an_old_version_is_refused_where_it_is_too_old() {
     let files = Files::new("min_version = \"1.3\"");
     let node = files.node();
