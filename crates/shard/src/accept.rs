@@ -77,6 +77,7 @@ impl Shard {
         };
         // It was served elsewhere before, and something may be left to send.
         let blocked = tls.as_ref().is_some_and(|tls| !tls.unsent().is_empty());
+        let ends = tls.as_ref().is_some_and(|tls| tls.is_peer_closed());
         let place = self.connections.next_place();
         if let Err(error) = socket::watch(&self.epoll, &socket, place.to_u64()) {
             tracing::error!(%error, "cannot watch a socket");
@@ -88,9 +89,14 @@ impl Shard {
         self.set_deadline(place.index, patience);
         if blocked {
             self.block(place.index, Bytes::new());
+            self.writable(place.index);
         }
         if !bytes.is_empty() {
             self.take_bytes(place, &mut bytes);
+        }
+        if ends {
+            // The socket may not say so again.
+            self.readable.push_back(place);
         }
     }
 }

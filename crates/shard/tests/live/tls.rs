@@ -12,7 +12,7 @@ use rustls::{ClientConnection, ConnectionTrafficSecrets, ProtocolVersion, Stream
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use tidegate_framing::http::Head;
-use tidegate_framing::websocket::Opcode;
+use tidegate_framing::websocket::{Opcode, handshake};
 use tidegate_shard::{RequestHandler, Response};
 
 use crate::rig::{Client, Heard, options};
@@ -114,6 +114,38 @@ fn what_comes_with_the_end_of_the_handshake_is_not_lost() {
     session.close();
     handed.stream.write_all(session.unsent()).unwrap();
     assert_eq!(read_all(&mut StreamOwned::new(tls, socket)), "hello");
+}
+
+#[test]
+fn a_connection_comes_back_with_its_session_and_with_what_it_was_told_meanwhile() {
+    let node = node();
+    let upgrade = handshake::request("x", "/connection/websocket", [7; 16], None);
+    for ends in [false, true] {
+        let mut stream = stream(&node, &TLS13);
+        stream.write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        node.until("handed over", |_| node.handed_over.lock().unwrap().len() == 1);
+        let mut handed = node.handed_over.lock().unwrap().pop().unwrap();
+        handed.head = upgrade.clone();
+        let tls = handed.tls.as_mut().unwrap();
+        // This is not sent before it comes back.
+        tls.write_some(b"answer ").unwrap();
+        if ends {
+            let mut records = Vec::new();
+            stream.conn.send_close_notify();
+            stream.conn.write_tls(&mut records).unwrap();
+            tls.feed(&records, &mut Vec::new()).unwrap();
+            assert!(tls.is_peer_closed());
+        }
+        node.shards.as_ref().unwrap().entrance().give(handed);
+        if ends {
+            assert!(read_all(&mut stream).starts_with("answer HTTP/1.1 101 "));
+        } else {
+            let mut heard = [0; 20];
+            stream.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"answer HTTP/1.1 101 ");
+        }
+    }
+    node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
 }
 
 #[test]
