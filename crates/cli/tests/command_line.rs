@@ -177,7 +177,8 @@ fn a_directory_that_is_in_use_or_damaged_is_named_with_what_to_do() {
     }
     assert_eq!(node.terminate(), 0);
 
-    let log = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    let mut logs = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let log = logs.find(|log| !log.to_string_lossy().ends_with(".rules")).unwrap();
     let segment = log.join("00000000000000000000.log");
     let mut bytes = std::fs::read(&segment).unwrap();
     let first = bytes.iter().position(|byte| *byte == b'1').unwrap();

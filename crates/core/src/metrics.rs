@@ -92,6 +92,10 @@ pub struct ShardMetrics {
     pub insufficient_state: Counter,
     /// Times the inbox was full, so that the shard read from the window instead.
     pub inbox_overflows: Counter,
+    /// TLS handshakes that were completed.
+    pub tls_handshakes: Counter,
+    /// TLS handshakes that began and led to nothing.
+    pub tls_handshakes_failed: Counter,
     /// From a record's entry into the window to the last of its first sends.
     pub window_to_socket: Histogram,
 }
@@ -119,6 +123,10 @@ pub struct NodeMetrics {
     pub unrecovered: Counter,
     /// Recoveries, catch-ups and history reads that had to read the log.
     pub log_reads: Counter,
+    /// Times another certificate was taken into use.
+    pub tls_reloads: Counter,
+    /// Times it could not be: the one before stays.
+    pub tls_reloads_failed: Counter,
     /// From a publish call to the log's acknowledgement.
     pub publish_to_ack: Histogram,
 }

@@ -1,12 +1,14 @@
 //! The smallest HTTP/1.1 client that posts JSON over one kept connection.
 //!
-//! For the worker alone, which stands for any backend: it shows that publishing needs no library. Plain text, answers
-//! with a `Content-Length` only, all bounded.
+//! For the worker alone, which stands for any backend: it shows that publishing needs no library. Answers with a
+//! `Content-Length` only, all bounded.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
+
+use crate::link::Link;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
@@ -17,7 +19,8 @@ pub(crate) struct Client {
     /// `HOST:PORT`.
     authority: String,
     headers: String,
-    connection: Option<BufReader<TcpStream>>,
+    is_tls: bool,
+    connection: Option<BufReader<Link>>,
 }
 
 /// What the server said.
@@ -28,11 +31,14 @@ pub(crate) struct Response {
 }
 
 impl Client {
-    /// A client of `http://HOST:PORT` that sends these headers with each request. Nothing is connected yet.
+    /// A client of `http://HOST:PORT`, or of this machine by https, that sends these headers with each request. Nothing is connected yet.
     pub(crate) fn new(url: &str, headers: &[(&str, &str)]) -> io::Result<Self> {
-        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        let secured = url.strip_prefix("https://");
+        let is_tls = secured.is_some();
+        let authority = secured.or_else(|| url.strip_prefix("http://")).map(|rest| rest.trim_end_matches('/'));
         let authority = authority.filter(|rest| !rest.is_empty() && !rest.contains('/'));
-        let authority = authority.ok_or_else(|| invalid("the url must be http://HOST:PORT"))?;
+        let authority =
+            authority.ok_or_else(|| invalid("the url must be http://HOST:PORT, or https://127.0.0.1:PORT"))?;
         let mut lines = String::new();
         for (name, value) in headers {
             if value.contains(['\r', '\n']) {
@@ -40,14 +46,17 @@ impl Client {
             }
             let _ = write!(lines, "{name}: {value}\r\n");
         }
-        Ok(Self { authority: authority.to_owned(), headers: lines, connection: None })
+        Ok(Self { authority: authority.to_owned(), headers: lines, is_tls, connection: None })
     }
 
     /// Posts a JSON body. After an error the next call connects anew.
     pub(crate) fn post(&mut self, path: &str, body: &str) -> io::Result<Response> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.authority)?,
+            None => BufReader::new(match connect(&self.authority)? {
+                stream if self.is_tls => Link::tls(stream)?,
+                stream => Link::Plain(stream),
+            }),
         };
         let (authority, headers, length) = (&self.authority, &self.headers, body.len());
         let request = format!(
@@ -61,7 +70,7 @@ impl Client {
     }
 }
 
-fn connect(authority: &str) -> io::Result<BufReader<TcpStream>> {
+fn connect(authority: &str) -> io::Result<TcpStream> {
     let mut last = invalid("the host has no address");
     for address in authority.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, TIMEOUT) {
@@ -69,7 +78,7 @@ fn connect(authority: &str) -> io::Result<BufReader<TcpStream>> {
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(TIMEOUT))?;
                 stream.set_write_timeout(Some(TIMEOUT))?;
-                return Ok(BufReader::new(stream));
+                return Ok(stream);
             }
             Err(error) => last = error,
         }
@@ -145,7 +154,7 @@ mod tests {
         ] {
             read(bad).expect_err(bad);
         }
-        for url in ["", "https://h:1", "http://", "http://h:1/path"] {
+        for url in ["", "ftp://h:1", "http://", "https://", "http://h:1/path"] {
             assert!(Client::new(url, &[]).is_err(), "{url}");
         }
         assert!(Client::new("http://h:1", &[("X-API-Key", "a\r\nb: c")]).is_err());

@@ -80,7 +80,7 @@ pub struct Jobs {
 
 impl Jobs {
     /// Jobs that are this very program with the hidden subcommand `demo-worker`, and publish to the server at `url`
-    /// (`http://HOST:PORT`), with a key if its API asks for one.
+    /// (`http://HOST:PORT`, or https on this machine), with a key if its API asks for one.
     pub fn new(url: impl Into<String>, api_key: Option<String>) -> Self {
         Self { program: std::env::current_exe(), url: url.into(), api_key, running: Arc::default() }
     }

@@ -4,7 +4,6 @@ mod carrier;
 mod session;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -15,6 +14,7 @@ pub(crate) use carrier::{Carrier, Speech, Transport};
 pub(crate) use session::{Plan, Session, Stage};
 
 use crate::clock::{Deadline, now_ns};
+use crate::link::Link;
 use crate::mark::Marker;
 use crate::socket::{Poll, Readiness, connect_nonblocking};
 use crate::target::Checked;
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 struct Connection {
-    stream: TcpStream,
+    link: Link,
     carrier: Carrier,
     session: Session,
     /// The start of the handshake's answer.
@@ -140,9 +140,10 @@ impl Clients {
         let stream =
             connect_nonblocking(address, plan.stall_with_buffer).with_context(|| format!("connect to {address}"))?;
         self.poll.add(&stream, self.connections.len())?;
+        let link = Link::over(stream, self.shared.target.tls.as_ref())?;
         let session = Session::open(plan, &self.shared);
         let carrier = self.shared.speech.carrier();
-        self.connections.push(Connection { stream, carrier, session, answer: Vec::new() });
+        self.connections.push(Connection { link, carrier, session, answer: Vec::new() });
         Ok(())
     }
 
@@ -200,7 +201,7 @@ impl Clients {
         if after == Stage::Closed {
             self.closed += 1;
             self.errors += 1;
-            let _ = connection.stream.shutdown(std::net::Shutdown::Both);
+            connection.link.shut();
             let failure = connection.session.failure.take();
             self.first_error = self.first_error.take().or(failure);
         }
@@ -215,11 +216,11 @@ impl Connection {
     /// Reads until the socket is empty: its readiness is reported once only.
     fn read(&mut self, buffer: &mut [u8], shared: &mut Shared) {
         while self.session.stage != Stage::Closed && !self.stalls() {
-            match self.stream.read(buffer) {
+            match self.link.read(buffer) {
                 Ok(0) => self.session.fail("the server ended the connection"),
                 Ok(n) => {
                     self.take(&mut buffer[..n], shared);
-                    if n < buffer.len() {
+                    if n < buffer.len() && self.link.tells_when_empty() {
                         return;
                     }
                 }
@@ -250,8 +251,11 @@ impl Connection {
 
     /// Sends what is to be sent, as far as the socket takes it.
     fn flush(&mut self) {
+        if let Err(error) = self.link.flush() {
+            self.session.fail(format!("write: {error}"));
+        }
         while !self.session.out.is_empty() && self.session.stage != Stage::Closed {
-            match self.stream.write(&self.session.out) {
+            match self.link.write(&self.session.out) {
                 Ok(n) => drop(self.session.out.drain(..n)),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -14,6 +14,7 @@ mod clock;
 #[cfg(feature = "kafka")]
 mod kafka;
 pub mod limit;
+mod link;
 mod mark;
 mod protobuf;
 mod publish;

@@ -106,11 +106,7 @@ impl<'a> Publishing<'a> {
         let connections = schedule.connections.clamp(1, schedule.subscribers.len().max(1));
         let lanes = (0..connections)
             .map(|id| {
-                Ok(Lane {
-                    connection: Connection::open(target.api_address, &poll, id)?,
-                    line: VecDeque::new(),
-                    waiting: None,
-                })
+                Ok(Lane { connection: Connection::open(target, &poll, id)?, line: VecDeque::new(), waiting: None })
             })
             .collect::<Result<_>>()?;
         let sequences = vec![0; schedule.subscribers.len()];
@@ -195,7 +191,7 @@ impl<'a> Publishing<'a> {
             crate::wire::api_publish(&mut request, self.target, self.marker, Mark { channel, sequence, at_ns });
             lane.waiting = Some((channel, now));
             if lane.connection.is_closed() {
-                lane.connection = Connection::open(self.target.api_address, &self.poll, id)?;
+                lane.connection = Connection::open(self.target, &self.poll, id)?;
             }
             lane.connection.send(request);
             if lane.connection.is_closed() {

@@ -235,13 +235,15 @@ impl Suite {
     fn measure(&self, case: &Case, contender: &Contender, kafka: &Kafka, port: u16) -> Result<Report> {
         let topic = kafka.topic(case, port)?;
         let scenario: Scenario = cases::parse_scenario(&case.scenario.replace("{kafka}", &topic.options()))?;
+        let tls = if case.tls { " --tls-self-signed" } else { "" };
+        let command = format!("{}{tls}", contender.command);
         let server = case.broker.map(|broker| {
             let broker = broker.replace("{kafka}", &topic.path());
-            self.on_server_cpu(|| Server::start(&contender.command, &broker, case.shards, port))
+            self.on_server_cpu(|| Server::start(&command, &broker, case.shards, port))
         });
         let server = server.transpose()?;
         let target = Target {
-            url: format!("ws://127.0.0.1:{port}"),
+            url: format!("{}://127.0.0.1:{port}", if case.tls { "wss" } else { "ws" }),
             api: "/api/publish".into(),
             api_key: Some(self.api_key.clone()),
             token: None,

@@ -4,13 +4,15 @@ use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::link::Tls;
+
 /// The server under test. Loopback only: this tool is able to take a server down.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
-    /// Where clients connect: ws://127.0.0.1:PORT, with a path where it is not /connection/websocket
+    /// Where clients connect: ws://127.0.0.1:PORT or wss://127.0.0.1:PORT, with a path where it is not /connection/websocket
     #[arg(long, global = true, default_value = "ws://127.0.0.1:8000")]
     pub url: String,
-    /// Where publishes are posted: a path, or http://127.0.0.1:PORT/PATH
+    /// Where publishes are posted: a path, or http://127.0.0.1:PORT/PATH (https:// where clients use wss://)
     #[arg(long, global = true, default_value = "/api/publish")]
     pub api: String,
     /// Key of the server API
@@ -30,6 +32,7 @@ pub struct Target {
 /// A target with its addresses looked at.
 #[derive(Debug, Clone)]
 pub(crate) struct Checked {
+    pub(crate) tls: Option<Tls>,
     pub(crate) address: SocketAddrV4,
     pub(crate) path: String,
     pub(crate) api_address: SocketAddrV4,
@@ -42,10 +45,12 @@ pub(crate) struct Checked {
 
 impl Target {
     pub(crate) fn check(&self) -> Result<Checked> {
-        let (address, path) = split(&self.url, "ws://")?;
+        let is_tls = self.url.starts_with("wss://");
+        let (clients, publishers) = if is_tls { ("wss://", "https://") } else { ("ws://", "http://") };
+        let (address, path) = split(&self.url, clients)?;
         let (api_address, api_path) = match self.api.starts_with('/') {
             true => (address, self.api.clone()),
-            false => split(&self.api, "http://")?,
+            false => split(&self.api, publishers)?,
         };
         ensure!(
             self.prefix.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\'),
@@ -56,6 +61,7 @@ impl Target {
             "a token or key has characters that are not printable"
         );
         Ok(Checked {
+            tls: is_tls.then(Tls::new).transpose()?,
             address,
             path: if path == "/" { "/connection/websocket".into() } else { path },
             api_address,
@@ -97,8 +103,15 @@ mod tests {
     }
 
     #[test]
+    fn all_of_a_target_speaks_tls_or_nothing() {
+        assert!(target("wss://127.0.0.1:1", "/").unwrap().tls.is_some());
+        assert!(target("ws://127.0.0.1:1", "/").unwrap().tls.is_none());
+        assert!(target("wss://127.0.0.1:1", "http://127.0.0.1:1/").is_err());
+    }
+
+    #[test]
     fn only_loopback() {
-        for url in ["ws://192.0.2.1:80", "wss://127.0.0.1:1", "ws://127.0.0.1", "x"] {
+        for url in ["ws://192.0.2.1:80", "wss://192.0.2.1:80", "ws://127.0.0.1", "x"] {
             assert!(target(url, "/").is_err(), "{url}");
         }
     }

@@ -18,16 +18,17 @@ pub fn log(config: &Config, address: SocketAddr) {
     for line in namespaces(config) {
         tracing::info!("{line}");
     }
-    tracing::info!("clients: ws://{address}/connection/websocket, {}", clients(config));
-    tracing::info!("without a library: http://{address}/sse?channel=NAME");
-    tracing::info!("server API: http://{address}/api/publish, {}", api(config));
+    let (ws, http) = if config.tls.is_some() { ("wss", "https") } else { ("ws", "http") };
+    tracing::info!("clients: {ws}://{address}/connection/websocket, {}", clients(config));
+    tracing::info!("without a library: {http}://{address}/sse?channel=NAME");
+    tracing::info!("server API: {http}://{address}/api/publish, {}", api(config));
     if config.dev {
         tracing::warn!(
             "development mode: anybody on this machine may subscribe, publish and call the API; not for production"
         );
     }
     if config.demo {
-        tracing::info!("demo: http://{address}/");
+        tracing::info!("demo: {http}://{address}/");
     }
 }
 

@@ -9,6 +9,7 @@ mod load;
 mod namespaces;
 mod reader;
 mod show;
+mod tls;
 mod token;
 mod value;
 
@@ -18,6 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_broker::{BrokerUrl, Secret};
@@ -47,6 +49,8 @@ pub struct Config {
     pub core: CoreOptions,
     /// The server API.
     pub api: ApiConfig,
+    /// TLS of the listener; without it the listener speaks none.
+    pub tls: Option<TlsConfig>,
     /// How the node leaves.
     pub drain: DrainConfig,
     /// Every setting as it came out, for `config show`.
@@ -82,6 +86,40 @@ pub struct DrainConfig {
     pub rate: u32,
     /// After this what is left is closed at once.
     pub timeout: Duration,
+}
+
+/// TLS of the listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsConfig {
+    /// Where the certificate comes from.
+    pub source: TlsSource,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// How often files are looked at.
+    pub reload_interval: Duration,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TlsSource {
+    /// PEM files.
+    Files {
+        /// The server's certificate and those between it and its root.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// It is made at the start.
+    SelfSigned,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V12,
+    /// RFC 8446.
+    V13,
 }
 
 /// Everything that is wrong with a configuration.

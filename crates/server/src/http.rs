@@ -9,6 +9,7 @@
 //! every unread answer, and the configured size of a body.
 
 mod body;
+mod carrier;
 mod client;
 mod demo;
 mod metrics;
@@ -79,7 +80,7 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX)) {
         tracing::debug!(%error, "cannot bound how long an answer waits for its reader");
     }
-    let io = TokioIo::new(rewind::Rewind::new(handed.head, stream));
+    let io = TokioIo::new(rewind::Rewind::new(handed.head, carrier::Carrier::new(stream, handed.tls)));
     let (give_back, mut given_back) = mpsc::channel(1);
     let service = service_fn(|request| {
         let (state, give_back) = (state.clone(), give_back.clone());
@@ -110,9 +111,11 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
 
 /// A connection on which other requests came before asks for what the shards serve: they get it with its bytes.
 fn take_back(state: &AppState, mut request: Vec<u8>, io: rewind::Rewind, unread: &[u8]) {
-    let (unread_before, stream) = io.into_parts();
-    request.extend_from_slice(unread);
-    request.extend_from_slice(&unread_before);
+    let (unread_before, carrier) = io.into_parts();
+    let (stream, tls, plain) = carrier.into_parts();
+    for part in [unread, &unread_before, &plain] {
+        request.extend_from_slice(part);
+    }
     let stream = match stream.into_std() {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%error, "cannot give a connection back"),
@@ -121,6 +124,6 @@ fn take_back(state: &AppState, mut request: Vec<u8>, io: rewind::Rewind, unread:
         tracing::debug!(%error, "cannot take the bound back");
     }
     if let Some(entrance) = state.entrance.get() {
-        entrance.give(HandedOver { stream, head: request });
+        entrance.give(HandedOver { stream, head: request, tls });
     }
 }

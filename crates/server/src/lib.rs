@@ -8,5 +8,6 @@ pub mod http;
 pub mod registry;
 
 mod node;
+mod tls;
 
 pub use node::run;

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::{Config, VERSION};
 use crate::http::{self, AppState, HandedOver, paths};
 use crate::registry;
+use crate::tls::Tls;
 
 /// Pause between two tries to open the logs of a backbone that is away.
 const OPEN_RETRY: Duration = Duration::from_secs(1);
@@ -52,6 +53,7 @@ fn runtime(shards: usize) -> std::io::Result<tokio::runtime::Runtime> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?.as_socket().unwrap_or(config.listen);
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
     let factory = registry::factory(&config.broker.url.scheme)?;
     let context = BuildContext { dev: config.dev, settings: config.broker.settings.clone() };
     let broker = factory.build(&config.broker.url, context).await?;
@@ -68,13 +70,20 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let http = tokio::spawn(http::serve(to_serve, state.clone(), shutdown.clone()));
     let verifier = Arc::new(Verifier::new(&config.core.token));
     verifier.start(&tokio::runtime::Handle::current());
-    let options = Arc::new(shard_options(&config, origins, &state, handed_over));
+    let options = Arc::new(shard_options(&config, origins, &state, handed_over, tls.as_ref()));
     let shards = builder.start(&hub, &verifier, &options, listener, VERSION)?;
     state.set_entrance(shards.entrance());
 
     let opened = open_logs(&hub, &config, factory, &state, address);
+    let watched = async {
+        match tls {
+            Some(tls) => tls.watch(hub.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
     let result = tokio::select! {
         result = opened => result,
+        () = watched => Ok(()),
         () = told_to_end() => Ok(()),
     };
     if result.is_ok() {
@@ -178,6 +187,7 @@ fn shard_options(
     origins: Origins,
     state: &Arc<AppState>,
     handed_over: mpsc::Sender<HandedOver>,
+    tls: Option<&Tls>,
 ) -> ShardOptions {
     ShardOptions {
         client: config.core.client.clone(),
@@ -186,6 +196,7 @@ fn shard_options(
         routes: routes(),
         handler: Some(Arc::new(http::Publishes::new(state.clone(), tokio::runtime::Handle::current()))),
         hand_over: Arc::new(move |socket| handed_over.try_send(socket).map_err(mpsc::error::TrySendError::into_inner)),
+        tls: tls.map(Tls::acceptor),
         drain_per_second: config.drain.rate,
     }
 }

@@ -61,7 +61,7 @@ fn node(config: &str) -> Node {
             let count = stream.read(&mut head).unwrap();
             head.truncate(count);
             stream.set_nonblocking(true).unwrap();
-            if handed.blocking_send(HandedOver { stream, head }).is_err() {
+            if handed.blocking_send(HandedOver { stream, head, tls: None }).is_err() {
                 return;
             }
         }

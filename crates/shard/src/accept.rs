@@ -2,10 +2,12 @@
 
 use std::os::fd::OwnedFd;
 
+use bytes::Bytes;
 use tidegate_types::limits::ACCEPTS_PER_TURN_MAX;
 
 use crate::connection::Connection;
 use crate::event_loop::LISTENER;
+use crate::options::HandedOver;
 use crate::shard::Shard;
 use crate::socket::{self, Accepted};
 
@@ -50,30 +52,51 @@ impl Shard {
 
     /// Keeps a socket, or gives it to a shard with clearly fewer.
     fn place_socket(&mut self, socket: OwnedFd) {
+        let handed = HandedOver { stream: socket.into(), head: Vec::new(), tls: None };
         let mine = self.metrics.connections.get();
         let least = self.peers.iter().min_by_key(|p| p.metrics.connections.get());
         match least {
             Some(peer) if peer.metrics.connections.get() + IMBALANCE < mine => {
-                peer.control.give(socket, Vec::new());
+                peer.control.give(handed);
                 peer.inbox.nudge();
             }
-            _ => self.adopt(socket, Vec::new()),
+            _ => self.adopt(handed),
         }
     }
 
-    /// Makes a connection of a socket from which `bytes` were read already.
-    pub(crate) fn adopt(&mut self, socket: OwnedFd, mut bytes: Vec<u8>) {
+    /// Makes a connection of a socket.
+    pub(crate) fn adopt(&mut self, handed: HandedOver) {
+        let HandedOver { stream, head: mut bytes, tls } = handed;
+        let socket = OwnedFd::from(stream);
+        let tls = match (tls, &self.options.tls) {
+            (None, Some(acceptor)) => match acceptor.session() {
+                Ok(session) => Some(session),
+                Err(error) => return tracing::error!(%error, "cannot begin a TLS session"),
+            },
+            (tls, _) => tls,
+        };
+        // It was served elsewhere before, and something may be left to send.
+        let blocked = tls.as_ref().is_some_and(|tls| !tls.unsent().is_empty());
+        let ends = tls.as_ref().is_some_and(|tls| tls.is_peer_closed());
         let place = self.connections.next_place();
         if let Err(error) = socket::watch(&self.epoll, &socket, place.to_u64()) {
             tracing::error!(%error, "cannot watch a socket");
             return;
         }
-        self.connections.insert(Connection::new(socket, 0));
+        self.connections.insert(Connection::new(socket, tls));
         self.metrics.connections.add(1);
         let patience = u64::try_from(self.options.client.stale_close_delay.as_millis()).unwrap_or(u64::MAX);
         self.set_deadline(place.index, patience);
+        if blocked {
+            self.block(place.index, Bytes::new());
+            self.writable(place.index);
+        }
         if !bytes.is_empty() {
             self.take_bytes(place, &mut bytes);
+        }
+        if ends {
+            // The socket may not say so again.
+            self.readable.push_back(place);
         }
     }
 }

@@ -10,9 +10,10 @@ use tidegate_types::{ClientId, Offset, Publication};
 
 use crate::channel::Deltas;
 use crate::ids::Progress;
+use crate::output::Sent;
 use crate::shard::Shard;
 use crate::slab::Place;
-use crate::socket;
+use crate::tls;
 
 /// Whether a publication is not for this session.
 fn is_excluded(publication: &Publication, client: ClientId) -> bool {
@@ -135,9 +136,12 @@ impl Shard {
             }
             ends.push((publication.offset.0, frames.len()));
         }
-        let sent = if frames.is_empty() { Some(0) } else { socket::send(&connection.socket, &frames) };
+        let sent = match frames.is_empty() {
+            true => Some(Sent { taken: 0, blocked: false }),
+            false => tls::send(connection, &frames, &mut self.records),
+        };
         match sent {
-            Some(sent) => {
+            Some(Sent { taken: sent, blocked }) => {
                 self.metrics.sent_bytes.add(sent as u64);
                 let Progress { delivered, cut } = Progress::of(&ends, sent);
                 if let Some((offset, _)) = delivered.checked_sub(1).and_then(|i| ends.get(i)) {
@@ -148,7 +152,7 @@ impl Shard {
                     }
                 }
                 self.metrics.deliveries.add(delivered as u64);
-                if sent < frames.len() {
+                if blocked {
                     let rest = cut.map_or(Bytes::new(), |end| Bytes::copy_from_slice(&frames[sent..end]));
                     self.block(place.index, rest);
                     self.lag(slot, place.index);

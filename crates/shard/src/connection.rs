@@ -10,6 +10,7 @@ use tidegate_framing::websocket::{Decoder, Role};
 use tidegate_protocol::{Command, ConnectResult};
 
 use crate::options::Response;
+use crate::tls::TlsSession;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,10 +154,12 @@ pub(crate) struct Connection {
     /// The request so far.
     #[expect(clippy::box_collection, reason = "as above")]
     pub(crate) head: Option<Box<Vec<u8>>>,
+    /// TLS under everything.
+    pub(crate) tls: Option<Box<TlsSession>>,
 }
 
 impl Connection {
-    pub(crate) fn new(socket: OwnedFd, deadline_ms: u64) -> Self {
+    pub(crate) fn new(socket: OwnedFd, tls: Option<Box<TlsSession>>) -> Self {
         Self {
             socket,
             blocked: None,
@@ -167,7 +170,7 @@ impl Connection {
             behind: 0,
             pending: 0,
             alarm: 0,
-            deadline_ms,
+            deadline_ms: 0,
             decoder: Decoder::new(Role::Server),
             session: Session::default(),
             uplink: None,
@@ -176,6 +179,7 @@ impl Connection {
             request: None,
             held: None,
             head: None,
+            tls,
         }
     }
 

@@ -51,7 +51,10 @@ impl Shard {
 
     /// How long to wait for sockets: not at all while there is work.
     fn timeout(&self) -> Timespec {
-        let busy = !self.dirty.is_empty() || !self.readable.is_empty() || !self.catching_up.is_empty();
+        let busy = !self.dirty.is_empty()
+            || !self.readable.is_empty()
+            || !self.catching_up.is_empty()
+            || !self.handshakes.is_empty();
         let ms = if busy || !self.inbox.try_sleep() { 0 } else { Wheel::until_next(self.now_ms()) };
         Timespec { tv_sec: 0, tv_nsec: i64::try_from(ms).unwrap_or(0) * 1_000_000 }
     }
@@ -82,8 +85,8 @@ impl Shard {
 
     /// Everything between two looks at the sockets.
     fn turn(&mut self) {
-        for (socket, bytes) in self.control.take_given() {
-            self.adopt(socket, bytes);
+        for socket in self.control.take_given() {
+            self.adopt(socket);
         }
         self.drain_inbox();
         for _ in 0..self.readable.len() {
@@ -91,6 +94,7 @@ impl Shard {
                 self.read(place);
             }
         }
+        self.shake_hands();
         if !self.is_fan_out_small() {
             self.send_later();
         }

@@ -22,8 +22,9 @@ use tidegate_types::{ClientId, Publication};
 
 use crate::channel::{Channel, FanOut, Form, Framed, Frames};
 use crate::deltas::Differences;
+use crate::output::Sent;
 use crate::shard::Shard;
-use crate::socket;
+use crate::tls;
 use crate::wire::Wire;
 
 const HOLD_US: u64 = FANOUT_HOLD.as_micros() as u64;
@@ -223,13 +224,13 @@ impl Shard {
             self.send_behind(slot, at);
             return Served::Nothing;
         };
-        match socket::send(&connection.socket, &bytes) {
-            Some(sent) if sent == bytes.len() => {
+        match tls::send(connection, &bytes, &mut self.records) {
+            Some(Sent { taken: sent, blocked: false }) => {
                 entry.advance(fan_out.log.back().map_or(entry.cursor, |f| f.offset));
                 self.metrics.deliveries.add((fan_out.log.len() - first) as u64);
                 self.metrics.sent_bytes.add(sent as u64);
             }
-            Some(sent) => {
+            Some(Sent { taken: sent, .. }) => {
                 let cut = match fan_out.cut(first, entry, sent) {
                     Some((offset, rest)) => {
                         entry.advance(offset);

@@ -11,8 +11,9 @@ use tidegate_types::{ChannelName, Epoch};
 
 use crate::channel::FanOut;
 use crate::connection::Subscription;
+use crate::output::Sent;
 use crate::shard::Shard;
-use crate::socket;
+use crate::tls;
 
 /// Where a reader stands.
 pub(crate) struct Ids {
@@ -88,22 +89,21 @@ impl Shard {
             wire.frame_with_id(ids.at(offset), message, &mut self.frames);
             ends.push((offset, self.frames.len()));
         }
-        let Some(connection) = self.connections.get(index) else { return true };
-        let Some(sent) = socket::send(&connection.socket, &self.frames) else {
+        let Some(connection) = self.connections.get_mut(index) else { return true };
+        let Some(Sent { taken: sent, blocked }) = tls::send(connection, &self.frames, &mut self.records) else {
             self.doomed.push((self.connections.place(index), None));
             return true;
         };
         let progress = Progress::of(&ends, sent);
         self.metrics.deliveries.add(progress.delivered as u64);
         self.metrics.sent_bytes.add(sent as u64);
-        let whole = sent == self.frames.len();
         if let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(at)) {
             if let Some((offset, _)) = progress.delivered.checked_sub(1).and_then(|i| ends.get(i)) {
                 entry.advance(*offset);
             }
-            entry.behind = !whole;
+            entry.behind = blocked;
         }
-        if !whole {
+        if blocked {
             let rest = progress.cut.map_or(&[][..], |end| &self.frames[sent..end]);
             let rest = bytes::Bytes::copy_from_slice(rest);
             self.block(index, rest);

@@ -11,6 +11,7 @@ use crate::connection::{Connection, Phase};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket::{self, Received};
+use crate::tls;
 use crate::wire::Wire;
 
 /// Bytes read from one connection before the others get their turn.
@@ -29,6 +30,9 @@ impl Shard {
     pub(crate) fn read(&mut self, place: Place) {
         if !self.connections.is_at(place) || self.is_answering(place) || self.is_holding(place) {
             return;
+        }
+        if self.connections.get(place.index).is_some_and(|c| c.tls.is_some()) {
+            return self.read_tls(place);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let (received, hung_up) = match self.connections.get(place.index) {
@@ -118,10 +122,10 @@ impl Shard {
     /// Says that nothing follows the close. Where frames are lost the peer's close is not seen, and a peer that waits for
     /// the end of the connection (RFC 6455 section 7.1.1) would wait until the deadline. What it still sends is taken and
     /// ignored, because a socket closed over unread bytes takes the close back from the peer.
-    fn end_output(&self, place: Place) {
-        let may = |c: &&Connection| self.connections.is_at(place) && c.blocked.is_none();
-        if let Some(connection) = self.connections.get(place.index).filter(may) {
-            socket::shutdown_write(&connection.socket);
+    fn end_output(&mut self, place: Place) {
+        let is_there = self.connections.is_at(place);
+        if let Some(connection) = self.connections.get_mut(place.index).filter(|c| is_there && c.blocked.is_none()) {
+            tls::end_output(connection, &mut self.records);
         }
     }
 
@@ -176,8 +180,8 @@ impl Shard {
             self.flush_replies(place.index);
             self.send_control(place.index, frame.into());
         }
-        if let Some(connection) = self.connections.get(place.index) {
-            socket::shutdown_write(&connection.socket);
+        if let Some(connection) = self.connections.get_mut(place.index) {
+            tls::end_output(connection, &mut self.records);
         }
         // A page that is left or loaded anew goes away; who closes otherwise means it.
         self.release(place.index, code == close_code::GOING_AWAY);

@@ -40,10 +40,12 @@ mod spawn;
 mod stream;
 mod subscriptions;
 mod timers;
+mod tls;
 mod users;
 mod wheel;
 mod wire;
 
 pub use options::{Choice, HandOver, HandedOver, RequestHandler, Response, Route, ShardOptions};
 pub use spawn::{Entrance, ListenError, Shards, ShardsBuilder, Stopper, listen};
+pub use tls::{Acceptor, TlsSession};
 pub use wire::{Framing, Wire};

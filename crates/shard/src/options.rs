@@ -9,6 +9,7 @@ use tidegate_core::config::ClientOptions;
 use tidegate_framing::http::Head;
 use tidegate_framing::websocket::Origins;
 
+use crate::tls::{Acceptor, TlsSession};
 use crate::wire::Wire;
 
 /// A path that clients open, and what may be spoken there.
@@ -55,6 +56,8 @@ pub struct HandedOver {
     pub stream: TcpStream,
     /// What was read from it already.
     pub head: Vec<u8>,
+    /// Its TLS, which goes on there.
+    pub tls: Option<Box<TlsSession>>,
 }
 
 /// Takes sockets over; gives them back when it has no room, which is answered with 503.
@@ -89,6 +92,8 @@ pub struct ShardOptions {
     pub handler: Option<Arc<dyn RequestHandler>>,
     /// Takes every other request.
     pub hand_over: HandOver,
+    /// With it every connection speaks TLS.
+    pub tls: Option<Arc<Acceptor>>,
     /// Connections closed per second and shard when the node is drained.
     pub drain_per_second: u32,
 }

@@ -2,7 +2,7 @@
 //!
 //! A blocked connection keeps the rest of one cut frame and a bounded run of replies; nothing else is queued for it. Its
 //! subscriptions are behind and read from their cursors when it is writable again. The order on the socket is: the cut
-//! frame, replies, publications.
+//! frame, replies, publications. With TLS the rest of a sealed record goes before all of them.
 
 use bytes::Bytes;
 use tidegate_core::config::OnLag;
@@ -11,10 +11,19 @@ use tidegate_types::limits::CONTROL_BYTES_MAX;
 
 use crate::connection::{Blocked, Connection, Phase};
 use crate::shard::Shard;
-use crate::socket;
+use crate::tls;
 
 /// A batch is sent when it has grown to this, though more may follow.
 const BATCH_BYTES: usize = 32 << 10;
+
+/// What became of a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sent {
+    /// Bytes that were handed over. With TLS some may lie in a record that goes out before anything else.
+    pub(crate) taken: usize,
+    /// The socket takes no more.
+    pub(crate) blocked: bool,
+}
 
 impl Shard {
     /// Adds a reply to the batch of a connection.
@@ -82,15 +91,15 @@ impl Shard {
 
     /// Sends bytes now, or after what waits already.
     pub(crate) fn send_bytes(&mut self, index: u32, bytes: &[u8]) {
-        let Some(connection) = self.connections.get(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
         if connection.blocked.is_some() {
             return self.queue_control(index, Bytes::copy_from_slice(bytes));
         }
-        match socket::send(&connection.socket, bytes) {
-            Some(sent) => {
-                self.metrics.sent_bytes.add(sent as u64);
-                if sent < bytes.len() {
-                    self.block(index, Bytes::copy_from_slice(&bytes[sent..]));
+        match tls::send(connection, bytes, &mut self.records) {
+            Some(Sent { taken, blocked }) => {
+                self.metrics.sent_bytes.add(taken as u64);
+                if blocked {
+                    self.block(index, Bytes::copy_from_slice(&bytes[taken..]));
                 }
             }
             None => self.doomed.push((self.connections.place(index), None)),
@@ -138,6 +147,17 @@ impl Shard {
         let place = self.connections.place(index);
         let Some(connection) = self.connections.get_mut(index) else { return };
         let Some(mut blocked) = connection.blocked.take() else { return };
+        match Self::flush_records(connection) {
+            Some(Sent { blocked: false, .. }) => {}
+            Some(Sent { taken, .. }) => {
+                if taken > 0 {
+                    blocked.since_ms = now_ms;
+                }
+                connection.blocked = Some(blocked);
+                return;
+            }
+            None => return self.drop_connection(index),
+        }
         loop {
             if blocked.cut.is_empty() {
                 match blocked.control.pop_front() {
@@ -148,15 +168,14 @@ impl Shard {
                     None => break,
                 }
             }
-            match socket::send(&connection.socket, &blocked.cut) {
-                Some(sent) => {
-                    self.metrics.sent_bytes.add(sent as u64);
-                    if sent > 0 {
+            match tls::send(connection, &blocked.cut, &mut self.records) {
+                Some(Sent { taken, blocked: again }) => {
+                    self.metrics.sent_bytes.add(taken as u64);
+                    if taken > 0 {
                         blocked.since_ms = now_ms;
                     }
-                    let whole = sent == blocked.cut.len();
-                    let _ = blocked.cut.split_to(sent);
-                    if !whole {
+                    let _ = blocked.cut.split_to(taken);
+                    if again {
                         connection.blocked = Some(blocked);
                         return;
                     }

@@ -16,11 +16,12 @@ use tidegate_framing::http::{Head, Status, query_value, text_response};
 use tidegate_framing::websocket::handshake;
 use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX};
 
-use crate::connection::{Phase, Request};
+use crate::connection::{Connection, Phase, Request};
 use crate::options::{HandedOver, Response, Route};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
+use crate::tls;
 
 /// Tells the shard of a connection that its response may be there.
 struct ResponseWaker {
@@ -253,9 +254,9 @@ impl Shard {
     pub(crate) fn refuse(&mut self, place: Place, answers: &mut Vec<u8>, response: &[u8]) -> Next {
         answers.extend_from_slice(response);
         self.send_answers(place, answers);
-        if let Some(connection) = self.connections.get(place.index) {
+        if let Some(connection) = self.connections.get_mut(place.index) {
             // Whether the peer reads the reason is its own affair.
-            socket::shutdown_write(&connection.socket);
+            tls::end_output(connection, &mut self.records);
         }
         self.drop_connection(place.index);
         Next::Nothing
@@ -271,11 +272,14 @@ impl Shard {
             // It asks on without reading what it was answered.
             return Next::Nothing;
         }
-        let handed = HandedOver { stream: TcpStream::from(connection.socket), head: bytes.to_vec() };
-        if let Err(refused) = (self.options.hand_over)(handed) {
+        let Connection { socket, tls, .. } = connection;
+        let handed = HandedOver { stream: TcpStream::from(socket), head: bytes.to_vec(), tls };
+        if let Err(HandedOver { stream, tls, .. }) = (self.options.hand_over)(handed) {
             let text = "too many requests are being served, try again";
             let response = text_response(Status::UNAVAILABLE, "Retry-After: 1\r\n", text);
-            let _ = rustix::net::send(&refused.stream, &response, rustix::net::SendFlags::NOSIGNAL);
+            let mut refused = Connection::new(stream.into(), tls);
+            let _ = tls::send(&mut refused, &response, &mut self.records);
+            tls::end_output(&mut refused, &mut self.records);
         }
         Next::Nothing
     }

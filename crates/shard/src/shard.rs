@@ -15,7 +15,7 @@ use tidegate_types::codes::{self, Disconnect};
 use crate::channel::Channel;
 use crate::connection::{Connection, Phase};
 use crate::one_way;
-use crate::options::ShardOptions;
+use crate::options::{HandedOver, ShardOptions};
 use crate::slab::{Place, Slab};
 use crate::socket;
 use crate::users::Users;
@@ -28,16 +28,16 @@ pub(crate) struct Control {
     pub(crate) drain: AtomicBool,
     /// Close what is left at once.
     pub(crate) stop: AtomicBool,
-    /// Sockets that others accepted for this shard, each with what was read from it.
-    pub(crate) given: Mutex<Vec<(OwnedFd, Vec<u8>)>>,
+    /// Sockets that others accepted for this shard.
+    pub(crate) given: Mutex<Vec<HandedOver>>,
 }
 
 impl Control {
-    pub(crate) fn give(&self, socket: OwnedFd, bytes: Vec<u8>) {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).push((socket, bytes));
+    pub(crate) fn give(&self, socket: HandedOver) {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
     }
 
-    pub(crate) fn take_given(&self) -> Vec<(OwnedFd, Vec<u8>)> {
+    pub(crate) fn take_given(&self) -> Vec<HandedOver> {
         std::mem::take(&mut self.given.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -91,6 +91,12 @@ pub(crate) struct Shard {
     pub(crate) drained: Drained,
     /// Everything read goes through here: no connection has a read buffer.
     pub(crate) scratch: Vec<u8>,
+    /// What was in the TLS records of a read.
+    pub(crate) plain: Vec<u8>,
+    /// TLS records being built.
+    pub(crate) records: Vec<u8>,
+    /// TLS handshakes that wait for their turn.
+    pub(crate) handshakes: VecDeque<Place>,
     /// A run of replies being built, and whose.
     pub(crate) batch: Vec<u8>,
     pub(crate) batch_of: Option<Place>,
@@ -220,8 +226,9 @@ impl Shard {
     /// Forgets a connection and closes its socket.
     pub(crate) fn drop_connection(&mut self, index: u32) {
         self.release(index, true);
-        if let Some(connection) = self.connections.remove(index) {
+        if let Some(mut connection) = self.connections.remove(index) {
             self.metrics.connections.add(-1);
+            self.end_tls(&mut connection);
             socket::unwatch(&self.epoll, &connection.socket);
         }
     }

@@ -170,6 +170,9 @@ fn make(
         heard: 0,
         later: VecDeque::new(),
         scratch: vec![0; READ_BYTES],
+        plain: Vec::new(),
+        records: Vec::new(),
+        handshakes: VecDeque::new(),
         batch: Vec::new(),
         batch_of: None,
         message: Vec::new(),
@@ -233,10 +236,10 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// Gives a socket, with what was read from it, to the shard that has the fewest.
+    /// Gives a socket, with what was read from it and its TLS session, to the shard that has the fewest.
     pub fn give(&self, socket: HandedOver) {
         let Some(peer) = self.peers.iter().min_by_key(|p| p.metrics.connections.get()) else { return };
-        peer.control.give(socket.stream.into(), socket.head);
+        peer.control.give(socket);
         peer.inbox.nudge();
     }
 }

@@ -18,7 +18,7 @@ use crate::options::Route;
 use crate::request::Next;
 use crate::shard::Shard;
 use crate::slab::Place;
-use crate::socket;
+use crate::tls;
 use crate::wire::Wire;
 
 /// Headers that change how a request is framed: then the HTTP side reads it.
@@ -124,10 +124,10 @@ impl Shard {
 
     /// A response was ended, and the peer is to see it. Where messages go both ways the peer answers a close instead.
     pub(crate) fn end_response(&mut self, index: u32) {
-        let Some(connection) = self.connections.get(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
         let ended = connection.phase == Phase::Closing && connection.blocked.is_none();
         if ended && !self.options.wires[usize::from(connection.wire)].is_duplex() {
-            socket::shutdown_write(&connection.socket);
+            tls::end_output(connection, &mut self.records);
         }
     }
 }

@@ -31,3 +31,7 @@ mod responses;
 mod server_side;
 #[path = "live/stream.rs"]
 mod stream;
+#[path = "live/tls.rs"]
+mod tls;
+#[path = "live/tls_rig.rs"]
+mod tls_rig;

@@ -51,6 +51,14 @@ pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(3);
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 /// Bytes of replies that wait for a socket that takes no more; past it the connection is closed as slow.
 pub const CONTROL_BYTES_MAX: usize = 2 << 20;
+/// Handshake steps with an answer in one turn of a shard's loop: each costs about what six plain connects do.
+pub const HANDSHAKE_STEPS_PER_TURN_MAX: usize = 8;
+/// Plaintext in one TLS record (RFC 8446 section 5.1).
+pub const TLS_RECORD_BYTES: usize = 16 << 10;
+/// Bytes kept of a TLS record or handshake message that is not whole yet; a longer one ends the connection.
+pub const TLS_HELD_BYTES_MAX: usize = 32 << 10;
+/// Bytes kept of TLS records that a socket did not take: one of data, and what TLS itself has to say meanwhile.
+pub const TLS_UNSENT_BYTES_MAX: usize = 64 << 10;
 /// Bytes that the kernel may hold unsent per socket before it says that it would block.
 pub const UNSENT_BYTES_MAX: u32 = 64 << 10;
 /// Connections that catch up in one turn of a shard's loop.

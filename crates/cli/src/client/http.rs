@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::Url;
+use super::Peer;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Posts JSON and returns status and body.
-pub(crate) fn post(url: &Url, path: &str, api_key: Option<&str>, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
-    let mut stream = url.connect(PATIENCE)?;
+pub(crate) fn post(peer: &Peer, path: &str, api_key: Option<&str>, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+    let mut stream = peer.connect(PATIENCE)?;
     let key = match api_key {
         None => String::new(),
         Some(key) => {
@@ -22,8 +22,8 @@ pub(crate) fn post(url: &Url, path: &str, api_key: Option<&str>, body: &[u8]) ->
     };
     let head = format!(
         "POST {}{path} HTTP/1.0\r\nHost: {}\r\nContent-Type: application/json\r\n{key}Content-Length: {}\r\n\r\n",
-        url.prefix,
-        url.host,
+        peer.url.prefix,
+        peer.url.host,
         body.len()
     );
     stream.write_all(&[head.as_bytes(), body].concat()).context("cannot send the request")?;

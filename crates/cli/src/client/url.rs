@@ -1,17 +1,22 @@
 //! Where a node is.
 
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tidegate_tls_client::{Trust, client_config};
+
+use super::Link;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `http://HOST:PORT` or `ws://HOST:PORT`, with a path in front of the node's own.
+/// `http://HOST:PORT`, `https`, `ws` or `wss`, with a path in front of the node's own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Url {
-    /// `HOST:PORT`, or `HOST` for port 80.
+    is_tls: bool,
+    /// `HOST:PORT`, or `HOST` for port 80, with TLS 443.
     pub(crate) host: String,
     /// Without a slash at its end.
     pub(crate) prefix: String,
@@ -21,11 +26,9 @@ impl FromStr for Url {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        let rest = match text.split_once("://") {
-            Some(("http" | "ws", rest)) => rest,
-            Some(("https" | "wss", _)) => {
-                bail!("{text:?}: TLS is not spoken here, name a node directly with http://HOST:PORT")
-            }
+        let (rest, is_tls) = match text.split_once("://") {
+            Some(("http" | "ws", rest)) => (rest, false),
+            Some(("https" | "wss", rest)) => (rest, true),
             _ => bail!("{text:?} is no URL like http://127.0.0.1:8000"),
         };
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -35,15 +38,21 @@ impl FromStr for Url {
         }
         let prefix = path.trim_end_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
-        Ok(Self { host: host.to_owned(), prefix })
+        Ok(Self { is_tls, host: host.to_owned(), prefix })
     }
 }
 
 impl Url {
-    /// Opens a connection with a timeout for connecting, and `patience` for each read and write.
-    pub(crate) fn connect(&self, patience: Duration) -> anyhow::Result<TcpStream> {
-        let has_port = self.host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let target = if has_port { self.host.clone() } else { format!("{}:80", self.host) };
+    /// The host alone, and the port, if it was named.
+    fn parts(&self) -> (&str, Option<&str>) {
+        let parts = self.host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+        parts.map_or((&self.host, None), |(host, port)| (host, Some(port)))
+    }
+
+    fn connect(&self, patience: Duration) -> anyhow::Result<TcpStream> {
+        let (_, port) = self.parts();
+        let usual = if self.is_tls { 443 } else { 80 };
+        let target = if port.is_some() { self.host.clone() } else { format!("{}:{usual}", self.host) };
         let addresses = target.to_socket_addrs().with_context(|| format!("cannot resolve {target}"))?;
         let mut last = None;
         for address in addresses {
@@ -64,6 +73,42 @@ impl Url {
     }
 }
 
+/// A node, and who is believed to be it.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Peer {
+    /// A node, or the balancer in front of several
+    #[arg(long, default_value = "http://127.0.0.1:8000", env = "TIDEGATE_URL")]
+    pub(crate) url: Url,
+    /// File (PEM) with the certificates that vouch for the server, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Do not ask who the server is: for a certificate that it made for itself
+    #[arg(long, conflicts_with = "ca_file")]
+    insecure: bool,
+}
+
+impl Peer {
+    /// Opens a connection with a timeout for connecting, and `patience` for each read and write.
+    pub(crate) fn connect(&self, patience: Duration) -> anyhow::Result<Link> {
+        let stream = self.url.connect(patience)?;
+        if !self.url.is_tls {
+            return Ok(Link::Plain(stream));
+        }
+        let trust = match (&self.ca_file, self.insecure) {
+            (_, true) => Trust::Anybody,
+            (Some(path), false) => Trust::File(path.clone()),
+            (None, false) => Trust::System,
+        };
+        let host = self.url.parts().0.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Link::tls(stream, client_config(&trust)?, host)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plain(url: &str) -> Self {
+        Self { url: url.parse().unwrap(), ca_file: None, insecure: false }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +122,9 @@ mod tests {
         for bad in ["", "a:1", "http://", "ftp://a", "http://a b", "http://a\r\nX: y"] {
             assert!(url(bad).is_err(), "{bad:?}");
         }
-        assert!(url("https://a").unwrap_err().contains("TLS"));
+        let is_tls = |s: &str| s.parse::<Url>().unwrap().is_tls;
+        assert!(is_tls("https://a") && is_tls("wss://a:1/x") && !is_tls("http://a") && !is_tls("ws://a"));
+        let parts = |s: &str| s.parse::<Url>().map(|u| u.parts().0.to_owned()).unwrap();
+        assert_eq!([parts("https://a:1"), parts("https://a"), parts("https://[::1]:1")], ["a", "a", "[::1]"]);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use anyhow::{Context as _, bail};
 use tidegate_framing::websocket::handshake::{self, Answer};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Role, write_masked_frame};
 
-use super::Url;
+use super::{Link, Peer};
 
 /// For the handshake and for each write.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,7 +37,7 @@ pub(crate) struct Closed {
 
 /// An open WebSocket.
 pub(crate) struct WebSocket {
-    stream: TcpStream,
+    stream: Link,
     decoder: Decoder,
     received: VecDeque<Message>,
     buffer: Box<[u8]>,
@@ -46,8 +45,9 @@ pub(crate) struct WebSocket {
 
 impl WebSocket {
     /// Connects and shakes hands.
-    pub(crate) fn connect(url: &Url, path: &str) -> anyhow::Result<Self> {
-        let mut stream = url.connect(PATIENCE)?;
+    pub(crate) fn connect(peer: &Peer, path: &str) -> anyhow::Result<Self> {
+        let mut stream = peer.connect(PATIENCE)?;
+        let url = &peer.url;
         let nonce = random()?;
         let request = handshake::request(&url.host, &format!("{}{path}", url.prefix), nonce, None);
         stream.write_all(&request).context("cannot send the handshake")?;
@@ -84,7 +84,7 @@ impl WebSocket {
             if let Some(message) = self.received.pop_front() {
                 return Ok(message);
             }
-            self.stream.set_read_timeout(Some(patience))?;
+            self.stream.set_read_timeout(patience)?;
             let mut buffer = std::mem::take(&mut self.buffer);
             let result = self.stream.read(&mut buffer);
             let decoded = match &result {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::client::{Url, post};
+use crate::client::{Peer, post};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -15,9 +15,8 @@ pub(crate) struct Args {
     channel: String,
     /// What to publish: JSON as it is, anything else as a JSON string; - reads standard input
     data: String,
-    /// A node
-    #[arg(long, default_value = "http://127.0.0.1:8000", env = "TIDEGATE_URL")]
-    url: Url,
+    #[command(flatten)]
+    peer: Peer,
     /// Key of the server API
     #[arg(long, env = "TIDEGATE_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
@@ -67,7 +66,7 @@ fn tag(text: &str) -> Result<(String, String), String> {
 /// Prints `OFFSET@EPOCH`, which `subscribe --since` takes.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let body = request(args, read(&args.data)?)?;
-    let (status, answer) = post(&args.url, "/api/publish", args.api_key.as_deref(), &body)?;
+    let (status, answer) = post(&args.peer, "/api/publish", args.api_key.as_deref(), &body)?;
     let answer: Answer =
         serde_json::from_slice(&answer).with_context(|| format!("HTTP {status} without a JSON body"))?;
     match answer {
@@ -111,7 +110,7 @@ mod tests {
         let args = Args {
             channel: "c".to_owned(),
             data: String::new(),
-            url: "http://a".parse().unwrap(),
+            peer: Peer::plain("http://a"),
             api_key: None,
             tags: vec![tag("k=v=w").unwrap()],
             idempotency_key: None,

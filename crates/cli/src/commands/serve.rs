@@ -25,6 +25,9 @@ pub(crate) struct ConfigArgs {
     /// Development mode: everything is open, on loopback only
     #[arg(long)]
     dev: bool,
+    /// Speak TLS with a certificate made for this run, to try it
+    #[arg(long)]
+    tls_self_signed: bool,
 }
 
 impl ConfigArgs {
@@ -46,6 +49,7 @@ impl ConfigArgs {
             ("broker.url", self.broker.clone()),
             ("shards", self.shards.clone()),
             ("dev", self.dev.then(|| "true".to_owned())),
+            ("tls.self_signed", self.tls_self_signed.then(|| "true".to_owned())),
         ];
         given.into_iter().filter_map(|(path, value)| Some((path.to_owned(), value?))).collect()
     }

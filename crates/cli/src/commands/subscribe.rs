@@ -7,15 +7,14 @@ mod tail;
 
 use std::str::FromStr;
 
-use crate::client::Url;
+use crate::client::Peer;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The channel
     channel: String,
-    /// A node, or the balancer in front of several
-    #[arg(long, default_value = "http://127.0.0.1:8000", env = "TIDEGATE_URL")]
-    url: Url,
+    #[command(flatten)]
+    peer: Peer,
     /// Connection token; absent = anonymous
     #[arg(long, default_value = "", env = "TIDEGATE_TOKEN", hide_env_values = true)]
     token: String,

@@ -1,11 +1,12 @@
 //! A keep-alive HTTP connection with one request on the way.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
 
 use anyhow::{Context as _, Result};
 
+use crate::link::Link;
 use crate::socket::{Poll, connect_nonblocking};
+use crate::target::Checked;
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -13,20 +14,22 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// The connection of one lane.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: Option<TcpStream>,
+    link: Option<Link>,
     out: Vec<u8>,
     answer: Vec<u8>,
 }
 
 impl Connection {
-    pub(super) fn open(address: SocketAddrV4, poll: &Poll, id: usize) -> Result<Self> {
+    pub(super) fn open(target: &Checked, poll: &Poll, id: usize) -> Result<Self> {
+        let address = target.api_address;
         let stream = connect_nonblocking(address, None).with_context(|| format!("connect to {address}"))?;
         poll.add(&stream, id)?;
-        Ok(Self { stream: Some(stream), out: Vec::new(), answer: Vec::new() })
+        let link = Link::over(stream, target.tls.as_ref())?;
+        Ok(Self { link: Some(link), out: Vec::new(), answer: Vec::new() })
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.stream.is_none()
+        self.link.is_none()
     }
 
     /// Sends a request; the one before was answered.
@@ -40,9 +43,9 @@ impl Connection {
         self.flush();
         let mut buffer = [0; 4_096];
         loop {
-            let Some(stream) = &mut self.stream else { return Some(Err("publish: the server closed".into())) };
-            match stream.read(&mut buffer) {
-                Ok(0) => self.stream = None,
+            let Some(link) = &mut self.link else { return Some(Err("publish: the server closed".into())) };
+            match link.read(&mut buffer) {
+                Ok(0) => self.link = None,
                 Ok(n) => {
                     self.answer.extend_from_slice(&buffer[..n]);
                     if let Some(result) = self.parse() {
@@ -54,7 +57,7 @@ impl Connection {
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted) => {}
                 Err(error) if error.kind() == ErrorKind::NotConnected => return None,
                 Err(error) => {
-                    self.stream = None;
+                    self.link = None;
                     return Some(Err(format!("publish: {error}")));
                 }
             }
@@ -62,13 +65,16 @@ impl Connection {
     }
 
     fn flush(&mut self) {
+        if self.link.as_mut().is_some_and(|link| link.flush().is_err()) {
+            self.link = None;
+        }
         while !self.out.is_empty() {
-            let Some(stream) = &mut self.stream else { return };
-            match stream.write(&self.out) {
+            let Some(link) = &mut self.link else { return };
+            match link.write(&self.out) {
                 Ok(n) => drop(self.out.drain(..n)),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.stream = None,
+                Err(_) => self.link = None,
             }
         }
     }

@@ -25,6 +25,8 @@ pub struct Case {
     pub shards: &'static str,
     /// It runs in no fewer rounds than these, however few are asked for.
     pub rounds_min: usize,
+    /// Whether our server speaks TLS.
+    pub tls: bool,
     /// Whether other servers take part.
     pub for_all: bool,
     /// What our server has to reach.
@@ -53,6 +55,8 @@ pub enum By {
     Case(&'static str),
     /// The same figure in two other cases, added.
     Sum(&'static str, &'static str),
+    /// Nothing, and the same figure of our server in another case is taken off first.
+    Above(&'static str),
     /// Nothing.
     One,
 }
@@ -97,10 +101,19 @@ const fn case(name: &'static str, title: &'static str, scenario: &'static str, b
         partitions: 0,
         shards: "1",
         rounds_min: 1,
+        tls: false,
         for_all: true,
         bars,
     }
 }
+
+/// The same case over TLS, for our server alone.
+const fn tls(case: Case) -> Case {
+    Case { tls: true, for_all: false, ..case }
+}
+
+/// What a full handshake and an echo cost above the echo alone, in a loop with the same library and no server around it.
+const BARE_HANDSHAKE_US: f64 = 190.0;
 
 /// All cases.
 pub const CASES: &[Case] = &[
@@ -152,6 +165,15 @@ pub const CASES: &[Case] = &[
         &[at_most(DELIVERY, By::Write, 1.15, None)],
     ),
     Case {
+        rounds_min: COMPARED_ROUNDS,
+        ..tls(case(
+            "paced-tls",
+            "paced, over TLS",
+            "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200",
+            &[at_most(DELIVERY, By::Write, 1.30, Some(1.15))],
+        ))
+    },
+    Case {
         probe: Some("--clients 1000 --gap-us 100000 --deliveries 160000 --variants write,concat:8"),
         ..case(
             "burst8",
@@ -159,6 +181,15 @@ pub const CASES: &[Case] = &[
             "fan-out --clients 1000 --rate 80 --burst 8 --seconds 4 --nap-us 200",
             &[at_most(DELIVERY, By::Write, 0.26, Some(0.18))],
         )
+    },
+    Case {
+        probe: Some("--clients 1000 --gap-us 100000 --deliveries 160000 --variants write,concat:8"),
+        ..tls(case(
+            "burst8-tls",
+            "the same over TLS",
+            "fan-out --clients 1000 --rate 80 --burst 8 --seconds 4 --nap-us 200",
+            &[at_most(DELIVERY, By::Write, 0.32, Some(0.18))],
+        ))
     },
     Case {
         probe: Some("--clients 1000 --gap-us 100000 --deliveries 640000 --variants write,concat:32"),
@@ -196,12 +227,30 @@ pub const CASES: &[Case] = &[
             &[at_most("rss_bytes_per_connection", By::One, 1_024.0, None)],
         )
     },
+    Case {
+        probe: None,
+        ..tls(case(
+            "idle-tls",
+            "idle, over TLS",
+            "idle --clients 10000 --seconds 3 --window 64",
+            &[at_most("rss_bytes_per_connection", By::Above("idle"), 4_500.0, Some(1_500.0))],
+        ))
+    },
     case(
         "storm",
         "5,000 clients connect and subscribe at once, 256 on the way",
         "storm --clients 5000",
         &[at_most("cpu_us_per_connect", By::Write, 8.0, Some(6.0)), at_most("syn_retransmits", By::One, 0.0, None)],
     ),
+    tls(case(
+        "storm-tls",
+        "the same over TLS, with a full handshake each",
+        "storm --clients 5000",
+        &[
+            at_most("cpu_us_per_connect", By::Above("storm"), 1.15 * BARE_HANDSHAKE_US, Some(BARE_HANDSHAKE_US)),
+            at_most("syn_retransmits", By::One, 0.0, None),
+        ],
+    )),
     case(
         "recover",
         "1,000 clients come back, 100 publications missed each",
@@ -392,7 +441,7 @@ mod tests {
             for bar in case.bars {
                 match bar.by {
                     By::Write => assert!(case.probe.is_some(), "{}", case.name),
-                    By::Case(other) => assert!(is_case(other), "{other}"),
+                    By::Case(other) | By::Above(other) => assert!(is_case(other), "{other}"),
                     By::Sum(one, other) => assert!(is_case(one) && is_case(other), "{one}, {other}"),
                     By::One => {}
                 }

@@ -69,7 +69,8 @@ pub(super) fn markdown(cases: &[&Case], results: &Results, rounds: usize) -> Str
         "One case: `cargo xtask bench --scenarios NAME`. Against a running server, `tidegate bench` with:\n\n```\n",
     );
     for case in cases {
-        let _ = writeln!(out, "tidegate bench {} --url ws://127.0.0.1:8000 --pid PID", case.scenario);
+        let scheme = if case.tls { "wss" } else { "ws" };
+        let _ = writeln!(out, "tidegate bench {} --url {scheme}://127.0.0.1:8000 --pid PID", case.scenario);
     }
     out.push_str("```\n");
     out
@@ -105,7 +106,7 @@ fn details(out: &mut String, case: &Case, results: &Results) {
         let _ = writeln!(out, "Limit `{variant}`: {} us.", shown(cost));
     }
     let _ = writeln!(out, "\n| figure | {} |\n| --- |{}", servers.join(" | "), " --- |".repeat(servers.len()));
-    for bar in case.bars.iter().filter(|bar| !matches!(bar.by, By::One)) {
+    for bar in case.bars.iter().filter(|bar| !matches!(bar.by, By::One | By::Above(_))) {
         let row = servers.iter().map(|server| results.ratio(case, server, bar));
         let _ = writeln!(out, "| **{}** |{}", name_of(bar), cells(row));
     }
@@ -127,6 +128,7 @@ fn cells(row: impl Iterator<Item = Option<Spread>>) -> String {
 fn name_of(bar: &Bar) -> String {
     match bar.by {
         By::One => bar.figure.to_owned(),
+        By::Above(other) => format!("{} above that of {other}", bar.figure),
         By::Write => format!("{} / W", bar.figure),
         By::Case(other) => format!("{} / that of {other}", bar.figure),
         By::Sum(one, other) => format!("{} / those of {one} + {other}", bar.figure),

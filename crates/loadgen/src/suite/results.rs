@@ -88,6 +88,7 @@ impl Results {
             let value = self.one(case.name, server, round, bar.figure)?;
             let by = match bar.by {
                 By::One => 1.0,
+                By::Above(other) => return Some(value - self.one(other, server, round, bar.figure)?),
                 By::Write => self.probe(case.name, round, WRITE)?,
                 By::Case(other) => self.one(other, server, round, bar.figure)?,
                 By::Sum(one, other) => {

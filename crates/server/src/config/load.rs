@@ -14,7 +14,7 @@ use tidegate_core::config::{
 use super::BrokerConfig;
 use super::reader::{Reader, Section, Sources};
 use super::value::Bytes;
-use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, namespaces};
+use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, namespaces, tls};
 use crate::registry;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
@@ -73,6 +73,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
     let (mut client, token) = client::read(top, dev);
     let window = top.child("window", window);
     let api = top.child("api", |section| api(section, dev));
+    let tls = top.child("tls", tls::read);
     let (node_name, drain) = top.child("node", node);
     let control = top.child("control", control);
     let (default_namespace, namespaces) = namespaces::read(top, dev);
@@ -107,7 +108,18 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
         default_namespace,
         namespaces,
     };
-    Config { listen, shards: shards_or_cpus(top, shards), dev, demo, broker, core, api, drain, entries: Vec::new() }
+    Config {
+        listen,
+        shards: shards_or_cpus(top, shards),
+        dev,
+        demo,
+        broker,
+        core,
+        api,
+        tls,
+        drain,
+        entries: Vec::new(),
+    }
 }
 
 /// The personal channel is one of a namespace, and who may have one session only hears of it by the control log.

@@ -335,3 +335,30 @@ fn an_algorithm_that_no_key_has_is_told() {
     let found = problems(sources("[client.token]\nhmac_secret_key = \"s\"\nalgorithms = [\"RS256\"]"));
     assert_eq!(found, ["client.token.algorithms: has none of hmac_secret_key"]);
 }
+
+#[test]
+fn tls_is_off_from_files_or_made_for_the_run() {
+    use super::{TlsSource, TlsVersion};
+    assert_eq!(load("").tls, None);
+    let files =
+        load("[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nmin_version = \"1.3\"\nreload_interval = \"1m\"");
+    let tls = files.tls.unwrap();
+    assert_eq!(tls.source, TlsSource::Files { certificate: "c.pem".into(), key: "k.pem".into() });
+    assert_eq!((tls.min_version, tls.reload_interval), (TlsVersion::V13, Duration::from_secs(60)));
+    let made = load("[tls]\nself_signed = true").tls.unwrap();
+    assert_eq!((made.source, made.min_version), (TlsSource::SelfSigned, TlsVersion::V12));
+    let table = [
+        ("certificate = \"c\"", "tls.key: is missing: name the file with the private key of tls.certificate"),
+        ("key = \"k\"", "tls.certificate: is missing: name the file with the certificate of tls.key"),
+        (
+            "key = \"k\"\nself_signed = true",
+            "tls.self_signed: contradicts tls.certificate and tls.key: take one or the other away",
+        ),
+        ("min_version = \"1.1\"", "tls.min_version: expected \"1.2\" or \"1.3\", found \"1.1\""),
+        ("reload_interval = \"0\"", "tls.reload_interval: must be at least \"100ms\""),
+        ("enabled = true", "tls.enabled: no such setting"),
+    ];
+    for (text, expected) in table {
+        assert_eq!(problems(sources(&format!("[tls]\n{text}"))), [expected]);
+    }
+}

@@ -8,6 +8,8 @@ use tidegate_broker::Secret;
 use tidegate_core::config::{DataFormat, OnLag, RecoveryMode};
 use toml::Value;
 
+use super::TlsVersion;
+
 /// A type that a setting can have.
 pub(super) trait Setting: Sized {
     /// What it is, for the reference.
@@ -255,6 +257,7 @@ macro_rules! choices {
 
 choices!(OnLag, "\"deliver\" or \"disconnect\"", "deliver" => Self::Deliver, "disconnect" => Self::Disconnect);
 choices!(RecoveryMode, "\"stream\" or \"cache\"", "stream" => Self::Stream, "cache" => Self::Cache);
+choices!(TlsVersion, "\"1.2\" or \"1.3\"", "1.2" => Self::V12, "1.3" => Self::V13);
 choices!(DataFormat, "\"any\" or \"json\"", "any" => Self::Any, "json" => Self::Json);
 
 #[cfg(test)]

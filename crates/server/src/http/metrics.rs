@@ -62,6 +62,8 @@ const SHARD_COUNTERS: &[ShardCounter] = &[
     ("closed_slow", "Connections closed because they were too slow", |m| m.closed_slow.get()),
     ("closed_stale", "Handshakes and connects that did not come in time", |m| m.closed_stale.get()),
     ("closed_protocol", "Connections closed because they broke a protocol", |m| m.closed_protocol.get()),
+    ("tls_handshakes", "TLS handshakes that were completed", |m| m.tls_handshakes.get()),
+    ("tls_handshakes_failed", "TLS handshakes that began and led to nothing", |m| m.tls_handshakes_failed.get()),
     ("insufficient_state", "Subscriptions ended because their stream has a hole", |m| m.insufficient_state.get()),
     ("inbox_overflows", "Times a shard read from the window because its inbox was full", |m| m.inbox_overflows.get()),
 ];
@@ -76,6 +78,8 @@ const NODE_COUNTERS: &[NodeCounter] = &[
     ("undecodable_records", "Records without a usable key, headers or payload", |m| m.undecodable.get()),
     ("recovered", "Recoveries that brought everything", |m| m.recovered.get()),
     ("unrecovered", "Recoveries that could not", |m| m.unrecovered.get()),
+    ("tls_reloads", "Times another TLS certificate was taken into use", |m| m.tls_reloads.get()),
+    ("tls_reloads_failed", "Times a changed TLS certificate could not be used", |m| m.tls_reloads_failed.get()),
     ("log_reads", "Recoveries, catch-ups and history reads that had to read the log", |m| m.log_reads.get()),
 ];
 

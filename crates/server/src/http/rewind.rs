@@ -1,4 +1,4 @@
-//! A socket whose first bytes were read by somebody else.
+//! A connection whose first bytes were read by somebody else.
 
 use std::io;
 use std::pin::Pin;
@@ -6,22 +6,23 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// Reads `head` first, then the socket.
+use super::carrier::Carrier;
+
+/// Reads `head` first, then the connection.
 #[derive(Debug)]
 pub(super) struct Rewind {
     head: Bytes,
-    stream: TcpStream,
+    stream: Carrier,
 }
 
 impl Rewind {
-    pub(super) fn new(head: Vec<u8>, stream: TcpStream) -> Self {
+    pub(super) fn new(head: Vec<u8>, stream: Carrier) -> Self {
         Self { head: head.into(), stream }
     }
 
-    /// The socket, and what was not read again.
-    pub(super) fn into_parts(self) -> (Bytes, TcpStream) {
+    /// The connection, and what was not read again.
+    pub(super) fn into_parts(self) -> (Bytes, Carrier) {
         (self.head, self.stream)
     }
 }

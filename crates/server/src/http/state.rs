@@ -91,5 +91,6 @@ fn jobs(config: &Config, mut address: SocketAddr) -> Jobs {
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    Jobs::new(format!("http://{address}"), config.api.keys.first().map(|key| key.0.clone()))
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    Jobs::new(format!("{scheme}://{address}"), config.api.keys.first().map(|key| key.0.clone()))
 }

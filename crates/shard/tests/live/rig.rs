@@ -90,6 +90,7 @@ impl Node {
                 taker.lock().unwrap().push(socket);
                 Ok(())
             }),
+            tls: None,
             drain_per_second: 1_000,
         };
         change(&mut shard_options);
@@ -186,8 +187,8 @@ pub(crate) enum Heard {
     End,
 }
 
-pub(crate) struct Client {
-    pub(crate) socket: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: S,
     decoder: Decoder,
     heard: std::collections::VecDeque<Heard>,
     /// Text frames so far.
@@ -206,8 +207,15 @@ impl Client {
     }
 
     /// A client that asks for a sub-protocol.
-    pub(crate) fn asking(mut socket: TcpStream, target: &str, protocol: Option<&str>) -> Self {
+    pub(crate) fn asking(socket: TcpStream, target: &str, protocol: Option<&str>) -> Self {
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Self::upgrading(socket, target, protocol)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// The same on anything that carries bytes.
+    pub(crate) fn upgrading(mut socket: S, target: &str, protocol: Option<&str>) -> Self {
         let request = handshake::request("127.0.0.1", target, NONCE, protocol);
         socket.write_all(&request).unwrap();
         let mut answer = Vec::new();

@@ -224,7 +224,7 @@ fn in_cache_mode_a_recovery_brings_the_newest() {
         let list = result["publications"].as_array().map(Vec::as_slice).unwrap_or_default();
         (result["recovered"] == true, list.iter().map(|p| p["data"].clone()).collect::<Vec<_>>())
     };
-    let mut ask = {
+    let ask = {
         let node = &node;
         move |channel: &str, since| newest(&node.connect().subscribe(2, channel, since))
     };

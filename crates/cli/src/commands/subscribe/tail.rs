@@ -77,7 +77,7 @@ impl<'a> Tail<'a> {
     /// # Errors
     /// When trying again would not help.
     fn connection(&mut self) -> anyhow::Result<End> {
-        let socket = match WebSocket::connect(&self.args.url, PATH) {
+        let socket = match WebSocket::connect(&self.args.peer, PATH) {
             Ok(socket) => socket,
             Err(error) if self.was_up => return Ok(End::Lost(format!("{error:#}"))),
             Err(error) => return Err(error),
