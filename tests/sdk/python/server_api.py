@@ -1,0 +1,250 @@
+"""The Python library for backends against a server: every method that it has, as a caller that waits and as one that does not.
+
+server_api.py '{"url": "http://127.0.0.1:8000", "secret": "...", "key": "..."}'
+
+What a method did is looked at by a client, or by another method. It fails with what is not as it should be.
+"""
+
+import asyncio
+import base64
+import inspect
+import json
+import sys
+import time
+import uuid
+
+import cent
+from cent.dto import PushNotification, PushRecipient, UserTopicUpdateRequest
+from support import PATIENCE, Connection, token, until
+
+# Methods of the commercial edition of the server that the library is made for.
+ELSEWHERE = [
+    cent.ConnectionsRequest(user="ann", expression=""),
+    cent.UpdateUserStatusRequest(users=["ann"]),
+    cent.GetUserStatusRequest(users=["ann"]),
+    cent.DeleteUserStatusRequest(users=["ann"]),
+    cent.DeviceRegisterRequest(provider="fcm", token="1", platform="ios"),
+    cent.DeviceUpdateRequest(),
+    cent.DeviceRemoveRequest(),
+    cent.DeviceListRequest(),
+    cent.DeviceTopicListRequest(),
+    cent.DeviceTopicUpdateRequest(device_id="1", op="set", topics=[]),
+    cent.UserTopicListRequest(),
+    UserTopicUpdateRequest(user="ann", op="set", topics=[]),
+    cent.SendPushNotificationRequest(recipient=PushRecipient(), notification=PushNotification()),
+    cent.UpdatePushStatusRequest(analytics_uid="1", status="delivered"),
+    cent.CancelPushRequest(uid="1"),
+]
+
+
+def equal(what, seen, expected):
+    if seen != expected:
+        raise AssertionError(f"{what}: expected {expected!r}, saw {seen!r}")
+
+
+class Calls:
+    """One run over all methods, with one of both callers of the library."""
+
+    def __init__(self, url, secret, caller):
+        self.url = url.replace("http", "ws", 1) + "/connection/websocket"
+        self.secret = secret
+        self.caller = caller
+        # One server may see several runs.
+        self.run = uuid.uuid4().hex
+        self.user = f"ann-{self.run}"
+
+    async def call(self, request):
+        # The library names its methods as the server does.
+        method = getattr(self.caller, request.api_method)
+        if inspect.iscoroutinefunction(method):
+            return await method(request)
+        return await asyncio.to_thread(method, request)
+
+    async def refusal(self, request):
+        try:
+            answer = await self.call(request)
+        except cent.CentApiResponseError as error:
+            return error.code
+        except cent.CentTransportError as error:
+            return error.status_code
+        except cent.CentUnauthorizedError:
+            return 401
+        raise AssertionError(f"{request!r} was answered with {answer!r}")
+
+    async def until(self, what, request, condition):
+        """Asks again and again. One node may hear of a thing a little later than another."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition(answer := await self.call(request)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no {what} within {PATIENCE} s: {answer!r}")
+            await asyncio.sleep(0.005)
+        return answer
+
+    def channel(self, name, namespace="open"):
+        return f"{namespace}:{name}-{self.run}"
+
+    async def client(self, **claims):
+        return await Connection(self.url, token=token(self.secret, sub=self.user, **claims)).up()
+
+    async def publish(self):
+        channel = self.channel("publish")
+        client = await self.client()
+        subscription = await client.subscribed(channel)
+        first = await self.call(cent.PublishRequest(channel=channel, data={"n": 1}, tags={"a": "b"}))
+        once = cent.PublishRequest(channel=channel, data={"n": 2}, idempotency_key="once")
+        second, again = await self.call(once), await self.call(once)
+        equal("an idempotent publish", (again.offset, again.epoch), (second.offset, second.epoch))
+        binary = base64.b64encode(b'{"n": 3}').decode()
+        third = await self.call(cent.PublishRequest(channel=channel, data=None, b64data=binary))
+        equal("offsets", [first.offset, second.offset, third.offset], sorted({first.offset, second.offset, third.offset}))
+        equal("epochs", {second.epoch, third.epoch}, {first.epoch})
+        await until("publications", lambda: len(subscription.publications) == 3)
+        equal("data", [publication.data for publication in subscription.publications], [{"n": 1}, {"n": 2}, {"n": 3}])
+        equal("tags", subscription.publications[0].tags, {"a": "b"})
+        equal("publish to nowhere", await self.refusal(cent.PublishRequest(channel="nowhere:a", data={})), 102)
+        equal("publish without history", await self.refusal(cent.PublishRequest(channel=channel, data={}, skip_history=True)), 108)
+        await client.client.disconnect()
+
+    async def broadcast(self):
+        channels = [self.channel("broadcast-1"), "nowhere:a", self.channel("broadcast-2")]
+        result = await self.call(cent.BroadcastRequest(channels=channels, data={"n": 1}, tags={"a": "b"}))
+        equal("broadcast", [reply.error and reply.error.code for reply in result.responses], [None, 102, None])
+        for channel in channels[::2]:
+            request = cent.HistoryRequest(channel=channel, limit=10)
+            history = await self.until("broadcast", request, lambda result: result.publications)
+            equal("broadcast data", [(p.data, p.tags) for p in history.publications], [({"n": 1}, {"a": "b"})])
+
+    async def history(self):
+        channel = self.channel("history")
+        offsets = [(await self.call(cent.PublishRequest(channel=channel, data={"n": n}))).offset for n in range(1, 11)]
+
+        def numbers(result):
+            return [publication.data["n"] for publication in result.publications]
+
+        async def read(what, expected, **options):
+            request = cent.HistoryRequest(channel=channel, **options)
+            await self.until(what, request, lambda result: numbers(result) == expected)
+
+        # A log that many channels share may be further.
+        top = await self.until("the top", cent.HistoryRequest(channel=channel), lambda top: top.offset >= offsets[-1])
+        equal("a history without a limit", top.publications, [])
+        await read("a history", [1, 2, 3], limit=3)
+        await read("a history from its end", [10, 9, 8], limit=3, reverse=True)
+        fifth = cent.StreamPosition(offset=offsets[4], epoch=top.epoch)
+        await read("a history after the fifth", [6, 7, 8, 9, 10], limit=100, since=fifth)
+        await read("a history before the fifth", [4, 3], limit=2, since=fifth, reverse=True)
+        lost = cent.HistoryRequest(channel=channel, limit=1, since=cent.StreamPosition(offset=1, epoch="other"))
+        equal("a history of another life", await self.refusal(lost), 112)
+
+    async def presence(self):
+        channel = self.channel("presence")
+        client = await self.client(info={"name": "Ann"})
+        await client.subscribed(channel)
+        result = await self.until("presence", cent.PresenceRequest(channel=channel), lambda result: result.presence)
+        infos = [(info.user, info.client, info.conn_info) for info in result.presence.values()]
+        equal("presence", infos, [(self.user, client.connected[0], {"name": "Ann"})])
+        stats = await self.until("presence", cent.PresenceStatsRequest(channel=channel), lambda stats: stats.num_clients)
+        equal("presence stats", (stats.num_clients, stats.num_users), (1, 1))
+        equal("presence of nowhere", await self.refusal(cent.PresenceRequest(channel="nowhere:a")), 102)
+        await client.client.disconnect()
+
+    async def unsubscribe(self):
+        channel = self.channel("unsubscribe")
+        client, other = await self.client(), await self.client()
+        subscriptions = [await connection.subscribed(channel) for connection in (client, other)]
+        one = cent.UnsubscribeRequest(user=self.user, channel=channel, client=client.connected[0])
+        await self.call(one)
+        await until("end of a subscription", lambda: subscriptions[0].unsubscribed)
+        equal("who is still subscribed", subscriptions[1].unsubscribed, [])
+        await self.call(cent.UnsubscribeRequest(user=self.user, channel=channel))
+        await until("end of all subscriptions", lambda: subscriptions[1].unsubscribed)
+        equal("unsubscribe", [subscription.unsubscribed for subscription in subscriptions], [[2000], [2000]])
+        await client.client.disconnect()
+        await other.client.disconnect()
+
+    async def disconnect(self):
+        client, other = await self.client(), await self.client()
+        whitelist = [other.connected[0]]
+        end = cent.Disconnect(code=4500, reason="enough")
+        await self.call(cent.DisconnectRequest(user=self.user, whitelist=whitelist, disconnect=end))
+        await until("end of a connection", lambda: client.disconnected)
+        equal("who is still connected", other.disconnected, [])
+        await self.call(cent.DisconnectRequest(user=self.user))
+        await until("end of all connections", lambda: other.disconnected)
+        equal("disconnect", [client.disconnected, other.disconnected], [[4500], [3503]])
+        wrong = cent.DisconnectRequest(user=self.user, disconnect=cent.Disconnect(code=1))
+        equal("a code that no client knows", await self.refusal(wrong), 107)
+
+    async def refresh(self):
+        # Without a refresh this one would be closed before the other.
+        stays = await self.client(exp=int(time.time()) + 2)
+        later = int(time.time()) + 60
+        await self.call(cent.RefreshRequest(user=self.user, client=stays.connected[0], expire_at=later))
+        goes = await self.client()
+        await self.call(cent.RefreshRequest(user=self.user, client=goes.connected[0], expired=True))
+        await until("end of an expired connection", lambda: 3005 in goes.connecting + goes.disconnected)
+        ends = time.time() + 4.5
+        await until("time to expire", lambda: time.time() > ends)
+        equal("a refreshed connection", (len(stays.connected), stays.disconnected), (1, []))
+        await stays.client.disconnect()
+        await goes.client.disconnect()
+
+    async def info(self):
+        info = await self.call(cent.InfoRequest())
+        if not info.nodes or not all(node.uid and node.name and node.version for node in info.nodes):
+            raise AssertionError(f"info: {info!r}")
+
+    async def batch(self):
+        channel = self.channel("batch")
+        position = await self.call(cent.PublishRequest(channel=channel, data={"n": 0}))
+        for parallel in (False, True):
+            requests = [
+                cent.PublishRequest(channel=channel, data={"n": 1}),
+                cent.BroadcastRequest(channels=[channel], data={"n": 2}),
+                cent.HistoryRequest(channel=channel),
+                cent.PresenceRequest(channel=channel),
+                cent.PresenceStatsRequest(channel=channel),
+                cent.InfoRequest(),
+                cent.UnsubscribeRequest(user="nobody", channel=channel),
+                cent.DisconnectRequest(user="nobody"),
+                cent.RefreshRequest(user="nobody"),
+            ]
+            result = await self.call(cent.BatchRequest(requests=requests, parallel=parallel))
+            publish, broadcast, history, presence, stats, info, *orders = result.replies
+            equal("a batch in order", publish.offset > position.offset, True)
+            equal("a broadcast in a batch", broadcast.responses[0].result.epoch, publish.epoch)
+            equal("a history in a batch", history.epoch, publish.epoch)
+            equal("presence in a batch", (presence.presence, stats.num_clients), ({}, 0))
+            equal("the rest of a batch", (len(info.nodes) > 0, len(orders)), (True, 3))
+
+    async def elsewhere(self):
+        """What is not here is said to be not here."""
+        for request in ELSEWHERE:
+            equal(request.api_method, await self.refusal(request), 404)
+
+    async def every_method(self):
+        await asyncio.gather(
+            self.publish(),
+            self.broadcast(),
+            self.history(),
+            self.presence(),
+            self.refresh(),
+            self.info(),
+            self.batch(),
+            self.elsewhere(),
+        )
+        # These are for all connections of the user.
+        await self.unsubscribe()
+        await self.disconnect()
+
+
+async def main(url, secret, key):
+    api = f"{url}/api"
+    with cent.Client(api, key) as caller:
+        async with cent.AsyncClient(api, key) as other:
+            await asyncio.gather(*(Calls(url, secret, c).every_method() for c in (caller, other)))
+    with cent.Client(api, "another key") as stranger:
+        equal("a wrong key", await Calls(url, secret, stranger).refusal(cent.InfoRequest()), 401)
+
+
+asyncio.run(main(**json.loads(sys.argv[1])))
