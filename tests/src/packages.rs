@@ -110,7 +110,7 @@ struct Cuts {
     published: u64,
     /// Of what was published to those who take deltas.
     bytes: u64,
-    /// By three subscriptions; the second takes deltas, the third needs tokens.
+    /// By four subscriptions: the second takes deltas, the third needs tokens, the fourth is made by the server.
     received: Vec<Vec<u64>>,
     /// After each cut: `was_recovering` and `recovered`.
     recovered: Vec<(bool, bool)>,
@@ -239,7 +239,9 @@ impl Presence {
 
 impl Cuts {
     fn check(&self) -> Result<()> {
-        for (subscription, received) in ["plain", "with deltas", "with tokens"].iter().zip(&self.received) {
+        for (subscription, received) in
+            ["plain", "with deltas", "with tokens", "made by the server"].iter().zip(&self.received)
+        {
             let fault = received.iter().zip(1..).find(|(number, expected)| *number != expected);
             ensure!(
                 fault.is_none(),
@@ -248,9 +250,9 @@ impl Cuts {
             let (came, published) = (received.len() as u64, self.published);
             ensure!(came == published, "{subscription}: {came} of {published} publications");
         }
-        ensure!(self.received.len() == 3, "{} subscriptions", self.received.len());
+        ensure!(self.received.len() == 4, "{} subscriptions", self.received.len());
         ensure!(self.connections == CUTS + 1, "{} connections: were tokens not renewed?", self.connections);
-        ensure!(self.recovered == [(true, true); 3 * CUTS as usize], "recovered: {:?}", self.recovered);
+        ensure!(self.recovered == [(true, true); 4 * CUTS as usize], "recovered: {:?}", self.recovered);
         ensure!(self.unsubscribed.is_empty(), "subscriptions ended: {:?}", self.unsubscribed);
         ensure!(self.channel_info == ["ann"], "channel info: {:?}", self.channel_info);
         ensure!(self.ordered == (2000, 4000, 3503), "ordered: {:?}", self.ordered);

@@ -105,6 +105,8 @@ type connection struct {
 	connected    list[string]
 	connecting   list[uint32]
 	disconnected list[uint32]
+	// The subscription that the server makes.
+	pushed stream
 }
 
 func newConnection(url string, protobuf bool, config centrifuge.Config) *connection {
@@ -119,6 +121,12 @@ func newConnection(url string, protobuf bool, config centrifuge.Config) *connect
 	c.OnConnected(func(event centrifuge.ConnectedEvent) { c.connected.add(event.ClientID) })
 	c.OnConnecting(func(event centrifuge.ConnectingEvent) { c.connecting.add(event.Code) })
 	c.OnDisconnected(func(event centrifuge.DisconnectedEvent) { c.disconnected.add(event.Code) })
+	c.OnSubscribed(func(event centrifuge.ServerSubscribedEvent) {
+		c.pushed.subscribed.add(recovery{event.WasRecovering, event.Recovered})
+	})
+	c.OnPublication(func(event centrifuge.ServerPublicationEvent) { c.pushed.publications.add(event.Publication) })
+	// The library reports no code.
+	c.OnUnsubscribed(func(centrifuge.ServerUnsubscribedEvent) { c.pushed.unsubscribed.add(0) })
 	return c
 }
 
@@ -129,13 +137,22 @@ func (c *connection) up() *connection {
 	return c
 }
 
+// Stream is what came by a subscription.
+type stream struct {
+	publications list[centrifuge.Publication]
+	subscribed   list[recovery]
+	unsubscribed list[uint32]
+	changes      list[change]
+}
+
+type recovery struct {
+	wasRecovering, recovered bool
+}
+
 // Subscription is a subscription, and what came by it.
 type subscription struct {
 	*centrifuge.Subscription
-	publications list[centrifuge.Publication]
-	subscribed   list[centrifuge.SubscribedEvent]
-	unsubscribed list[uint32]
-	changes      list[change]
+	stream
 }
 
 type change struct {
@@ -148,7 +165,9 @@ func (c *connection) subscription(channel string, config centrifuge.Subscription
 	check(channel, err)
 	s := &subscription{Subscription: inner}
 	s.OnPublication(func(event centrifuge.PublicationEvent) { s.publications.add(event.Publication) })
-	s.OnSubscribed(func(event centrifuge.SubscribedEvent) { s.subscribed.add(event) })
+	s.OnSubscribed(func(event centrifuge.SubscribedEvent) {
+		s.subscribed.add(recovery{event.WasRecovering, event.Recovered})
+	})
 	s.OnUnsubscribed(func(event centrifuge.UnsubscribedEvent) { s.unsubscribed.add(event.Code) })
 	s.OnJoin(func(event centrifuge.JoinEvent) { s.changes.add(change{"join", event.ClientInfo}) })
 	s.OnLeave(func(event centrifuge.LeaveEvent) { s.changes.add(change{"leave", event.ClientInfo}) })

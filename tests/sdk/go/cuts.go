@@ -10,13 +10,14 @@ import (
 	"github.com/centrifugal/centrifuge-go"
 )
 
-// Three subscriptions over a line that is cut again and again, with tokens that are short of breath.
+// Four subscriptions over a line that is cut again and again, with tokens that are short of breath.
 func (s *scenario) cuts(bob *connection) object {
+	pushed := s.channel("private", "pushed")
 	ann := newConnection("ws://"+s.options.Line+"/connection/websocket", s.options.Protobuf, centrifuge.Config{
 		Token: s.token("ann", object{"exp": time.Now().Add(-time.Minute).Unix()}),
 		GetToken: func(centrifuge.ConnectionTokenEvent) (string, error) {
 			s.renewed.Add(1)
-			return s.token("ann", object{"exp": time.Now().Add(life).Unix()}), nil
+			return s.token("ann", object{"exp": time.Now().Add(life).Unix(), "channels": []string{pushed}}), nil
 		},
 	}).up()
 	defer ann.Close()
@@ -24,19 +25,18 @@ func (s *scenario) cuts(bob *connection) object {
 		s.renewedSub.Add(1)
 		return s.token("ann", object{"channel": event.Channel, "exp": time.Now().Add(life).Unix()}), nil
 	}
-	subs := []*subscription{
-		ann.subscribe(s.channel("open", "kept"), centrifuge.SubscriptionConfig{}),
-		ann.subscribe(s.channel("open", "delta"), centrifuge.SubscriptionConfig{Delta: centrifuge.DeltaTypeFossil}),
-		ann.subscribe(s.channel("private", "kept"), centrifuge.SubscriptionConfig{GetToken: renewSub}),
-	}
-	stop := s.publish(bob, subs)
+	plain := ann.subscribe(s.channel("open", "kept"), centrifuge.SubscriptionConfig{})
+	delta := ann.subscribe(s.channel("open", "delta"), centrifuge.SubscriptionConfig{Delta: centrifuge.DeltaTypeFossil})
+	private := ann.subscribe(s.channel("private", "kept"), centrifuge.SubscriptionConfig{GetToken: renewSub})
+	subs := []*stream{&plain.stream, &delta.stream, &private.stream, &ann.pushed}
+	stop := s.publish(bob, plain.Channel, delta.Channel, private.Channel, pushed)
 	for cut := 1; cut <= cutsOfLine; cut++ {
 		s.flows(subs)
 		outage(s.options.Control, func() {
 			missed := s.published.Load() + 10
 			until("publications behind its back", func() bool { return s.published.Load() >= missed })
 		})
-		until("return", func() bool { return every(subs, func(sub *subscription) bool { return sub.subscribed.len() > cut }) })
+		until("return", func() bool { return every(subs, func(sub *stream) bool { return sub.subscribed.len() > cut }) })
 	}
 	// From here on the connection stays, if its tokens are renewed.
 	renewed, renewedSub := s.renewed.Load()+2, s.renewedSub.Load()+2
@@ -45,25 +45,22 @@ func (s *scenario) cuts(bob *connection) object {
 	stop()
 	published := s.published.Load()
 	until("all publications", func() bool {
-		return every(subs, func(sub *subscription) bool { return int64(sub.publications.len()) >= published })
+		return every(subs, func(sub *stream) bool { return int64(sub.publications.len()) >= published })
 	})
-	return s.summary(ann, subs)
+	seen := s.summary(ann, subs)
+	seen["channel_info"] = channelInfo(private)
+	seen["ordered"] = s.orders(ann, plain)
+	return seen
 }
 
-func (s *scenario) summary(ann *connection, subs []*subscription) object {
+func (s *scenario) summary(ann *connection, subs []*stream) object {
 	received, recovered, unsubscribed := [][]int64{}, [][]bool{}, []uint32{}
 	for _, sub := range subs {
 		received = append(received, numbers(sub.publications.all()))
 		for _, event := range sub.subscribed.all()[1:] {
-			recovered = append(recovered, []bool{event.WasRecovering, event.Recovered})
+			recovered = append(recovered, []bool{event.wasRecovering, event.recovered})
 		}
 		unsubscribed = append(unsubscribed, sub.unsubscribed.all()...)
-	}
-	members, err := subs[2].Presence(context.Background())
-	check("presence", err)
-	channelInfo := []string{}
-	for _, info := range members.Clients {
-		channelInfo = append(channelInfo, name(info.ChanInfo))
 	}
 	return object{
 		"published":    s.published.Load(),
@@ -72,26 +69,37 @@ func (s *scenario) summary(ann *connection, subs []*subscription) object {
 		"recovered":    recovered,
 		"connections":  ann.connected.len(),
 		"unsubscribed": unsubscribed,
-		"channel_info": channelInfo,
-		"ordered":      s.orders(ann, subs[0]),
 	}
 }
 
+func channelInfo(sub *subscription) []string {
+	members, err := sub.Presence(context.Background())
+	check("presence", err)
+	names := []string{}
+	for _, info := range members.Clients {
+		names = append(names, name(info.ChanInfo))
+	}
+	return names
+}
+
 // Publish counts in every channel, until it is told to stop.
-func (s *scenario) publish(bob *connection, subs []*subscription) (stop func()) {
+func (s *scenario) publish(bob *connection, plain, delta, private, pushed string) (stop func()) {
 	var stopped atomic.Bool
 	var done sync.WaitGroup
 	done.Go(func() {
 		for !stopped.Load() {
 			n := s.published.Load() + 1
-			data := [][]byte{number(n), fmt.Appendf(nil, `{"n":%d,"filler":%q}`, n, filler), number(n)}
 			var publishing sync.WaitGroup
-			for at, sub := range subs {
+			publish := func(channel string, data []byte) {
 				publishing.Go(func() {
-					_, err := bob.Publish(context.Background(), sub.Channel, data[at])
+					_, err := bob.Publish(context.Background(), channel, data)
 					check("publish", err)
 				})
 			}
+			publish(plain, number(n))
+			publish(delta, fmt.Appendf(nil, `{"n":%d,"filler":%q}`, n, filler))
+			publish(private, number(n))
+			publish(pushed, number(n))
 			publishing.Wait()
 			s.published.Store(n)
 			time.Sleep(10 * time.Millisecond)
@@ -104,14 +112,14 @@ func (s *scenario) publish(bob *connection, subs []*subscription) (stop func()) 
 }
 
 // Flows waits until every subscription has what was published by now and twenty more.
-func (s *scenario) flows(subs []*subscription) {
+func (s *scenario) flows(subs []*stream) {
 	due := s.published.Load() + 20
 	until("publications", func() bool {
-		return every(subs, func(sub *subscription) bool { return int64(sub.publications.len()) >= due })
+		return every(subs, func(sub *stream) bool { return int64(sub.publications.len()) >= due })
 	})
 }
 
-func every(subs []*subscription, holds func(*subscription) bool) bool {
+func every(subs []*stream, holds func(*stream) bool) bool {
 	for _, sub := range subs {
 		if !holds(sub) {
 			return false

@@ -57,7 +57,7 @@ class Scenario:
 
     async def renew(self):
         self.renewed["connection"] += 1
-        return self.token("ann", exp=int(time.time()) + LIFE)
+        return self.token("ann", exp=int(time.time()) + LIFE, channels=[self.channel("private", "pushed")])
 
     async def renew_subscription(self, channel):
         self.renewed["subscription"] += 1
@@ -155,15 +155,18 @@ class Scenario:
         return subscription.publications[0].data.hex()
 
     async def cuts(self, bob):
-        """Three subscriptions over a line that is cut again and again, with tokens that are short of breath."""
+        """Four subscriptions over a line that is cut again and again, with tokens that are short of breath."""
         old = self.token("ann", exp=int(time.time()) - 60)
+        pushed = self.channel("private", "pushed")
         ann = await Connection(self.line, self.protobuf, token=old, get_token=self.renew).up()
         subscriptions = [
             await ann.subscribed(self.channel("open", "kept")),
             await ann.subscribed(self.channel("open", "delta"), delta=DeltaType.FOSSIL),
             await ann.subscribed(self.channel("private", "kept"), get_token=self.renew_subscription),
+            ann.server_side[pushed],
         ]
-        publishing = asyncio.create_task(self.publish(bob, subscriptions))
+        channels = [subscription.inner.channel for subscription in subscriptions[:3]] + [pushed]
+        publishing = asyncio.create_task(self.publish(bob, channels))
         for cut in range(1, CUTS + 1):
             await self.flows(subscriptions)
             async with outage(self.control):
@@ -189,15 +192,16 @@ class Scenario:
         seen["ordered"] = await self.orders(ann, subscriptions[0])
         return seen
 
-    async def publish(self, bob, subscriptions):
+    async def publish(self, bob, channels):
         """Counts, in every channel."""
-        plain, delta, private = (subscription.inner.channel for subscription in subscriptions)
+        plain, delta, private, pushed = channels
         while self.publishing:
             n = self.published + 1
             await asyncio.gather(
                 bob.client.publish(plain, self.pack(n=n)),
                 bob.client.publish(delta, self.pack(n=n, filler=FILLER)),
                 bob.client.publish(private, self.pack(n=n)),
+                bob.client.publish(pushed, self.pack(n=n)),
             )
             self.published = n
             await asyncio.sleep(0.01)

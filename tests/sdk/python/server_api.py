@@ -148,6 +148,36 @@ class Calls:
         equal("presence of nowhere", await self.refusal(cent.PresenceRequest(channel="nowhere:a")), 102)
         await client.client.disconnect()
 
+    async def subscribe(self):
+        channel = self.channel("subscribe", "private")
+        first = await self.call(cent.PublishRequest(channel=channel, data={"n": 1}))
+        await self.call(cent.PublishRequest(channel=channel, data={"n": 2}))
+        client = await self.client()
+        request = cent.SubscribeRequest(
+            user=self.user,
+            client=client.connected[0],
+            channel=channel,
+            info={"as": "guest"},
+            data={"welcome": True},
+            recover_since=cent.StreamPosition(offset=first.offset, epoch=first.epoch),
+            override=cent.ChannelOptionsOverride(join_leave=cent.BoolValue(value=False)),
+        )
+        await self.call(request)
+        pushed = client.server_side[channel]
+        await until("subscription", lambda: pushed.subscribed)
+        await self.call(cent.PublishRequest(channel=channel, data={"n": 3}))
+        await until("publications", lambda: len(pushed.publications) == 2)
+        equal("what a subscription brings", [publication.data for publication in pushed.publications], [{"n": 2}, {"n": 3}])
+        equal("what it says", (pushed.subscribed[0].data, pushed.subscribed[0].recoverable), ({"welcome": True}, True))
+        members = await self.until("presence", cent.PresenceRequest(channel=channel), lambda result: result.presence)
+        infos = [(info.client, info.chan_info) for info in members.presence.values()]
+        equal("who is subscribed", infos, [(client.connected[0], {"as": "guest"})])
+        await self.call(cent.UnsubscribeRequest(user=self.user, client=client.connected[0], channel=channel))
+        await until("end of the subscription", lambda: pushed.unsubscribed)
+        nowhere = cent.SubscribeRequest(user=self.user, channel="nowhere:a")
+        equal("a subscription to nowhere", await self.refusal(nowhere), 102)
+        await client.client.disconnect()
+
     async def unsubscribe(self):
         channel = self.channel("unsubscribe")
         client, other = await self.client(), await self.client()
@@ -205,6 +235,7 @@ class Calls:
                 cent.PresenceRequest(channel=channel),
                 cent.PresenceStatsRequest(channel=channel),
                 cent.InfoRequest(),
+                cent.SubscribeRequest(user="nobody", channel=channel),
                 cent.UnsubscribeRequest(user="nobody", channel=channel),
                 cent.DisconnectRequest(user="nobody"),
                 cent.RefreshRequest(user="nobody"),
@@ -215,7 +246,7 @@ class Calls:
             equal("a broadcast in a batch", broadcast.responses[0].result.epoch, publish.epoch)
             equal("a history in a batch", history.epoch, publish.epoch)
             equal("presence in a batch", (presence.presence, stats.num_clients), ({}, 0))
-            equal("the rest of a batch", (len(info.nodes) > 0, len(orders)), (True, 3))
+            equal("the rest of a batch", (len(info.nodes) > 0, len(orders)), (True, 4))
 
     async def elsewhere(self):
         """What is not here is said to be not here."""
@@ -228,6 +259,7 @@ class Calls:
             self.broadcast(),
             self.history(),
             self.presence(),
+            self.subscribe(),
             self.refresh(),
             self.info(),
             self.batch(),

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import collections
 import contextlib
 import hashlib
 import hmac
@@ -51,6 +52,7 @@ class Connection(ClientEventHandler):
         self.connected = []
         self.connecting = []
         self.disconnected = []
+        self.server_side = collections.defaultdict(ServerSide)
         # No proxy: what the environment says of one is not for a server on loopback.
         self.client = Client(
             url, events=self, use_protobuf=protobuf, min_reconnect_delay=0.05, max_reconnect_delay=0.5, proxy=None, **options
@@ -64,6 +66,16 @@ class Connection(ClientEventHandler):
 
     async def on_disconnected(self, ctx):
         self.disconnected.append(ctx.code)
+
+    async def on_subscribed(self, ctx):
+        self.server_side[ctx.channel].subscribed.append(ctx)
+
+    async def on_publication(self, ctx):
+        self.server_side[ctx.channel].publications.append(ctx.pub)
+
+    async def on_unsubscribed(self, ctx):
+        # The library reports no code.
+        self.server_side[ctx.channel].unsubscribed.append(0)
 
     async def up(self):
         """Connects."""
@@ -80,6 +92,15 @@ class Connection(ClientEventHandler):
         await subscription.inner.subscribe()
         await until(f"subscription to {channel}", lambda: subscription.subscribed)
         return subscription
+
+
+class ServerSide:
+    """What came of a subscription that the server made."""
+
+    def __init__(self):
+        self.publications = []
+        self.subscribed = []
+        self.unsubscribed = []
 
 
 class Subscription(SubscriptionEventHandler):
