@@ -26,6 +26,8 @@ impl Cluster {
         let kafka = Kafka::start()?;
         kafka.tools().create_topic(&Topic::new(TOPIC, 8))?;
         kafka.tools().create_topic(&Topic::new(&format!("{TOPIC}.control"), 1))?;
+        let kept = [("cleanup.policy", "compact,delete"), ("retention.ms", "31622400000")];
+        kafka.tools().create_topic(&Topic { config: &kept, ..Topic::new(&format!("{TOPIC}.rules"), 1) })?;
         let broker = format!("kafka://{}/{TOPIC}", kafka.bootstrap());
         let start = |number: u32| {
             let arguments = vec!["--config".into(), file.clone().into()];
@@ -58,7 +60,7 @@ fn every_transport_works_without_affinity() -> Result<()> {
 #[test]
 fn packages_of_other_languages_move_between_nodes() -> Result<()> {
     // One copy of everything is enough here.
-    let config = format!("{}\n[kafka]\nallow_unsafe_topics = true\n", packages::CONFIG);
+    let config = format!("{}\n[kafka]\nallow_unsafe_topics = true\n[rules]\nenabled = true\n", packages::CONFIG);
     let cluster = Cluster::start("cluster-packages", false, &config)?;
     packages::run_all(&cluster.url(), &cluster.nodes.each_ref().map(Node::port))
 }

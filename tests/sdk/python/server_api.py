@@ -136,6 +136,37 @@ class Calls:
         lost = cent.HistoryRequest(channel=channel, limit=1, since=cent.StreamPosition(offset=1, epoch="other"))
         equal("a history of another life", await self.refusal(lost), 112)
 
+    async def history_remove(self):
+        channel = self.channel("history_remove")
+        before = [await self.call(cent.PublishRequest(channel=channel, data={"n": n})) for n in range(1, 4)]
+        await self.call(cent.HistoryRemoveRequest(channel=channel))
+        everything = cent.HistoryRequest(channel=channel, limit=10)
+        await self.until("end of a history", everything, lambda result: not result.publications)
+        after = await self.call(cent.PublishRequest(channel=channel, data={"n": 4}))
+        if after.epoch == before[-1].epoch:
+            equal("an offset goes on", after.offset > before[-1].offset, True)
+        history = await self.until("a new history", everything, lambda result: result.publications)
+        equal("a new history", [publication.data for publication in history.publications], [{"n": 4}])
+        equal("the history of nowhere", await self.refusal(cent.HistoryRemoveRequest(channel="nowhere:a")), 102)
+
+    async def channels(self):
+        one, two = self.channel("channels-1"), self.channel("channels-2")
+        clients = [await self.client(), await self.client()]
+        for client in clients:
+            await client.subscribed(one)
+        await clients[0].subscribed(two)
+        request = cent.ChannelsRequest(pattern=f"open:channels-*-{self.run}")
+        counted = {one: 2, two: 1}
+        # What other nodes have may be a little older.
+        await self.until(
+            "channels", request, lambda result: {name: info.num_clients for name, info in result.channels.items()} == counted
+        )
+        everywhere = await self.call(cent.ChannelsRequest())
+        equal("channels without a pattern", counted.keys() <= everywhere.channels.keys(), True)
+        for client in clients:
+            await client.client.disconnect()
+        await self.until("end of the channels", request, lambda result: not result.channels)
+
     async def presence(self):
         channel = self.channel("presence")
         client = await self.client(info={"name": "Ann"})
@@ -177,6 +208,40 @@ class Calls:
         nowhere = cent.SubscribeRequest(user=self.user, channel="nowhere:a")
         equal("a subscription to nowhere", await self.refusal(nowhere), 102)
         await client.client.disconnect()
+
+    async def revocation(self):
+        name = f"eve-{self.run}"
+
+        async def answered(code, **claims):
+            """A client that was admitted (0) or refused so. Another node may answer as before until it has heard."""
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    client = Connection(self.url, token=token(self.secret, sub=name, **claims))
+                    await client.client.connect()
+                    await until(f"answer to {claims}", lambda: client.connected or client.disconnected)
+                    if code == (0 if client.connected else client.disconnected[0]):
+                        return client
+                    await client.client.disconnect()
+
+        by_id = await answered(0, jti=self.run)
+        await self.call(cent.RevokeTokenRequest(uid=self.run))
+        await until("end of a revoked token", lambda: 3014 in by_id.connecting)
+        await answered(3500, jti=self.run)
+
+        now = int(time.time())
+        by_time = await answered(0, iat=now - 10)
+        await self.call(cent.InvalidateUserTokensRequest(user=name, issued_before=now - 5))
+        await until("end of an old token", lambda: 3014 in by_time.connecting)
+        await answered(3500, iat=now - 10)
+
+        by_name = await answered(0, iat=now)
+        await self.call(cent.BlockUserRequest(user=name))
+        await until("end of a blocked user", lambda: by_name.disconnected)
+        equal("a blocked user", by_name.disconnected, [3507])
+        await answered(3507, iat=now)
+        await self.call(cent.UnblockUserRequest(user=name))
+        for client in (by_id, by_time, await answered(0, iat=now)):
+            await client.client.disconnect()
 
     async def unsubscribe(self):
         channel = self.channel("unsubscribe")
@@ -239,6 +304,8 @@ class Calls:
                 cent.UnsubscribeRequest(user="nobody", channel=channel),
                 cent.DisconnectRequest(user="nobody"),
                 cent.RefreshRequest(user="nobody"),
+                cent.HistoryRemoveRequest(channel=self.channel("batch-2")),
+                cent.ChannelsRequest(),
             ]
             result = await self.call(cent.BatchRequest(requests=requests, parallel=parallel))
             publish, broadcast, history, presence, stats, info, *orders = result.replies
@@ -246,7 +313,7 @@ class Calls:
             equal("a broadcast in a batch", broadcast.responses[0].result.epoch, publish.epoch)
             equal("a history in a batch", history.epoch, publish.epoch)
             equal("presence in a batch", (presence.presence, stats.num_clients), ({}, 0))
-            equal("the rest of a batch", (len(info.nodes) > 0, len(orders)), (True, 4))
+            equal("the rest of a batch", (len(info.nodes) > 0, len(orders)), (True, 6))
 
     async def elsewhere(self):
         """What is not here is said to be not here."""
@@ -258,8 +325,11 @@ class Calls:
             self.publish(),
             self.broadcast(),
             self.history(),
+            self.history_remove(),
+            self.channels(),
             self.presence(),
             self.subscribe(),
+            self.revocation(),
             self.refresh(),
             self.info(),
             self.batch(),
