@@ -30,6 +30,15 @@ impl Kept {
         Ok(head.to_ascii_lowercase())
     }
 
+    /// Whether nothing comes for a moment.
+    fn is_quiet(&mut self) -> Result<bool> {
+        let socket = self.0.get_ref();
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let quiet = socket.peek(&mut [0]).is_err();
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(quiet)
+    }
+
     /// The next answer that ends by itself: head and body.
     fn answer(&mut self) -> Result<(String, String)> {
         let head = self.head()?;
@@ -111,6 +120,41 @@ fn pages_of_other_origins_are_told_what_they_may() -> Result<()> {
         ensure!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
         let allowed = head.contains(&format!("access-control-allow-origin: {origin}"));
         ensure!(allowed == (status == "204") && head.contains("access-control-allow-headers") == allowed, "{head}");
+    }
+    Ok(())
+}
+
+/// A proxy sends the next request of anybody over a connection whose answer did not say that it ends.
+#[test]
+fn a_refused_request_leaves_its_connection_or_says_that_it_does_not() -> Result<()> {
+    let node = node("kept-refused")?;
+    for (path, header, status) in [
+        ("/api/unknown", "a: b", "404"),
+        ("/api/info", "origin: https://evil.example", "403"),
+        ("/health", "a: b", "405"),
+        ("/emulation", "origin: https://evil.example", "403"),
+    ] {
+        let head =
+            |length: usize| format!("POST {path} HTTP/1.1\r\nhost: a\r\n{header}\r\ncontent-length: {length}\r\n");
+        let mut kept = Kept::open(&node)?;
+        kept.send(&format!("{}\r\n", head(2)))?;
+        ensure!(kept.is_quiet()?, "{path} was answered before its body came");
+        kept.send("{}GET /health HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        let (refusal, _) = kept.answer()?;
+        ensure!(
+            refusal.starts_with(&format!("http/1.1 {status} ")) && !refusal.contains("connection: close"),
+            "{refusal}"
+        );
+        ensure!(kept.answer()?.0.starts_with("http/1.1 200 "), "{path}: the next request");
+
+        // Too much to wait for, or not sent without a permission.
+        for end in ["\r\n", "expect: 100-continue\r\n\r\n"] {
+            let length = if end == "\r\n" { 1 << 40 } else { 2 };
+            let mut ends = Kept::open(&node)?;
+            ends.send(&format!("{}{end}", head(length)))?;
+            let refusal = ends.head()?;
+            ensure!(refusal.contains("connection: close"), "{path}: {refusal}");
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! connections that they keep.
 
 mod kept;
+mod packages;
 
 use anyhow::Result;
 use tidegate_testkit::node::{Node, Options};

@@ -4,7 +4,9 @@
 //! `cargo xtask test` installs that and runs them all. Here is what they share.
 
 mod chromium;
+pub mod line;
 pub mod load;
+pub mod packages;
 pub mod sdk;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tidegate_testkit::install::{ensure_program, find_program, install_packages, python};
+use tidegate_testkit::install::{build_go, ensure_program, find_program, install_packages, python};
 use tidegate_testkit::kafka::Jars;
 use tidegate_testkit::process::run as output_of;
 
@@ -38,16 +38,27 @@ enum Need {
     Browser,
     Libraries,
     Peers,
+    Python,
+    Go,
 }
 
-const ALL: [Need; 7] =
-    [Need::Kafka, Need::Haproxy, Need::Nginx, Need::Kcat, Need::Browser, Need::Libraries, Need::Peers];
+const ALL: [Need; 9] = [
+    Need::Kafka,
+    Need::Haproxy,
+    Need::Nginx,
+    Need::Kcat,
+    Need::Browser,
+    Need::Libraries,
+    Need::Peers,
+    Need::Python,
+    Need::Go,
+];
 
 const SUITES: &[Suite] = &[
     Suite { feature: "tidegate-broker-kafka/real-kafka", needs: &[Need::Kafka, Need::Kcat] },
     Suite { feature: "tidegate-tests/durability", needs: &[] },
     Suite { feature: "tidegate-tests/browser", needs: &[Need::Browser] },
-    Suite { feature: "tidegate-tests/sdk", needs: &[Need::Libraries, Need::Peers] },
+    Suite { feature: "tidegate-tests/sdk", needs: &[Need::Libraries, Need::Peers, Need::Python, Need::Go] },
     Suite { feature: "tidegate-tests/proxies", needs: &[Need::Haproxy, Need::Nginx] },
     Suite { feature: "tidegate-tests/rig", needs: &ALL },
 ];
@@ -62,6 +73,8 @@ impl Need {
             Self::Browser => "chromium",
             Self::Libraries => "client libraries",
             Self::Peers => "published WebSocket peers",
+            Self::Python => "packages for Python",
+            Self::Go => "packages for Go",
         }
     }
 
@@ -74,6 +87,8 @@ impl Need {
             Self::Browser => install_browser(),
             Self::Libraries => npm_ci("tests/sdk"),
             Self::Peers => npm_ci("tests/frames").and_then(|()| pip_install("tests/frames/requirements.txt")),
+            Self::Python => pip_install("tests/sdk/python/requirements.txt"),
+            Self::Go => build_go(&root().join("tests/sdk/go"), "sdk-go").map(drop),
         }
     }
 }

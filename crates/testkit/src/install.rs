@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -23,6 +24,26 @@ pub fn tools_dir() -> PathBuf {
 /// The Python with the packages of the tests, which `cargo xtask test` makes.
 pub fn python() -> PathBuf {
     tools_dir().join("python/bin/python")
+}
+
+/// Builds the Go program in `folder` into the folder of tools, which is quick when it is built and fetches what its lock
+/// file names when it is not there.
+///
+/// # Errors
+/// When there is no Go, or too old a one, or the program does not build; the text says what to do.
+pub fn build_go(folder: &Path, name: &str) -> Result<PathBuf> {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    // Where Go's own archive puts it, which is not in everybody's path.
+    let own = Path::new("/usr/local/go/bin/go");
+    let go = find_program("go").or_else(|| own.is_file().then(|| own.to_owned()));
+    let go = go.map_or_else(|| ensure_program("go", "golang-go"), Ok)?;
+    std::fs::create_dir_all(tools_dir())?;
+    let program = tools_dir().join(name);
+    let mut build = Command::new(go);
+    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(folder);
+    run(&mut build).with_context(|| format!("build {}: it needs the Go that its go.mod names", folder.display()))?;
+    Ok(program)
 }
 
 /// Where a program lies, by `PATH` (and `/usr/sbin`, which is not in everybody's).

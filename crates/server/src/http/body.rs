@@ -1,4 +1,4 @@
-//! Reads a request's body within a size and a time.
+//! Reads a request's body within a size and a time, also one that nobody wants.
 
 use std::time::Duration;
 
@@ -35,6 +35,24 @@ pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(body: B, bytes_max: usiz
         return Err(BodyError::TooLarge);
     }
     tokio::time::timeout(BODY_TIMEOUT, collect(body, bytes_max)).await.unwrap_or(Err(BodyError::TooSlow))
+}
+
+/// Reads what nobody asked for, so that the next request of the connection is found behind it. `false` = it did not end
+/// within these bounds.
+pub(super) async fn skip<B: Body<Data = Bytes> + Unpin>(mut body: B, bytes_max: usize) -> bool {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return false;
+    }
+    let end = async {
+        let mut left = bytes_max;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return false };
+            left = rest;
+        }
+        true
+    };
+    tokio::time::timeout(BODY_TIMEOUT, end).await.unwrap_or(false)
 }
 
 async fn collect<B: Body<Data = Bytes> + Unpin>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyError> {
@@ -87,7 +105,12 @@ mod tests {
     }
 
     async fn read_parts(parts: &[Result<&'static str, ()>], ends: bool) -> Result<Bytes, BodyError> {
-        read(Parts { parts: parts.iter().copied().collect(), ends }, 4).await
+        let body = || Parts { parts: parts.iter().copied().collect(), ends };
+        let result = read(body(), 4).await;
+        if result != Err(BodyError::TooSlow) {
+            assert_eq!(skip(body(), 4).await, result.is_ok());
+        }
+        result
     }
 
     #[tokio::test(start_paused = true)]
@@ -101,5 +124,7 @@ mod tests {
         let begun = tokio::time::Instant::now();
         assert_eq!(read_parts(&[Ok("abc")], false).await, Err(BodyError::TooSlow));
         assert_eq!(begun.elapsed(), BODY_TIMEOUT);
+        assert!(!skip(Parts { parts: VecDeque::new(), ends: false }, 4).await);
+        assert_eq!(begun.elapsed(), 2 * BODY_TIMEOUT);
     }
 }

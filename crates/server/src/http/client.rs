@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, CONTENT_TYPE,
@@ -14,7 +13,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method as Verb, Request, Response, StatusCode, Version};
+use hyper::{Method as Verb, Response, StatusCode, Version};
 use tidegate_core::UplinkError;
 use tidegate_dialect_centrifuge::Emulation;
 use tidegate_framing::http::query_value;
@@ -22,14 +21,14 @@ use tidegate_types::codes::ErrorCode;
 use tokio::sync::mpsc::Sender;
 
 use super::body::{self, BodyError};
-use super::routes::{Reply, method_not_allowed, refused};
+use super::routes::{Asked, Reply, method_not_allowed, refused};
 use super::{AppState, paths};
 
 /// Seconds for which a browser remembers a preflight.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("300");
 
 /// Answers a request on one of the paths of clients.
-pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(state: &AppState, request: Asked<'_>) -> Reply {
     let headers = request.headers().clone();
     let text = |name: HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or_default());
     let origin = text(ORIGIN);
@@ -54,7 +53,7 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>) -> Repl
 
 /// Whether it asks for a stream or a WebSocket in the right way: it is here only because the connection served other
 /// requests before, or its body has no length.
-pub(super) fn opens(request: &Request<Incoming>) -> bool {
+pub(super) fn opens(request: &Asked<'_>) -> bool {
     let upgrades = request.headers().contains_key(UPGRADE);
     let by_query = || request.uri().query().is_some_and(|query| query_value(query, "cf_connect").is_some());
     matches!(request.version(), Version::HTTP_10 | Version::HTTP_11)
@@ -68,7 +67,7 @@ pub(super) fn opens(request: &Request<Incoming>) -> bool {
 }
 
 /// Gives the connection to a shard, with the request as if it had come first. Answers only when it cannot.
-pub(super) async fn give_back(state: &AppState, request: Request<Incoming>, give_back: &Sender<Vec<u8>>) -> Reply {
+pub(super) async fn give_back(state: &AppState, request: Asked<'_>, give_back: &Sender<Vec<u8>>) -> Reply {
     let (head, body) = request.into_parts();
     let body = match body::read(body, state.message_bytes_max).await {
         Ok(body) => body,
@@ -117,7 +116,7 @@ fn preflight(headers: &HeaderMap) -> Reply {
 }
 
 /// Commands for a connection of this node or another one. The answers to them come over the connection.
-async fn emulation(state: &AppState, request: Request<Incoming>) -> Reply {
+async fn emulation(state: &AppState, request: Asked<'_>) -> Reply {
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_protobuf = content_type.starts_with(b"application/octet-stream");
     // Beside the commands there are the names of session and node.

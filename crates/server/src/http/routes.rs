@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, UPGRADE,
 };
 use hyper::{Method as Verb, Request, Response, StatusCode, Uri};
 use tidegate_api::{Answer, ErrorMode, Method};
@@ -22,7 +23,23 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ERROR_MODE: HeaderName = HeaderName::from_static("x-centrifugo-error-mode");
 
+/// A request, whose body may be left unread.
+pub(super) type Asked<'b> = Request<&'b mut Incoming>;
+
+/// Answers a request. A body that the answer did not need is read before it goes out; where that cannot be, the answer says
+/// that the connection ends, so that nobody sends another request over it.
 pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_back: &Sender<Vec<u8>>) -> Reply {
+    let (head, mut body) = request.into_parts();
+    // Who waits for a permission to send a body has not sent it.
+    let waits = head.headers.contains_key(EXPECT);
+    let mut reply = route(state, Request::from_parts(head, &mut body), give_back).await;
+    if !body.is_end_stream() && (waits || !body::skip(&mut body, state.body_bytes_max).await) {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
+async fn route(state: &AppState, request: Asked<'_>, give_back: &Sender<Vec<u8>>) -> Reply {
     // First, because it is measured.
     if let Some(name) = request.uri().path().strip_prefix("/api/") {
         return match Method::parse(name) {
@@ -51,7 +68,7 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_ba
 }
 
 /// The demo, where it is on.
-async fn page(state: &AppState, path: &str, request: &Request<Incoming>) -> Reply {
+async fn page(state: &AppState, path: &str, request: &Asked<'_>) -> Reply {
     let Some(jobs) = &state.demo else { return not_found(state, path) };
     match *request.method() {
         Verb::POST if path == JOBS_PATH => match is_foreign_page(request.headers()) {
@@ -75,7 +92,7 @@ fn is_foreign_page(headers: &HeaderMap) -> bool {
     authority.is_none_or(|authority| !authority.eq_ignore_ascii_case(host))
 }
 
-async fn api(state: &AppState, method: Method, request: Request<Incoming>) -> Reply {
+async fn api(state: &AppState, method: Method, request: Asked<'_>) -> Reply {
     if *request.method() != Verb::POST {
         return method_not_allowed("POST");
     }
