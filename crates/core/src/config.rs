@@ -1,9 +1,11 @@
 //! The checked form of the settings that the core acts on. How they are spelled in a file is the server's business.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 pub use tidegate_auth::TokenOptions;
 
 pub use crate::control::ControlOptions;
@@ -127,6 +129,12 @@ pub struct ClientOptions {
     pub expired_close_delay: Duration,
     /// Subscriptions per connection.
     pub channel_limit: usize,
+    /// Sessions on this node; 0 = as many as there are descriptors.
+    pub connection_limit: usize,
+    /// Sessions of one user on this node; 0 = any number.
+    pub user_connection_limit: usize,
+    /// A proxy that knows the users says who a client is.
+    pub user_header: Option<UserHeader>,
     /// Bytes of one client message; more closes with 1009.
     pub message_bytes_max: usize,
     /// Publications in one history answer.
@@ -143,6 +151,23 @@ pub struct ClientOptions {
     pub connect_data: Bytes,
     /// Every session of a user is subscribed to a channel of that user.
     pub personal_channel: Option<PersonalChannel>,
+}
+
+/// A header of HTTP that names the user, where the connection comes from a proxy that is trusted to set it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UserHeader {
+    /// Its name.
+    pub name: String,
+    /// Where those proxies are. From elsewhere the header means nothing.
+    pub proxies: Vec<IpNet>,
+}
+
+impl UserHeader {
+    /// Whether a peer is such a proxy.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxies.iter().any(|net| net.contains(&peer))
+    }
 }
 
 /// The channel `#<user>` of every user.
@@ -164,6 +189,9 @@ impl Default for ClientOptions {
             stale_close_delay: Duration::from_secs(10),
             expired_close_delay: Duration::from_secs(25),
             channel_limit: 128,
+            connection_limit: 0,
+            user_connection_limit: 0,
+            user_header: None,
             message_bytes_max: 64 << 10,
             history_publications_max: 300,
             recovery_publications_max: 300,

@@ -25,6 +25,7 @@ use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::namespace::{Namespace, Namespaces};
 use crate::rules::Rules;
 use crate::uplink::Sessions;
+use crate::users::UserCounts;
 use crate::window::{Bounds, Listener, Numbering, Window};
 
 /// Names a partition of a log for as long as its epoch lasts.
@@ -118,6 +119,7 @@ pub struct Hub {
     control: Option<Arc<Control>>,
     rules: Option<Arc<Rules>>,
     default_log: Arc<str>,
+    users: UserCounts,
     /// Bounds the reads of the log that run at the same time.
     pub(crate) log_reads: Semaphore,
 }
@@ -168,6 +170,7 @@ impl Hub {
         });
         let rules = options.rules.clone();
         let rules = rules.map(|o| Rules::new(o, context.clock, context.shards.clone()));
+        let users = UserCounts::new(options.client.user_connection_limit);
         let hub = Arc::new(Self {
             rules,
             logs: namespaces.logs().iter().map(|_| ArcSwapOption::empty()).collect(),
@@ -184,6 +187,7 @@ impl Hub {
             sessions,
             control,
             default_log: default_log.clone(),
+            users,
             log_reads: Semaphore::new(LOG_READS_MAX),
         });
         hub.runtime.spawn(housekeeping(Arc::downgrade(&hub), lost));
@@ -274,6 +278,11 @@ impl Hub {
     /// What counts no more; `None` where nothing can be revoked.
     pub fn rules(&self) -> Option<&Arc<Rules>> {
         self.rules.as_ref()
+    }
+
+    /// How many sessions users have here.
+    pub fn users(&self) -> &UserCounts {
+        &self.users
     }
 
     /// Settings of all channels.

@@ -30,6 +30,7 @@ mod rules;
 mod session;
 mod start;
 mod uplink;
+mod users;
 mod window;
 
 pub use clock::Clock;
@@ -45,3 +46,4 @@ pub use session::{Grant, Policy, Refusal, ServerSide, Session};
 pub use start::{ReadAfter, Start};
 pub use tidegate_auth::{Fetch, Overrides, ServerSubscription, Verifier};
 pub use uplink::{SessionKey, UplinkError};
+pub use users::UserCounts;

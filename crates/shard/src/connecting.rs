@@ -46,6 +46,8 @@ impl Shard {
         }
         self.metrics.clients.add(1);
         self.users.add(connection.session.user(), place.index);
+        let user = connection.session.user().to_owned();
+        self.check_limits(&user)?;
         self.claim(place);
         self.set_first_ping(place.index);
         if subscriptions.is_empty() {

@@ -25,6 +25,7 @@ mod deltas;
 mod event_loop;
 mod fanout;
 mod held;
+mod identity;
 mod ids;
 mod input;
 mod one_way;

@@ -230,6 +230,7 @@ impl Shard {
                 connection.wire = wire;
                 self.send_answers(place, answers);
                 self.send_control(place.index, response.into());
+                self.identify(place, head);
                 let one_way = self.options.wires[usize::from(wire)].is_one_way();
                 if let Some(message) = head.query().filter(|_| one_way).and_then(|q| query_value(q, "cf_connect")) {
                     self.take_one_way(place, head, &message);

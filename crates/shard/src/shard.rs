@@ -208,6 +208,7 @@ impl Shard {
         if connection.session.is_open() {
             self.metrics.clients.add(-1);
             self.users.remove(connection.session.user(), index);
+            self.hub.users().leave(connection.session.user());
         }
         connection.session = tidegate_core::Session::default();
         if let Some(key) = connection.uplink.take() {

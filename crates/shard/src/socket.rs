@@ -76,6 +76,12 @@ pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// Where the other end is.
+pub(crate) fn peer(socket: &OwnedFd) -> Option<std::net::IpAddr> {
+    let address = rustix::net::getpeername(socket).ok()??;
+    std::net::SocketAddr::try_from(address).ok().map(|address| address.ip())
+}
+
 pub(crate) fn shutdown_write(socket: &OwnedFd) {
     // A peer that is gone already needs no end.
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);

@@ -89,6 +89,7 @@ impl Shard {
             Opening::Query(commands) => Cow::Owned(commands),
             Opening::Body(_) => Cow::Borrowed(&bytes[head.bytes()..size]),
         };
+        self.identify(place, head);
         let retry_ms = RETRY_MS_MIN + self.random() % RETRY_MS_MIN;
         let Some(connection) = self.connections.get_mut(place.index) else { return Next::Nothing };
         (connection.phase, connection.wire) = (Phase::Open, wire);

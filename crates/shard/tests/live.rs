@@ -11,6 +11,8 @@ mod bad_input;
 mod deltas;
 #[path = "live/encodings.rs"]
 mod encodings;
+#[path = "live/identity.rs"]
+mod identity;
 #[path = "live/key_sets.rs"]
 mod key_sets;
 #[path = "live/lag.rs"]

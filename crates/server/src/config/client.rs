@@ -1,8 +1,10 @@
 //! `[client]`: what concerns every client.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use tidegate_core::config::{ClientOptions, PersonalChannel, TokenOptions};
+use ipnet::IpNet;
+use tidegate_core::config::{ClientOptions, PersonalChannel, TokenOptions, UserHeader};
 
 use tidegate_framing::websocket::Origins;
 
@@ -50,6 +52,17 @@ fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
         "How long an expired token is borne while the client refreshes it.",
     );
     let channel_limit = section.get("channel_limit", d.channel_limit, "Subscriptions of one connection.");
+    let connection_limit = section.get(
+        "connection_limit",
+        d.connection_limit,
+        "Sessions on this node, more are closed with 3504; 0 = no limit.",
+    );
+    let user_connection_limit = section.get(
+        "user_connection_limit",
+        d.user_connection_limit,
+        "Sessions of one user on this node, more are closed with 3504; 0 = no limit.",
+    );
+    let user_header = user_header(section);
     let history_publications_max =
         section.get("history_max", d.history_publications_max, "Publications in one history answer.");
     let write_stall_max =
@@ -80,6 +93,9 @@ fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
         stale_close_delay,
         expired_close_delay,
         channel_limit,
+        connection_limit,
+        user_connection_limit,
+        user_header,
         message_bytes_max: message.0,
         history_publications_max,
         recovery_publications_max,
@@ -88,6 +104,45 @@ fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
         write_stall_max,
         connect_data: d.connect_data,
         personal_channel,
+    }
+}
+
+fn user_header(section: &mut Section<'_>) -> Option<UserHeader> {
+    let name = section.optional::<String>(
+        "user_id_http_header",
+        "A header in which a proxy names the user of a client that brings no token, X-User-Id for example.",
+    );
+    let texts = section.get(
+        "trusted_proxies",
+        Vec::<String>::new(),
+        "Addresses or networks (10.0.0.0/8) of those proxies: from elsewhere the header is ignored.",
+    );
+    let mut proxies = Vec::new();
+    for text in &texts {
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(net) => proxies.push(net),
+            Err(_) => {
+                section.problem("trusted_proxies", format!("{text:?} is no address and no network like 10.0.0.0/8"))
+            }
+        }
+    }
+    match name {
+        Some(name) if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') => {
+            section.problem("user_id_http_header", format!("{name:?} is no name of a header"));
+            None
+        }
+        Some(_) if texts.is_empty() => {
+            let why = "needs trusted_proxies: without a proxy that sets it a client could be whoever it likes";
+            section.problem("user_id_http_header", why);
+            None
+        }
+        Some(name) => Some(UserHeader { name, proxies }),
+        None => {
+            if !texts.is_empty() {
+                section.problem("trusted_proxies", "has no effect without user_id_http_header");
+            }
+            None
+        }
     }
 }
 

@@ -362,3 +362,20 @@ fn tls_is_off_from_files_or_made_for_the_run() {
         assert_eq!(problems(sources(&format!("[tls]\n{text}"))), [expected]);
     }
 }
+
+#[test]
+fn a_user_header_needs_proxies_to_trust() {
+    let text = "[client]\nuser_id_http_header = \"X-User-Id\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]";
+    let header = load(text).core.client.user_header.unwrap();
+    let trusts = |ip: &str| header.trusts(ip.parse().unwrap());
+    assert!(trusts("10.1.2.3") && trusts("::ffff:10.1.2.3") && trusts("::1") && !trusts("11.0.0.1") && !trusts("::2"));
+    for (text, why) in [
+        ("[client]\nuser_id_http_header = \"X-User-Id\"", "needs trusted_proxies"),
+        ("[client]\ntrusted_proxies = [\"10.0.0.0/8\"]", "has no effect without user_id_http_header"),
+        ("[client]\nuser_id_http_header = \"X\"\ntrusted_proxies = [\"10.0.0.0/99\"]", "is no address and no network"),
+        ("[client]\nuser_id_http_header = \"a b\"\ntrusted_proxies = [\"::1\"]", "is no name of a header"),
+    ] {
+        let problems = problems(sources(text));
+        assert!(problems.len() == 1 && problems[0].contains(why), "{problems:?}");
+    }
+}
