@@ -66,6 +66,10 @@ impl Failure {
         Self { code: ErrorCode::BAD_REQUEST, message: message.into(), temporary: false }
     }
 
+    pub(crate) fn forbidden(message: String) -> Self {
+        Self { code: ErrorCode::PERMISSION_DENIED, message: message.into(), temporary: false }
+    }
+
     pub(crate) fn not_available(message: &'static str) -> Self {
         Self { code: ErrorCode::NOT_AVAILABLE, message: message.into(), temporary: false }
     }

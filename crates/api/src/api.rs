@@ -8,7 +8,7 @@ use tidegate_types::codes::ErrorCode;
 
 use crate::answer::{Answer, ErrorMode, Failure};
 use crate::call::Call;
-use crate::keys::Keys;
+use crate::keys::{Access, Keys};
 use crate::method::Method;
 use crate::{answer, batch, publish};
 
@@ -30,13 +30,13 @@ impl Api {
         Self { hub, keys }
     }
 
-    /// Checks the key of a caller.
+    /// Checks the key of a caller, and says what it may do.
     ///
     /// # Errors
     /// The answer for a caller who may not call.
-    pub fn authorize(&self, key: Option<&[u8]>) -> Result<(), Answer> {
-        if self.keys.admits(key) {
-            return Ok(());
+    pub fn authorize(&self, key: Option<&[u8]>) -> Result<Access, Answer> {
+        if let Some(access) = self.keys.access(key) {
+            return Ok(access);
         }
         let message = match key {
             _ if self.keys.is_closed() => "the API is off: set api.keys",
@@ -47,11 +47,12 @@ impl Api {
     }
 
     /// Does what an authorized caller asks.
-    pub async fn call(&self, method: Method, body: &[u8], mode: ErrorMode) -> Answer {
-        answer(self.try_call(method, body).await, mode)
+    pub async fn call(&self, method: Method, body: &[u8], mode: ErrorMode, access: &Access) -> Answer {
+        answer(self.try_call(method, body, access).await, mode)
     }
 
-    /// [`Api::call`] of [`Method::Publish`], in a future that does not have room for all the others.
+    /// [`Api::call`] of [`Method::Publish`] by who may do everything, in a future that does not have room for all the
+    /// others.
     pub async fn publish(&self, body: &[u8], mode: ErrorMode) -> Answer {
         answer(self.try_publish(body).await, mode)
     }
@@ -62,12 +63,13 @@ impl Api {
         Ok(result(|out| answer::position(&position, out)))
     }
 
-    async fn try_call(&self, method: Method, body: &[u8]) -> Result<Vec<u8>, Stop> {
+    async fn try_call(&self, method: Method, body: &[u8], access: &Access) -> Result<Vec<u8>, Stop> {
         let Some(call) = Call::read(method, body) else {
             let request = decoded(method, body, serde_json::from_slice(body))?;
-            return Ok(batch::run(&self.hub, request).await?);
+            return Ok(batch::run(&self.hub, request, access).await?);
         };
         let call = decoded(method, body, call)?;
+        access.check(method, &call)?;
         let mut written = Vec::new();
         call.run(&self.hub, &mut written).await?;
         Ok(result(|out| out.extend_from_slice(&written)))

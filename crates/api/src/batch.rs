@@ -11,6 +11,7 @@ use tidegate_core::Hub;
 use crate::answer::{Failure, separate};
 use crate::broadcast::IN_FLIGHT_MAX;
 use crate::call::Call;
+use crate::keys::Access;
 use crate::method::Method;
 use crate::read::{Text, or_default};
 
@@ -25,7 +26,7 @@ pub(crate) struct Request<'a> {
 }
 
 /// `{"replies":[...]}`, one for each command in the order of the request.
-pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn run(hub: &Hub, request: Request<'_>, access: &Access) -> Result<Vec<u8>, Failure> {
     let in_flight = if request.parallel { IN_FLIGHT_MAX } else { 1 };
     let mut out = b"{\"replies\":[".to_vec();
     let mut waiting = FuturesOrdered::new();
@@ -35,7 +36,7 @@ pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<Vec<u8>, Fail
         {
             write(reply, &mut out);
         }
-        waiting.push_back(one(hub, command));
+        waiting.push_back(one(hub, command, access));
     }
     while let Some(reply) = waiting.next().await {
         write(reply, &mut out);
@@ -52,7 +53,7 @@ fn write(reply: Result<Vec<u8>, Failure>, out: &mut Vec<u8>) {
     }
 }
 
-async fn one<'a>(hub: &Hub, command: BTreeMap<Text<'a>, &'a RawValue>) -> Result<Vec<u8>, Failure> {
+async fn one<'a>(hub: &Hub, command: BTreeMap<Text<'a>, &'a RawValue>, access: &Access) -> Result<Vec<u8>, Failure> {
     let named = |(name, body): (&Text<'_>, &&'a RawValue)| {
         let (method, body): (_, &'a RawValue) = (Method::parse(&name.0)?, *body);
         let call = Call::read(method, body.get().as_bytes()).filter(|_| body.get() != "null")?;
@@ -64,6 +65,7 @@ async fn one<'a>(hub: &Hub, command: BTreeMap<Text<'a>, &'a RawValue>) -> Result
     };
     let name = method.name();
     let call = call.map_err(|error| Failure::bad_request(format!("no {name} request: {error}")))?;
+    access.check(method, &call)?;
     let mut out = format!("{{\"{name}\":").into_bytes();
     call.run(hub, &mut out).await?;
     out.push(b'}');

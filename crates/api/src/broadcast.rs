@@ -19,7 +19,7 @@ pub(crate) const IN_FLIGHT_MAX: usize = 64;
 pub(crate) struct Request<'a> {
     /// As many as the bound of a body holds.
     #[serde(borrow)]
-    channels: Vec<Text<'a>>,
+    pub(crate) channels: Vec<Text<'a>>,
     #[serde(borrow, deserialize_with = "raw")]
     data: Option<&'a RawValue>,
     #[serde(deserialize_with = "or_default")]

@@ -1,5 +1,6 @@
 //! One call of any method but `batch`: read from JSON, carried out, answered with the JSON of its result.
 
+use smallvec::{SmallVec, smallvec};
 use tidegate_core::Hub;
 
 use crate::answer::{Failure, position};
@@ -49,6 +50,27 @@ impl<'a> Call<'a> {
             Method::Info => Ok(Self::Info),
             Method::Batch => return None,
         })
+    }
+
+    /// The channels that it is about.
+    pub(crate) fn channels(&self) -> SmallVec<[&str; 1]> {
+        match self {
+            Self::Publish(request) => smallvec![&*request.channel.0],
+            Self::Broadcast(request) => request.channels.iter().map(|channel| &*channel.0).collect(),
+            Self::History(request) => smallvec![&*request.channel],
+            Self::HistoryRemove(request) => smallvec![&*request.channel],
+            Self::Presence(request) | Self::PresenceStats(request) => smallvec![&*request.channel],
+            Self::Subscribe(request) => smallvec![&*request.channel],
+            Self::Unsubscribe(request) => smallvec![&*request.channel],
+            Self::Disconnect(_)
+            | Self::Refresh(_)
+            | Self::BlockUser(_)
+            | Self::UnblockUser(_)
+            | Self::RevokeToken(_)
+            | Self::InvalidateUserTokens(_)
+            | Self::Channels(_)
+            | Self::Info => SmallVec::new(),
+        }
     }
 
     /// Carries it out; appends the JSON of its result to `out`.

@@ -25,7 +25,7 @@ pub(crate) struct Request {
     whitelist: Vec<String>,
     /// `unsubscribe`.
     #[serde(deserialize_with = "or_default")]
-    channel: String,
+    pub(crate) channel: String,
     /// `refresh`.
     #[serde(deserialize_with = "or_default")]
     expired: bool,

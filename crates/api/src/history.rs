@@ -12,7 +12,7 @@ use crate::read::or_default;
 #[serde(default)]
 pub(crate) struct Request {
     #[serde(deserialize_with = "or_default")]
-    channel: String,
+    pub(crate) channel: String,
     #[serde(deserialize_with = "or_default")]
     limit: i32,
     since: Option<Position>,
@@ -34,7 +34,7 @@ struct Position {
 #[serde(default)]
 pub(crate) struct Removal {
     #[serde(deserialize_with = "or_default")]
-    channel: String,
+    pub(crate) channel: String,
 }
 
 /// Takes the kept publications of a channel away.

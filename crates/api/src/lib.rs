@@ -26,5 +26,5 @@ mod subscribe;
 
 pub use answer::{Answer, ErrorMode};
 pub use api::Api;
-pub use keys::Keys;
+pub use keys::{Access, Keys, Scope};
 pub use method::Method;

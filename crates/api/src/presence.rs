@@ -14,7 +14,7 @@ use crate::read::or_default;
 #[serde(default)]
 pub(crate) struct Request {
     #[serde(deserialize_with = "or_default")]
-    channel: String,
+    pub(crate) channel: String,
 }
 
 /// Everybody in the channel.

@@ -12,7 +12,7 @@ use crate::read::{TagMap, Text, or_default, payload, raw};
 #[serde(default)]
 pub(crate) struct Request<'a> {
     #[serde(borrow)]
-    channel: Text<'a>,
+    pub(crate) channel: Text<'a>,
     #[serde(borrow, deserialize_with = "raw")]
     data: Option<&'a RawValue>,
     #[serde(deserialize_with = "or_default")]

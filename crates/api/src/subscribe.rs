@@ -20,7 +20,7 @@ pub(crate) struct Request<'a> {
     #[serde(deserialize_with = "or_default")]
     session: String,
     #[serde(deserialize_with = "or_default")]
-    channel: String,
+    pub(crate) channel: String,
     #[serde(borrow, deserialize_with = "raw")]
     info: Option<&'a RawValue>,
     #[serde(deserialize_with = "or_default")]

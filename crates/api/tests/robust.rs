@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use tidegate_api::{Api, ErrorMode, Keys, Method};
+use tidegate_api::{Access, Api, ErrorMode, Keys, Method};
 use tidegate_broker::{BrokerFactory as _, BrokerUrl, BuildContext};
 use tidegate_broker_memory::FACTORY;
 use tidegate_core::Hub;
@@ -29,7 +29,7 @@ impl Node {
     }
 
     fn call(&self, method: Method, body: &[u8]) -> (u16, serde_json::Value) {
-        let answer = self.runtime.block_on(self.api.call(method, body, ErrorMode::Body));
+        let answer = self.runtime.block_on(self.api.call(method, body, ErrorMode::Body, &Access::full()));
         (answer.status, serde_json::from_slice(&answer.body).unwrap())
     }
 }

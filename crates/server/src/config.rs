@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_api::Scope;
 use tidegate_broker::{BrokerUrl, Secret};
 use tidegate_core::config::CoreOptions;
 
@@ -73,6 +74,8 @@ pub struct BrokerConfig {
 pub struct ApiConfig {
     /// Each of these opens it; none = nobody may call.
     pub keys: Vec<Secret>,
+    /// Each of these opens a part of it.
+    pub scoped: Vec<(Secret, Scope)>,
     /// Everybody may call.
     pub insecure: bool,
     /// Bytes of a request's body.

@@ -410,3 +410,24 @@ fn what_is_revoked_is_checked_and_kept() {
     let replies = node.call("batch", &batch).json()["replies"].clone();
     assert_eq!((&replies[0]["revoke_token"], &replies[1]["error"]["code"]), (&json!({}), &json!(102)));
 }
+
+#[test]
+fn a_scoped_key_opens_its_part_and_no_more() {
+    let node = node(&format!(
+        "{CONFIG}\n[api.scoped.jobs]\nkey = \"kj\"\nchannels = [\"jobs:*\"]\n[api.scoped.watch]\nkey = \"kw\"\nmethods = [\"info\"]\n"
+    ));
+    let code = |key: &str, method: &str, body: Value| {
+        let mut stream = node.connect();
+        let key = format!("X-API-Key: {key}\r\n");
+        send(&mut stream, &format!("/api/{method}"), &key, &body.to_string()).json()["error"]["code"].clone()
+    };
+    assert_eq!(code("kj", "publish", json!({"channel": "jobs:1", "data": 1})), Value::Null);
+    assert_eq!(code("kj", "publish", json!({"channel": "strict:1", "data": 1})), 103);
+    assert_eq!(code("kj", "info", json!({})), 103);
+    assert_eq!(code("kw", "info", json!({})), Value::Null);
+    let batch = json!({"commands": [{"publish": {"channel": "jobs:1", "data": 1}}, {"info": {}}]});
+    let mut stream = node.connect();
+    let replies = send(&mut stream, "/api/batch", "X-API-Key: kj\r\n", &batch.to_string()).json()["replies"].clone();
+    assert!(replies[0]["publish"].is_object());
+    assert_eq!(replies[1]["error"]["message"], "the API key \"jobs\" may not call info");
+}

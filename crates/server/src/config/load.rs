@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tidegate_api::{Method, Scope};
 use tidegate_broker::Secret;
+use tidegate_core::ChannelPattern;
 use tidegate_core::config::{
     ClientOptions, ControlOptions, CoreOptions, NamespaceOptions, RulesOptions, WindowOptions,
 };
@@ -220,15 +222,59 @@ fn api(section: &mut Section<'_>, dev: bool) -> ApiConfig {
         Vec::<Secret>::new(),
         "Keys that open the server API; several let them be rotated. None = it is off.",
     );
-    let insecure = section.get("insecure", dev && keys.is_empty(), "Answer the server API without a key.");
+    let scoped = section.child("scoped", |section| {
+        let names = section.keys();
+        names
+            .into_iter()
+            .filter_map(|name| section.child(&name, |section| scoped_key(section, &name)))
+            .collect::<Vec<_>>()
+    });
+    let any_key = !keys.is_empty() || !scoped.is_empty();
+    let insecure = section.get("insecure", dev && !any_key, "Answer the server API without a key.");
     let body = section.get("body_bytes_max", Bytes(1 << 20), "Bytes of one API request.");
-    if insecure && !keys.is_empty() {
+    if insecure && any_key {
         section.problem("insecure", "contradicts api.keys: take one of them away");
     }
     if !(1..=BODY_BYTES_LIMIT).contains(&body.0) {
         section.problem("body_bytes_max", "must be between \"1B\" and \"256MiB\"");
     }
-    ApiConfig { keys, insecure, body_bytes_max: body.0 }
+    ApiConfig { keys, scoped, insecure, body_bytes_max: body.0 }
+}
+
+/// `[api.scoped.NAME]`: a key for some methods or some channels.
+fn scoped_key(section: &mut Section<'_>, name: &str) -> Option<(Secret, Scope)> {
+    let key = section.optional::<Secret>("key", "The key.");
+    let words = section.get(
+        "methods",
+        Vec::<String>::new(),
+        "Methods that it may call; absent = all, or all that name a channel where channels are given.",
+    );
+    let patterns = section.get(
+        "channels",
+        Vec::<String>::new(),
+        "Channels that its calls may name, with * for any run of characters and ? for one; absent = any.",
+    );
+    let mut methods = Vec::new();
+    for word in &words {
+        match Method::parse(word).filter(|method| *method != Method::Batch) {
+            Some(method) => methods.push(method),
+            None => {
+                let known = Method::ALL.iter().filter(|m| **m != Method::Batch).map(|m| m.name());
+                let known: Vec<_> = known.collect();
+                section.problem("methods", format!("{word:?} is no method: there are {}", known.join(", ")));
+            }
+        }
+    }
+    let parsed: Result<Vec<_>, _> = patterns.iter().map(|pattern| ChannelPattern::parse(pattern)).collect();
+    let channels = parsed.map_err(|error| section.problem("channels", error.to_string())).unwrap_or_default();
+    if key.as_ref().is_none_or(|key| key.0.is_empty()) {
+        section.problem("key", "is missing: a scope is of a key");
+        return None;
+    }
+    if methods.is_empty() && channels.is_empty() {
+        section.problem("methods", "or channels must be given: a key for everything stands in api.keys");
+    }
+    Some((key?, Scope { name: name.to_owned(), methods, channels }))
 }
 
 fn control(section: &mut Section<'_>) -> Option<ControlOptions> {

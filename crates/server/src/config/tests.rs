@@ -379,3 +379,15 @@ fn a_user_header_needs_proxies_to_trust() {
         assert!(problems.len() == 1 && problems[0].contains(why), "{problems:?}");
     }
 }
+
+#[test]
+fn a_scoped_key_says_what_it_is_for() {
+    let scoped = |text: &str| problems(sources(&format!("[api.scoped.a]\n{text}"))).join(" | ");
+    let config = load("[api.scoped.a]\nkey = \"k\"\nmethods = [\"publish\"]\nchannels = [\"chat:*\"]");
+    let (_, scope) = &config.api.scoped[0];
+    assert_eq!((scope.name.as_str(), scope.methods.len(), scope.channels.len()), ("a", 1, 1));
+    assert!(!render(&config.entries, true).contains("\"k\""), "keys are not shown");
+    assert!(scoped("methods = [\"publish\"]").contains("a scope is of a key"));
+    assert!(scoped("key = \"k\"").contains("a key for everything stands in api.keys"));
+    assert!(scoped("key = \"k\"\nmethods = [\"dance\"]").contains("\"dance\" is no method: there are publish"));
+}

@@ -56,7 +56,7 @@ impl Publishes {
                 return None;
             }
         }
-        self.state.api.authorize(key).is_ok().then_some(length?)
+        self.state.api.authorize(key).is_ok_and(|access| access.is_full()).then_some(length?)
     }
 }
 

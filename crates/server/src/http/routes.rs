@@ -8,7 +8,7 @@ use hyper::header::{
     ORIGIN, UPGRADE,
 };
 use hyper::{Method as Verb, Request, Response, StatusCode, Uri};
-use tidegate_api::{Answer, ErrorMode, Method};
+use tidegate_api::{Access, Answer, ErrorMode, Method};
 use tidegate_broker::Breaker;
 use tidegate_framing::http::query_value;
 use tidegate_types::codes::ErrorCode;
@@ -96,15 +96,16 @@ async fn api(state: &AppState, method: Method, request: Asked<'_>) -> Reply {
     if *request.method() != Verb::POST {
         return method_not_allowed("POST");
     }
-    if let Err(answer) = authorize(state, request.headers(), request.uri()) {
-        return from_answer(answer);
-    }
+    let access = match authorize(state, request.headers(), request.uri()) {
+        Ok(access) => access,
+        Err(answer) => return from_answer(answer),
+    };
     if state.is_open && is_foreign_page(request.headers()) {
         return refused(403, ErrorCode::PERMISSION_DENIED, FOREIGN_PAGE);
     }
     let mode = request.headers().get(ERROR_MODE).map(|v| ErrorMode::from_header(v.as_bytes())).unwrap_or_default();
     match body::read(request.into_body(), state.body_bytes_max).await {
-        Ok(body) => from_answer(state.api.call(method, &body, mode).await),
+        Ok(body) => from_answer(state.api.call(method, &body, mode, &access).await),
         Err(BodyError::TooLarge) => {
             let text = format!("the body is larger than {} bytes (api.body_bytes_max)", state.body_bytes_max);
             refused(413, ErrorCode::LIMIT_EXCEEDED, text)
@@ -114,7 +115,7 @@ async fn api(state: &AppState, method: Method, request: Asked<'_>) -> Reply {
 }
 
 /// The key is the first found of `X-API-Key`, `Authorization: apikey KEY` and `?api_key=KEY`.
-fn authorize(state: &AppState, headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
+fn authorize(state: &AppState, headers: &HeaderMap, uri: &Uri) -> Result<Access, Answer> {
     if let Some(key) = headers.get(X_API_KEY) {
         return state.api.authorize(Some(key.as_bytes()));
     }

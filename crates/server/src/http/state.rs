@@ -44,10 +44,13 @@ impl fmt::Debug for AppState {
 impl AppState {
     /// Not ready yet: see [`AppState::set_ready`]. `address` is where the listener really listens.
     pub fn new(hub: Arc<Hub>, config: &Config, origins: Origins, address: SocketAddr) -> Self {
-        let keys = if config.api.insecure {
-            Keys::insecure()
-        } else {
-            Keys::new(config.api.keys.iter().map(|key| key.0.clone().into_bytes()))
+        let keys = match config.api.insecure {
+            true => Keys::insecure(),
+            false => {
+                let full = Keys::new(config.api.keys.iter().map(|key| key.0.clone().into_bytes()));
+                let scoped = config.api.scoped.iter();
+                scoped.fold(full, |keys, (key, scope)| keys.with(key.0.clone().into_bytes(), scope.clone()))
+            }
         };
         Self {
             api: Api::new(hub.clone(), keys),
