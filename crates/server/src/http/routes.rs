@@ -33,7 +33,9 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_ba
     // Who waits for a permission to send a body has not sent it.
     let waits = head.headers.contains_key(EXPECT);
     let mut reply = route(state, Request::from_parts(head, &mut body), give_back).await;
-    if !body.is_end_stream() && (waits || !body::skip(&mut body, state.body_bytes_max).await) {
+    // What was too long or too slow is not waited for once more.
+    let given_up = matches!(reply.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+    if !body.is_end_stream() && (waits || given_up || !body::skip(&mut body, state.body_bytes_max).await) {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     reply
