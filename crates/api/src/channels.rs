@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_core::Hub;
 
 use crate::answer::Failure;
 use crate::read::or_default;
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Request {
     /// `*` is any run of characters, `?` any one; empty = every channel.

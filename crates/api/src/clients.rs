@@ -1,39 +1,44 @@
 //! `disconnect`, `unsubscribe` and `refresh`: orders for sessions, on whatever node they are.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_core::{Action, Hub, Order};
 use tidegate_types::ChannelName;
-use tidegate_types::codes::Disconnect;
+use tidegate_types::codes;
 use tidegate_types::limits::CLOSE_REASON_BYTES_MAX;
 
 use crate::answer::Failure;
 use crate::read::or_default;
 
-/// Whom an order names.
-#[derive(Deserialize, Default)]
+/// Sessions: at least one of these is given, and all that are given have to fit.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
-pub(crate) struct Request {
+pub(crate) struct Named {
+    /// Sessions of this user.
     #[serde(deserialize_with = "or_default")]
-    user: String,
+    pub(crate) user: String,
+    /// The session with this id.
     #[serde(deserialize_with = "or_default")]
-    client: String,
+    pub(crate) client: String,
+    /// The session with this secret, which clients of some transports have.
     #[serde(deserialize_with = "or_default")]
-    session: String,
-    /// `disconnect`.
-    disconnect: Option<Code>,
-    #[serde(deserialize_with = "or_default")]
-    whitelist: Vec<String>,
-    /// `unsubscribe`.
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) channel: String,
-    /// `refresh`.
-    #[serde(deserialize_with = "or_default")]
-    expired: bool,
-    #[serde(deserialize_with = "or_default")]
-    expire_at: i64,
+    pub(crate) session: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Disconnect {
+    #[serde(flatten)]
+    named: Named,
+    /// What they are told; without it 3503, after which they do not come back.
+    disconnect: Option<Code>,
+    /// Ids of sessions that stay.
+    #[serde(deserialize_with = "or_default")]
+    whitelist: Vec<String>,
+}
+
+/// A code between 3000 and 4999. Clients come back after 3000 to 3499 and 4000 to 4499.
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 struct Code {
     code: u32,
@@ -41,45 +46,58 @@ struct Code {
     reason: String,
 }
 
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Unsubscribe {
+    #[serde(flatten)]
+    named: Named,
+    /// The channel.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) channel: String,
+}
+
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Refresh {
+    #[serde(flatten)]
+    named: Named,
+    /// They end now.
+    #[serde(deserialize_with = "or_default")]
+    expired: bool,
+    /// When their token expires, in seconds since 1970; 0 = never.
+    #[serde(deserialize_with = "or_default")]
+    expire_at: i64,
+}
+
 /// Closes sessions.
-pub(crate) async fn disconnect(hub: &Hub, mut request: Request) -> Result<(), Failure> {
-    let default = Disconnect::FORCE_NO_RECONNECT;
-    let (code, reason) = match request.disconnect.take() {
+pub(crate) async fn disconnect(hub: &Hub, request: Disconnect) -> Result<(), Failure> {
+    let default = codes::Disconnect::FORCE_NO_RECONNECT;
+    let (code, reason) = match request.disconnect {
         None => (default.code, default.reason.to_owned()),
         Some(given) => close_code(given)?,
     };
-    let whitelist = std::mem::take(&mut request.whitelist);
-    let Request { user, client, session, .. } = request;
-    order(hub, user, client, session, Action::Disconnect { code, reason, whitelist }).await
+    order(hub, request.named, Action::Disconnect { code, reason, whitelist: request.whitelist }).await
 }
 
 /// Ends their subscription to a channel.
-pub(crate) async fn unsubscribe(hub: &Hub, mut request: Request) -> Result<(), Failure> {
-    let channel = std::mem::take(&mut request.channel);
-    ChannelName::parse(&channel).map_err(|e| Failure::bad_request(e.to_string()))?;
-    let Request { user, client, session, .. } = request;
-    order(hub, user, client, session, Action::Unsubscribe { channel }).await
+pub(crate) async fn unsubscribe(hub: &Hub, request: Unsubscribe) -> Result<(), Failure> {
+    ChannelName::parse(&request.channel).map_err(|e| Failure::bad_request(e.to_string()))?;
+    order(hub, request.named, Action::Unsubscribe { channel: request.channel }).await
 }
 
 /// Sets when their token expires.
-pub(crate) async fn refresh(hub: &Hub, request: Request) -> Result<(), Failure> {
+pub(crate) async fn refresh(hub: &Hub, request: Refresh) -> Result<(), Failure> {
     let expire_at = match (request.expired, request.expire_at) {
         (true, _) => Some(0),
         (false, 0) => None,
         (false, at) => Some(at),
     };
-    let Request { user, client, session, .. } = request;
-    order(hub, user, client, session, Action::Refresh { expire_at }).await
+    order(hub, request.named, Action::Refresh { expire_at }).await
 }
 
 /// Has every node carry out an action for the sessions that are named.
-pub(crate) async fn order(
-    hub: &Hub,
-    user: String,
-    client: String,
-    session: String,
-    action: Action,
-) -> Result<(), Failure> {
+pub(crate) async fn order(hub: &Hub, named: Named, action: Action) -> Result<(), Failure> {
+    let Named { user, client, session } = named;
     if user.is_empty() && client.is_empty() && session.is_empty() {
         return Err(Failure::bad_request("name a user, a client or a session"));
     }

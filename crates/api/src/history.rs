@@ -1,5 +1,6 @@
 //! `history`: kept publications of a channel.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_core::Hub;
 use tidegate_protocol::{History, HistoryResult, Since};
@@ -8,19 +9,22 @@ use tidegate_types::{ChannelName, ClientInfo, Payload, PayloadKind, Publication}
 use crate::answer::{Failure, number, position_fields, string};
 use crate::read::or_default;
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Request {
     #[serde(deserialize_with = "or_default")]
     pub(crate) channel: String,
     #[serde(deserialize_with = "or_default")]
+    /// How many at most: 0 = none, the position alone; below 0 = as many as the server allows.
     limit: i32,
+    /// Only what comes after this position, or before it with `reverse`.
     since: Option<Position>,
     #[serde(deserialize_with = "or_default")]
+    /// Newest first.
     reverse: bool,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 struct Position {
     #[serde(deserialize_with = "or_default")]
@@ -30,7 +34,7 @@ struct Position {
 }
 
 /// `history_remove`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Removal {
     #[serde(deserialize_with = "or_default")]

@@ -5,6 +5,7 @@
 //!
 //! - [`Api`]: authorizes and answers.
 //! - [`Method`]: what can be called, by its path.
+//! - [`openapi`]: all of it as an OpenAPI document.
 //! - [`Answer`]: an HTTP status and a JSON body.
 
 mod answer;
@@ -18,6 +19,7 @@ mod history;
 mod info;
 mod keys;
 mod method;
+mod openapi;
 mod presence;
 mod publish;
 mod read;
@@ -28,3 +30,4 @@ pub use answer::{Answer, ErrorMode};
 pub use api::Api;
 pub use keys::{Access, Keys, Scope};
 pub use method::Method;
+pub use openapi::document as openapi;

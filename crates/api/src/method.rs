@@ -84,6 +84,29 @@ impl Method {
         }
     }
 
+    /// What it does, in a line.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::Publish => "Publishes to a channel",
+            Self::Broadcast => "Publishes the same to many channels",
+            Self::History => "Reads what is kept of a channel",
+            Self::HistoryRemove => "Takes what is kept of a channel away",
+            Self::Presence => "Who is present in a channel",
+            Self::PresenceStats => "How many are present in a channel",
+            Self::Disconnect => "Closes sessions, on whatever node they are",
+            Self::Subscribe => "Subscribes sessions to a channel",
+            Self::Unsubscribe => "Ends the subscription of sessions to a channel",
+            Self::Refresh => "Sets when the token of sessions expires",
+            Self::BlockUser => "Lets nobody be a user",
+            Self::UnblockUser => "Lets somebody be that user again",
+            Self::RevokeToken => "Makes a token count no more",
+            Self::InvalidateUserTokens => "Makes the tokens of a user count no more that were made before a time",
+            Self::Channels => "Which channels have subscribers, on whatever node",
+            Self::Info => "The nodes",
+            Self::Batch => "Several commands in one request",
+        }
+    }
+
     /// The method of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|m| m.name() == name)

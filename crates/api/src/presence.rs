@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_core::{Control, Hub};
 use tidegate_types::{ChannelName, ClientInfo};
@@ -10,7 +11,7 @@ use crate::answer::{Failure, number, string};
 use crate::history::client_info;
 use crate::read::or_default;
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Request {
     #[serde(deserialize_with = "or_default")]

@@ -1,5 +1,6 @@
 //! `publish`: one publication to one channel. The call that is made most: the request is borrowed from the body.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_core::{Hub, HubError, PublishOptions};
@@ -8,28 +9,41 @@ use tidegate_types::{ChannelName, StreamPosition, Version};
 use crate::answer::Failure;
 use crate::read::{TagMap, Text, or_default, payload, raw};
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Request<'a> {
     #[serde(borrow)]
+    /// The channel.
+    #[schemars(with = "String")]
     pub(crate) channel: Text<'a>,
     #[serde(borrow, deserialize_with = "raw")]
+    /// The payload: any JSON value.
+    #[schemars(with = "serde_json::Value")]
     data: Option<&'a RawValue>,
     #[serde(deserialize_with = "or_default")]
+    /// The payload as bytes in base64, in the place of `data`.
     b64data: String,
     #[serde(deserialize_with = "or_default")]
+    /// Refused: every publication goes through the log.
     skip_history: bool,
     #[serde(deserialize_with = "or_default")]
+    /// Delivered beside the payload.
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
     tags: TagMap,
     #[serde(deserialize_with = "or_default")]
+    /// A publication with a key that occurred before does not count, and is answered as the first one.
     idempotency_key: String,
     #[serde(deserialize_with = "or_default")]
+    /// A publication whose version is not above that of the last one in the channel does not count; 0 = no version.
     version: u64,
     #[serde(deserialize_with = "or_default")]
+    /// Versions of another epoch are not compared.
     version_epoch: String,
     #[serde(deserialize_with = "or_default")]
+    /// Subscribers who take deltas may get it as the difference to the publication before.
     delta: bool,
     #[serde(deserialize_with = "or_default")]
+    /// The session with this id does not get it.
     exclude_client: String,
 }
 

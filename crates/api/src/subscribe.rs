@@ -1,5 +1,6 @@
 //! `subscribe`: a subscription that the backend makes for sessions, on whatever node they are.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_core::{Action, Hub, HubError, OrderedSubscription, Overrides};
@@ -10,7 +11,7 @@ use crate::clients;
 use crate::read::{or_default, raw, shown};
 
 /// Whom to subscribe, to what and how.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Request<'a> {
     #[serde(deserialize_with = "or_default")]
@@ -22,21 +23,28 @@ pub(crate) struct Request<'a> {
     #[serde(deserialize_with = "or_default")]
     pub(crate) channel: String,
     #[serde(borrow, deserialize_with = "raw")]
+    /// Shown to others: any JSON value.
+    #[schemars(with = "serde_json::Value")]
     info: Option<&'a RawValue>,
     #[serde(deserialize_with = "or_default")]
     b64info: String,
     #[serde(borrow, deserialize_with = "raw")]
+    /// For the subscriber: any JSON value.
+    #[schemars(with = "serde_json::Value")]
     data: Option<&'a RawValue>,
     #[serde(deserialize_with = "or_default")]
     b64data: String,
+    /// What the session has of the channel already.
     recover_since: Option<Since>,
     #[serde(deserialize_with = "or_default")]
+    /// When the subscription ends, in seconds since 1970; 0 = never.
     expire_at: i64,
     #[serde(rename = "override", deserialize_with = "or_default")]
+    /// What differs from the channel's settings.
     overrides: Override,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 struct Since {
     #[serde(deserialize_with = "or_default")]
@@ -46,7 +54,7 @@ struct Since {
 }
 
 /// What differs from the channel's settings, as tokens spell it.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 struct Override {
     presence: Option<Value>,
@@ -56,7 +64,7 @@ struct Override {
     force_positioning: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Value {
     value: bool,
 }
@@ -89,5 +97,6 @@ pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<(), Failure> 
         overrides: request.overrides.into(),
     };
     let action = Action::Subscribe(Box::new(subscription));
-    clients::order(hub, request.user, request.client, request.session, action).await
+    let named = clients::Named { user: request.user, client: request.client, session: request.session };
+    clients::order(hub, named, action).await
 }

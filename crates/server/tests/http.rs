@@ -431,3 +431,58 @@ fn a_scoped_key_opens_its_part_and_no_more() {
     assert!(replies[0]["publish"].is_object());
     assert_eq!(replies[1]["error"]["message"], "the API key \"jobs\" may not call info");
 }
+
+/// Whether a value is as a schema of the document says. As much of JSON Schema as the document uses.
+fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return fits(document, document.pointer(&reference[1..]).unwrap(), value);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let all: Vec<_> = choices.iter().map(|choice| fits(document, choice, value)).collect();
+        return if all.iter().any(Result::is_ok) { Ok(()) } else { Err(format!("{value} fits none: {all:?}")) };
+    }
+    let missing = |name: &&Value| value.get(name.as_str().unwrap()).is_none();
+    if let Some(name) = schema["required"].as_array().into_iter().flatten().find(missing) {
+        return Err(format!("{value} has no {name}"));
+    }
+    match value {
+        Value::Object(members) if !schema["properties"].is_null() || !schema["additionalProperties"].is_null() => {
+            members.iter().try_for_each(|(name, member)| {
+                let known = schema["properties"].get(name).or(schema.get("additionalProperties"));
+                fits(document, known.ok_or(format!("{name} is not described"))?, member)
+            })
+        }
+        Value::Object(_) if schema["type"] == "object" && value != &json!({}) => {
+            Err(format!("{value} is not described"))
+        }
+        Value::Array(items) => items.iter().try_for_each(|item| fits(document, &schema["items"], item)),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn answers_are_as_the_document_says() {
+    let node = node(CONFIG);
+    let response = node.get("/openapi.json");
+    assert_eq!(response.status, 200);
+    let document = response.json();
+    node.call("publish", &json!({"channel": "jobs:1", "data": {"a": 1}, "tags": {"b": "c"}}));
+    let calls = [
+        ("publish", json!({"channel": "jobs:1", "data": 1})),
+        ("publish", json!({"channel": "none:1", "data": 1})),
+        ("broadcast", json!({"channels": ["jobs:1", "none:1"], "data": 1})),
+        ("history", json!({"channel": "jobs:1", "limit": 10})),
+        ("presence", json!({"channel": "jobs:1"})),
+        ("presence_stats", json!({"channel": "jobs:1"})),
+        ("channels", json!({})),
+        ("info", json!({})),
+        ("unsubscribe", json!({"user": "u", "channel": "jobs:1"})),
+        ("batch", json!({"commands": [{"info": {}}]})),
+    ];
+    for (method, body) in calls {
+        let answer = node.call(method, &body).json();
+        let schema = &document["paths"][format!("/api/{method}")]["post"]["responses"]["200"]["content"];
+        let schema = &schema["application/json"]["schema"];
+        fits(&document, schema, &answer).unwrap_or_else(|why| panic!("{method}: {why}: {answer}"));
+    }
+}

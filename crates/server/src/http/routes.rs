@@ -19,6 +19,9 @@ use super::{AppState, client, demo, metrics, paths};
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
+/// Where the server API is described.
+const OPENAPI: &str = "/openapi.json";
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ERROR_MODE: HeaderName = HeaderName::from_static("x-centrifugo-error-mode");
@@ -51,10 +54,11 @@ async fn route(state: &AppState, request: Asked<'_>, give_back: &Sender<Vec<u8>>
     }
     let reading = matches!(*request.method(), Verb::GET | Verb::HEAD);
     match request.uri().path() {
-        "/health" | "/ready" | "/metrics" if !reading => method_not_allowed("GET, HEAD"),
+        "/health" | "/ready" | "/metrics" | OPENAPI if !reading => method_not_allowed("GET, HEAD"),
         "/health" => json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}")),
         "/ready" => ready(state),
         "/metrics" => exposition(state),
+        OPENAPI => json(StatusCode::OK, tidegate_api::openapi(env!("CARGO_PKG_VERSION")).to_string().into()),
         path if paths::CLIENTS.contains(&path) && state.entrance.get().is_some() && client::opens(&request) => {
             client::give_back(state, request, give_back).await
         }
@@ -158,7 +162,7 @@ fn exposition(state: &AppState) -> Reply {
 fn not_found(state: &AppState, path: &str) -> Reply {
     let methods: Vec<_> = Method::ALL.iter().map(|m| m.name()).collect();
     let text = format!(
-        "no such path {path:?}: there are {}, POST /api/{{{}}}, {}/health, /ready and /metrics",
+        "no such path {path:?}: there are {}, POST /api/{{{}}}, {}{OPENAPI}, /health, /ready and /metrics",
         paths::CLIENTS.join(", "),
         methods.join(","),
         if state.demo.is_some() { "the demo at /, " } else { "" }
