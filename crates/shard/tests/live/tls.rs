@@ -470,3 +470,44 @@ fn a_message_of_tls_without_end_ends_the_connection() {
     assert!(refused || forger.sees_the_end());
     node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
 }
+
+#[test]
+fn a_reader_of_events_goes_on_where_it_was_cut() {
+    use std::io::{BufRead as _, BufReader};
+    let node = node();
+    for version in VERSIONS {
+        let channel = format!("c{version:?}").replace(|c: char| !c.is_ascii_alphanumeric(), "");
+        let mut id = String::new();
+        for round in 0..3u64 {
+            let mut stream = stream(&node, version);
+            let request = format!(
+                "GET /sse?channel={channel} HTTP/1.1\r\nHost: a\r\nLast-Event-ID: {id}\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            let mut next = || {
+                let mut at = String::new();
+                loop {
+                    let line = lines.next().unwrap().unwrap();
+                    if let Some(given) = line.strip_prefix("id: ") {
+                        at = given.to_owned();
+                    }
+                    if let Some(data) = line.strip_prefix("data: ") {
+                        return (at, serde_json::from_str::<serde_json::Value>(data).unwrap());
+                    }
+                }
+            };
+            id = next().0;
+            for n in 0..20u64 {
+                node.publish(&channel, &(round * 20 + n).to_string());
+            }
+            // The last ones of a round are missed, and come in the next one.
+            let (first, last) = if round == 0 { (0, 15) } else { (round * 20 - 5, round * 20 + 15) };
+            for n in first..last {
+                let (at, event) = next();
+                assert_eq!(event["pub"]["data"], n, "{event}");
+                id = at;
+            }
+        }
+    }
+}
