@@ -69,6 +69,11 @@ impl Hub {
 
     async fn history_of(&self, channel: &Channel, query: &History) -> Result<HistoryResult, HubError> {
         self.warm_idle(channel).await;
+        if self.numbering() == Numbering::Log {
+            // Another node may have answered a publish that this one has not read.
+            let end = channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?.end;
+            self.read_up_to(channel, Offset(end)).await;
+        }
         let (top, mut publications) =
             if query.limit == 0 { (self.top_of(channel), Vec::new()) } else { self.visible(channel).await? };
         if let Some(since) = &query.since {

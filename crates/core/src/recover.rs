@@ -245,6 +245,12 @@ impl Hub {
         if end < position.0 {
             return Ok(false);
         }
+        self.read_up_to(channel, position).await;
+        Ok(true)
+    }
+
+    /// Waits until this node has read the log up to a position.
+    pub(crate) async fn read_up_to(&self, channel: &Channel, position: Offset) {
         loop {
             let progressed = channel.cell.progressed.notified();
             tokio::pin!(progressed);
@@ -254,7 +260,7 @@ impl Hub {
                 channel.cell.lock().window.top(&channel.key, broker_top)
             };
             if top >= position {
-                return Ok(true);
+                return;
             }
             progressed.await;
         }
