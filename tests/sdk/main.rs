@@ -3,6 +3,7 @@
 
 mod kept;
 mod packages;
+mod smuggling;
 
 use anyhow::Result;
 use tidegate_testkit::node::{Node, Options};
