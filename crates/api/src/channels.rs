@@ -12,7 +12,7 @@ use crate::read::or_default;
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Request {
-    /// `*` is any run of characters, `?` any one; empty = every channel.
+    /// `*` is any run of characters; empty = every channel.
     #[serde(deserialize_with = "or_default")]
     pattern: String,
 }

@@ -41,7 +41,9 @@ impl Access {
     pub(crate) fn check(&self, method: Method, call: &Call<'_>) -> Result<(), Failure> {
         let Some(scope) = &self.0 else { return Ok(()) };
         let channels = call.channels();
-        let named = scope.methods.contains(&method);
+        // It would name channels that the key is not for.
+        let names_all = method == Method::Channels && !scope.channels.is_empty();
+        let named = scope.methods.contains(&method) && !names_all;
         let open = scope.methods.is_empty() && (scope.channels.is_empty() || !channels.is_empty());
         if !named && !open {
             return Err(Failure::forbidden(format!("the API key {:?} may not call {}", scope.name, method.name())));

@@ -110,7 +110,7 @@ fn expression(text: &str) -> Option<regex_lite::Regex> {
 }
 
 /// `*` is any run of bytes, everything else itself. Goes back to the last star alone, so no pattern is exponential.
-fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+pub fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {

@@ -14,7 +14,7 @@ mod sign;
 mod token;
 mod verifier;
 
-pub use capability::{Capabilities, Permission};
+pub use capability::{Capabilities, Permission, wildcard};
 pub use claims::{ConnectionClaims, Overrides, ServerSubscription, SubscriptionClaims};
 pub use jsonwebtoken::Algorithm;
 pub use jwks::{Endpoint, EndpointError, JwksOptions, Keeping, check as check_jwks};

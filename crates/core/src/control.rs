@@ -13,6 +13,7 @@
 //!   written again, and counts once.
 //! - Effects are carried out in log order, outside of the locks. Order of the locks: `fold`, then `outbox`.
 
+mod claims;
 mod fold;
 mod outbox;
 mod presence;
@@ -46,7 +47,7 @@ use outbox::Outbox;
 pub use presence::Change;
 pub use record::{Action, Order, OrderedSubscription, Report};
 use record::{Alive, Empty, Entry, Proposal};
-pub use survey::{ChannelCounts, ChannelPattern};
+pub use survey::{CHANNELS_MAX, ChannelCounts, ChannelPattern};
 
 /// Settings of the control log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,6 +95,7 @@ pub struct Control {
     outbox: Mutex<Outbox>,
     /// Shards that want to be told of joins and leaves, with how many of their subscriptions do.
     watched: Mutex<HashMap<Arc<str>, Watchers>>,
+    claims: Mutex<claims::Claims>,
     /// Questions of this node for channels.
     gatherings: Mutex<survey::Gatherings>,
     /// Set when the log is opened.
@@ -154,6 +156,7 @@ impl Control {
             me,
             outbox: Mutex::default(),
             watched: Mutex::default(),
+            claims: Mutex::default(),
             gatherings: Mutex::default(),
             runtime: OnceLock::new(),
             filled: Notify::new(),
@@ -407,6 +410,8 @@ impl Control {
                     lock(&self.outbox).left(&change.channel, client);
                 }
                 self.tell(&change);
+            }
+            Effect::Order(Order { action: Action::Single { client }, .. }) if !lock(&self.claims).is_first(&client) => {
             }
             Effect::Order(order) => {
                 let order = Arc::new(order);

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tidegate_protocol::Reply;
-use tidegate_types::Publication;
 use tidegate_types::codes::ErrorCode;
 use tidegate_types::limits::SHARD_EVENTS_MAX;
+use tidegate_types::{Offset, Publication};
 use tokio::sync::oneshot;
 
 use crate::control::{Change, ChannelCounts, ChannelPattern, Order};
@@ -48,8 +48,6 @@ pub enum ShardEvent {
     Started {
         /// Whose.
         ticket: Ticket,
-        /// Place of the channel on the shard.
-        slot: u32,
         /// Where it begins.
         result: Result<Start, ErrorCode>,
     },
@@ -64,6 +62,8 @@ pub enum ShardEvent {
     Read {
         /// Whose.
         ticket: Ticket,
+        /// The cursor.
+        after: Offset,
         /// What follows its cursor.
         result: ReadAfter,
     },
@@ -97,8 +97,15 @@ pub enum ShardEvent {
     },
     /// A backend orders something for connections that this shard may have.
     Order(Arc<Order>),
+    /// A session that is to be its user's only one could not be made known. The ticket's `command` means nothing.
+    Unclaimed {
+        /// Whose.
+        ticket: Ticket,
+    },
     /// Something is revoked that sessions of this shard may stand on.
     Revoked(Arc<Rule>),
+    /// All that is revoked was read again: sessions may stand on something of that.
+    RulesRead,
     /// The numbering of a partition changed or has a hole: its subscriptions end with "insufficient state".
     Invalidated {
         /// The partition.

@@ -34,7 +34,9 @@ mod users;
 mod window;
 
 pub use clock::Clock;
-pub use control::{Action, Change, ChannelCounts, ChannelPattern, Control, Order, OrderedSubscription, Report};
+pub use control::{
+    Action, CHANNELS_MAX, Change, ChannelCounts, ChannelPattern, Control, Order, OrderedSubscription, Report,
+};
 pub use error::HubError;
 pub use hub::{CellId, Channel, Hub, PartitionStatus, random_id};
 pub use inbox::{Delivery, Drained, Inbox, ShardEvent, Ticket};

@@ -26,8 +26,6 @@ use crate::window::{Numbering, all_visible};
 pub struct ReplyTo {
     /// The shard.
     pub shard: u16,
-    /// Place of the channel there.
-    pub slot: u32,
     /// Whose command.
     pub ticket: Ticket,
 }
@@ -93,8 +91,8 @@ impl Hub {
                 }
                 Err(_) => Err(ErrorCode::INTERNAL),
             };
-            let ReplyTo { shard, slot, ticket } = reply_to;
-            hub.inbox(shard).send(ShardEvent::Started { ticket, slot, result });
+            let ReplyTo { shard, ticket } = reply_to;
+            hub.inbox(shard).send(ShardEvent::Started { ticket, result });
         });
         None
     }
@@ -129,8 +127,8 @@ impl Hub {
                     }
                 }
             };
-            let ReplyTo { shard, ticket, .. } = reply_to;
-            hub.inbox(shard).send(ShardEvent::Read { ticket, result });
+            let ReplyTo { shard, ticket } = reply_to;
+            hub.inbox(shard).send(ShardEvent::Read { ticket, after, result });
         });
     }
 

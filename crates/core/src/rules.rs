@@ -9,7 +9,7 @@
 mod table;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,6 +54,8 @@ pub struct Rules {
     shards: Box<[Arc<Inbox>]>,
     open: Mutex<Option<Open>>,
     loaded: AtomicBool,
+    /// Shards are told of what comes: not while the log is read from its start, where a later rule takes an earlier one back.
+    tells: AtomicBool,
     table: RwLock<table::Table>,
     progressed: Notify,
 }
@@ -70,13 +72,23 @@ struct Reader {
     progress: Arc<Progress>,
 }
 
+/// Tries to write a rule that others write as well.
+const MERGES_MAX: usize = 8;
 /// How long a node that starts waits for the log each time before it tries anew.
 const LOAD_MAX: Duration = Duration::from_secs(20);
 
 impl Rules {
     pub(crate) fn new(options: RulesOptions, clock: Clock, shards: Box<[Arc<Inbox>]>) -> Arc<Self> {
-        let (open, loaded, table) = (Mutex::default(), AtomicBool::default(), RwLock::default());
-        Arc::new(Self { options, clock, shards, open, loaded, table, progressed: Notify::new() })
+        Arc::new(Self {
+            options,
+            clock,
+            shards,
+            open: Mutex::default(),
+            loaded: AtomicBool::default(),
+            tells: AtomicBool::default(),
+            table: RwLock::default(),
+            progressed: Notify::new(),
+        })
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Open>> {
@@ -96,6 +108,7 @@ impl Rules {
 
     /// Reads the log from its start, and on.
     async fn follow(self: &Arc<Self>, log: Arc<dyn Log>) -> Result<(), BrokerError> {
+        self.tells.store(false, Relaxed);
         let (mut partitions, mut tails, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for partition in (0..log.info().partitions).map(Partition) {
             let bounds = log.bounds(partition).await?;
@@ -112,7 +125,12 @@ impl Rules {
         if tokio::time::timeout(LOAD_MAX, loading).await.is_err() {
             return Err(BrokerError::Unavailable("the log of rules is not read to its end yet".into()));
         }
-        self.loaded.store(true, Relaxed);
+        self.write_table().forget_ended(self.clock.wall_ms() / 1000);
+        self.tells.store(true, Relaxed);
+        if self.loaded.swap(true, Relaxed) {
+            // It was read again: what came meanwhile was told to nobody.
+            self.shards.iter().for_each(|shard| shard.send(ShardEvent::RulesRead));
+        }
         tracing::info!(rules = self.count(), "rules of backends are in force");
         Ok(())
     }
@@ -145,18 +163,18 @@ impl Rules {
         if !self.loaded.load(Relaxed) {
             return None;
         }
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.read_table();
         Some(table.check(bearer, self.clock.wall_ms() / 1000).map_or(Ok(()), Err))
     }
 
     /// Up to where the history of a channel was removed: an offset of that epoch.
     pub(crate) fn removed(&self, log: &str, key: &str, epoch: &str) -> Offset {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).removed(log, key, epoch)
+        self.read_table().removed(log, key, epoch)
     }
 
     /// Rules that are kept.
     pub fn count(&self) -> usize {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.read_table().len()
     }
 
     /// Stores a rule, and waits until it is in force here.
@@ -170,19 +188,37 @@ impl Rules {
             Some(open) if self.loaded.load(Relaxed) => (open.log.clone(), self.clock.wall_ms() / 1000),
             _ => return Err(not_yet().into()),
         };
-        if self.count() >= RULES_MAX {
-            self.table.write().unwrap_or_else(PoisonError::into_inner).forget_ended(now);
-            if self.count() >= RULES_MAX {
-                let why = format!(
-                    "there are {RULES_MAX} rules: block users instead of single tokens, or let rules end earlier"
-                );
-                return Err(HubError::BadRequest(why.into()));
+        self.check_room(&rule, now)?;
+        // What another node writes meanwhile is merged in the next round.
+        for _ in 0..MERGES_MAX {
+            let merged = self.read_table().merged(rule.clone());
+            self.store(&*log, &merged, now).await?;
+            if self.read_table().merged(merged.clone()) == merged {
+                return Ok(());
             }
         }
+        Err(HubError::Timeout)
+    }
+
+    fn check_room(&self, rule: &Rule, now: i64) -> Result<(), HubError> {
+        if self.count() < RULES_MAX || rule.until().is_none() {
+            return Ok(());
+        }
+        self.write_table().forget_ended(now);
+        if self.count() < RULES_MAX {
+            return Ok(());
+        }
+        let why =
+            format!("there are {RULES_MAX} rules: block users instead of single tokens, or let rules end earlier");
+        Err(HubError::BadRequest(why.into()))
+    }
+
+    /// Writes a rule, and waits until it was read back.
+    async fn store(&self, log: &dyn Log, rule: &Rule, now: i64) -> Result<(), HubError> {
         let age_max = rule.until().map_or(0, |until| u64::try_from(until - now).unwrap_or(0));
         let record = Record {
             key: rule.key().into(),
-            payload: Bytes::from(serde_json::to_vec(&rule).expect("texts and numbers serialise")),
+            payload: Bytes::from(serde_json::to_vec(rule).expect("texts and numbers serialise")),
             meta: None,
             keep: Keep { count_max: 1, age_max: Duration::from_secs(age_max) },
         };
@@ -197,12 +233,19 @@ impl Rules {
         tokio::time::timeout(COMMAND_WAIT_MAX, self.until(read)).await.map_err(|_| HubError::Timeout)
     }
 
+    fn read_table(&self) -> RwLockReadGuard<'_, table::Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_table(&self) -> RwLockWriteGuard<'_, table::Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a rule as it lies in the log. One that has ended takes the place of the one before all the same.
     fn apply(&self, rule: Rule) {
-        if rule.until().is_some_and(|until| until <= self.clock.wall_ms() / 1000) {
-            return;
-        }
-        self.table.write().unwrap_or_else(PoisonError::into_inner).apply(rule.clone());
-        if rule.ends_sessions() && self.loaded.load(Relaxed) {
+        self.write_table().apply(rule.clone());
+        let in_force = rule.until().is_some_and(|until| until > self.clock.wall_ms() / 1000);
+        if in_force && rule.ends_sessions() && self.tells.load(Relaxed) {
             let rule = Arc::new(rule);
             self.shards.iter().for_each(|shard| shard.send(ShardEvent::Revoked(rule.clone())));
         }

@@ -192,6 +192,11 @@ impl Session {
         self.identity.as_ref().map_or("", |i| &i.user)
     }
 
+    /// The `jti` of its token; empty = nameless.
+    pub fn token(&self) -> &str {
+        self.identity.as_ref().map_or("", |i| &i.token)
+    }
+
     /// Everything but connect needs an open session.
     ///
     /// # Errors
@@ -287,6 +292,17 @@ impl Session {
     pub fn set_expiry(&mut self, expire_at: Option<i64>, now_ms: i64) -> Option<u32> {
         self.expire_at_ms = expire_at.map_or(0, |at| at.saturating_mul(1000));
         ttl_seconds(expire_at, now_ms)
+    }
+
+    /// Whether what the session stands on is revoked by now, and how it ends then.
+    pub fn ended_by_any(&self, rules: &Rules) -> Option<Disconnect> {
+        let identity = self.identity.as_ref().filter(|_| self.is_open())?;
+        let Identity { user, token, issued_at, .. } = &**identity;
+        match rules.check(Bearer { user, token, issued_at: *issued_at })? {
+            Ok(()) => None,
+            Err(Revoked::User) => Some(Disconnect::PERMISSION_DENIED),
+            Err(Revoked::Token) => Some(Disconnect::STATE_INVALIDATED),
+        }
     }
 
     /// How the session ends where something is revoked that it stands on. Who may come with a newer token is told to drop

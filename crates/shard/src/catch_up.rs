@@ -41,14 +41,16 @@ impl Shard {
         }
         let behind = connection.subscriptions.iter().filter(|s| !s.reading).find_map(|s| {
             let entry = self.channels.get(s.slot)?.entries.get(s.entry as usize)?;
-            entry.behind.then_some((s.slot, s.entry, entry.cursor))
+            entry.behind.then_some((s.slot, s.entry, entry.cursor, s.replaying))
         });
-        let Some((slot, entry, cursor)) = behind else { return false };
+        let Some((slot, entry, cursor, replaying)) = behind else { return false };
         let Some(channel) = self.channels.get(slot) else { return false };
         match self.hub.read_after(&channel.hub, Offset(cursor), CATCH_UP_BYTES) {
             ReadAfter::Publications(publications) if publications.is_empty() => self.live_again(place, slot, entry),
             ReadAfter::Publications(publications) => self.send_page(place, slot, &publications),
-            ReadAfter::NeedsLog if self.is_strict(slot) => self.doomed.push((place, Some(Disconnect::SLOW))),
+            ReadAfter::NeedsLog if self.is_strict(slot) && !replaying => {
+                self.doomed.push((place, Some(Disconnect::SLOW)))
+            }
             ReadAfter::NeedsLog => self.ask_log(place, slot, cursor),
             ReadAfter::Lost => self.lose(place, slot),
         }
@@ -62,6 +64,9 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(place.index) {
             connection.behind -= 1;
             self.metrics.behind.add(-1);
+            if let Some(subscription) = connection.subscription(slot) {
+                subscription.replaying = false;
+            }
         }
     }
 
@@ -72,7 +77,7 @@ impl Shard {
         subscription.reading = true;
         let Some(channel) = self.channels.get(slot) else { return };
         let ticket = Ticket { connection: place.index, generation: place.generation, command: slot };
-        let reply_to = ReplyTo { shard: self.id, slot, ticket };
+        let reply_to = ReplyTo { shard: self.id, ticket };
         self.hub.read_behind(&channel.hub, Offset(cursor), CATCH_UP_BYTES, reply_to);
     }
 
@@ -83,8 +88,8 @@ impl Shard {
     }
 
     /// What the log had for a subscription that was behind.
-    pub(crate) fn read_back(&mut self, place: Place, slot: u32, result: ReadAfter) {
-        if !self.connections.is_at(place) {
+    pub(crate) fn read_back(&mut self, place: Place, slot: u32, after: Offset, result: ReadAfter) {
+        if !self.connections.is_at(place) || !self.is_cursor(place, slot, after) {
             return;
         }
         let Some(connection) = self.connections.get_mut(place.index) else { return };
@@ -97,6 +102,16 @@ impl Shard {
             ReadAfter::Publications(_) | ReadAfter::NeedsLog => {}
         }
         self.catching_up.push_back(place);
+    }
+
+    /// Whether a subscription stands there: one that was given up and made anew may stand elsewhere.
+    fn is_cursor(&mut self, place: Place, slot: u32, at: Offset) -> bool {
+        let Some(subscription) = self.connections.get_mut(place.index).and_then(|c| c.subscription(slot)) else {
+            return false;
+        };
+        let entry = subscription.entry as usize;
+        let entry = self.channels.get(slot).and_then(|channel| channel.entries.get(entry));
+        entry.is_some_and(|entry| entry.cursor == at.0)
     }
 
     /// Sends publications after the cursor of a subscription that is behind, up to a page of bytes.

@@ -102,7 +102,10 @@ impl Shard {
         let now_ms = self.wall_ms();
         let policy = Self::policy(&self.options, &self.verifier, &self.hub, self.version, now_ms);
         let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
+        let before = connection.session.token().to_owned();
         let (client, ttl_seconds) = connection.session.refresh(&policy, token)?;
+        self.tokens.remove(&before, place.index);
+        self.tokens.add(connection.session.token(), place.index);
         self.reply(place.index, id, &Reply::Refresh { client, ttl_seconds });
         self.set_alarm(place.index);
         Ok(())

@@ -4,7 +4,7 @@
 //! for all of them, because it says where they begin, and commands that come meanwhile wait behind it. With the answer
 //! they go live together; what was published in between is read from the window.
 
-use tidegate_core::{Action, Order, Refusal, ServerSide, Start, Ticket};
+use tidegate_core::{Action, Order, Refusal, ServerSide, ShardEvent, Start, Ticket};
 use tidegate_protocol::{Connect, ConnectResult, Reply};
 use tidegate_types::codes::{Disconnect, ErrorCode};
 
@@ -16,9 +16,10 @@ use crate::subscriptions::begin_at;
 /// Padding of the answer in a response that does not end. HAProxy, unless it is told otherwise, lets the kernel wait up to
 /// 200 ms for more whenever it sends less than a full segment: with a segment of Ethernet behind it the answer goes at once.
 const PADDING_BYTES: usize = 1_500;
-/// Tries to tell the other sessions of a user that there is a newer one, one every [`CLAIM_PAUSE`].
-const CLAIMS_MAX: usize = 60;
+/// Before the other sessions of a user are told again that there is a newer one.
 const CLAIM_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+/// Positions that fit into the header with which a browser gives them back, with room to spare in what proxies take.
+const POSITIONS_MAX: usize = 200;
 
 impl Shard {
     /// Opens the session; it is answered here, or when its subscriptions can begin.
@@ -31,6 +32,7 @@ impl Shard {
         }
         let (mut result, subscriptions) = connection.session.connect(&policy, tidegate_core::random_id(), request)?;
         let wire = &self.options.wires[usize::from(connection.wire)];
+        let too_many = wire.has_ids() && subscriptions.len() > POSITIONS_MAX;
         if !wire.is_duplex() {
             result.padding = PADDING_BYTES;
         }
@@ -46,8 +48,12 @@ impl Shard {
         }
         self.metrics.clients.add(1);
         self.users.add(connection.session.user(), place.index);
+        self.tokens.add(connection.session.token(), place.index);
         let user = connection.session.user().to_owned();
         self.check_limits(&user)?;
+        if too_many {
+            return Err(Disconnect::CHANNEL_LIMIT.into());
+        }
         self.claim(place);
         self.set_first_ping(place.index);
         if subscriptions.is_empty() {
@@ -69,7 +75,7 @@ impl Shard {
         connection.held = Some(Box::new(Held { connecting: Some(connecting), ..Held::default() }));
         for ServerSide { channel, grant } in subscriptions {
             let slot = self.slot_of(channel).map_err(|_| Disconnect::SERVER_ERROR)?;
-            self.begin(place, Waiting { slot, grant, asked: Asked::Connect });
+            self.begin(place, Waiting { number: 0, slot, grant, asked: Asked::Connect });
             if !self.is_connecting(place) {
                 break;
             }
@@ -135,10 +141,11 @@ impl Shard {
             result.subscriptions.push((name.as_str().to_owned(), told));
             beginning.push(beginnings);
         }
-        self.answer_connect(place, command, result);
+        // Before the answer, which may say where they stand. Nothing is sent before it.
         for beginnings in beginning {
             self.go_live(place, beginnings);
         }
+        self.answer_connect(place, command, result);
         self.carry_out_held(place, commands, unread);
     }
 
@@ -147,7 +154,7 @@ impl Shard {
     }
 
     /// Where a user may have one session only, tells the others that this one is newer.
-    fn claim(&mut self, place: Place) {
+    pub(crate) fn claim(&mut self, place: Place) {
         let single = self.options.client.personal_channel.as_ref().is_some_and(|p| p.single_connection);
         let Some(connection) = self.connections.get_mut(place.index).filter(|c| single && !c.session.user().is_empty())
         else {
@@ -157,17 +164,22 @@ impl Shard {
         connection.claiming = true;
         let client = connection.session.client_id().to_string();
         let user = connection.session.user().to_owned();
+        let (hub, shard) = (self.hub.clone(), self.id);
+        let ticket = Ticket { connection: place.index, generation: place.generation, command: 0 };
         self.hub.runtime().spawn(async move {
-            for _ in 0..CLAIMS_MAX {
-                let action = Action::Single { client: client.clone() };
-                let order = Order { user: user.clone(), action, ..Order::default() };
-                match control.order(order).await {
-                    Ok(()) => return,
-                    Err(error) => tracing::debug!(%error, "the other sessions of a user could not be told yet"),
-                }
+            let order = Order { user, action: Action::Single { client }, ..Order::default() };
+            if let Err(error) = control.order(order).await {
+                tracing::warn!(%error, "the other sessions of a user could not be told yet that there is a newer one");
                 tokio::time::sleep(CLAIM_PAUSE).await;
+                hub.tell(shard, ShardEvent::Unclaimed { ticket });
             }
-            tracing::warn!("a user may have more than one session: the control log took no order for a minute");
         });
+    }
+
+    /// The others may not have heard of a session that is to be its user's only one.
+    pub(crate) fn claim_again(&mut self, place: Place) {
+        if self.connections.is_at(place) && self.connections.get(place.index).is_some_and(|c| c.claiming) {
+            self.claim(place);
+        }
     }
 }

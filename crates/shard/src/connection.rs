@@ -42,6 +42,8 @@ pub(crate) struct Subscription {
     pub(crate) join_leave: bool,
     /// The server made it. When it cannot go on the connection ends.
     pub(crate) server_side: bool,
+    /// It is being given what it had missed before it began: that it is behind is not its fault.
+    pub(crate) replaying: bool,
 }
 
 impl Subscription {
@@ -62,6 +64,8 @@ pub(crate) enum Asked {
 /// A subscription that waits for the hub.
 #[derive(Debug)]
 pub(crate) struct Waiting {
+    /// Tells it from others of the connection, also from those that were given up.
+    pub(crate) number: u32,
     pub(crate) slot: u32,
     pub(crate) grant: Grant,
     pub(crate) asked: Asked,
@@ -193,10 +197,10 @@ impl Connection {
         self.held.as_mut()?.connecting.as_mut()
     }
 
-    /// Takes out the subscription to a channel that waits for the hub.
-    pub(crate) fn take_waiting(&mut self, slot: u32) -> Option<Waiting> {
+    /// Takes out a subscription that waits for the hub.
+    pub(crate) fn take_waiting(&mut self, is: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
         let waiting = self.waiting.as_mut()?;
-        let at = waiting.iter().position(|w| w.slot == slot)?;
+        let at = waiting.iter().position(is)?;
         let taken = waiting.swap_remove(at);
         if waiting.is_empty() {
             self.waiting = None;

@@ -13,7 +13,9 @@ impl Shard {
     /// what it likes there.
     pub(crate) fn identify(&mut self, place: Place, head: &Head<'_>) {
         let Some(header) = &self.options.client.user_header else { return };
-        let Some(user) = head.header(&header.name).filter(|user| !user.is_empty()) else { return };
+        // Several in one line are what a proxy makes that adds its own to a client's.
+        let one = |user: &&str| !user.is_empty() && !user.contains(',');
+        let Some(user) = head.header(&header.name).filter(one) else { return };
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         match socket::peer(&connection.socket) {
             Some(peer) if header.trusts(peer) => connection.session.vouch_for(user),

@@ -6,8 +6,8 @@
 
 use tidegate_core::{Action, Order, OrderedSubscription, Rule, ServerSubscription, Start};
 use tidegate_protocol::{Push, Since, Subscribe};
-use tidegate_types::ChannelName;
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
+use tidegate_types::{ChannelName, ClientId};
 
 use crate::connection::{Asked, Connection, Waiting};
 use crate::shard::Shard;
@@ -15,11 +15,11 @@ use crate::slab::Place;
 use crate::subscriptions::begin_at;
 
 /// Whether an order is for this connection.
-fn is_named(order: &Order, connection: &Connection) -> bool {
+fn is_named(order: &Order, client: Option<ClientId>, connection: &Connection) -> bool {
     let session = &connection.session;
     session.is_open()
         && (order.user.is_empty() || session.user() == order.user)
-        && (order.client.is_empty() || session.client_id().to_string() == order.client)
+        && (order.client.is_empty() || client == Some(session.client_id()))
         && (order.session.is_empty() || connection.uplink.as_ref().is_some_and(|key| key.is(&order.session)))
 }
 
@@ -30,7 +30,8 @@ impl Shard {
             "" => self.connections.indices(),
             user => self.users.of(user).to_vec(),
         };
-        let named = |index: &u32| self.connections.get(*index).is_some_and(|c| is_named(order, c));
+        let client = ClientId::parse(&order.client);
+        let named = |index: &u32| self.connections.get(*index).is_some_and(|c| is_named(order, client, c));
         let places: Vec<Place> = candidates.into_iter().filter(named).map(|i| self.connections.place(i)).collect();
         for place in places {
             match &order.action {
@@ -54,11 +55,22 @@ impl Shard {
             Rule::Block { user, .. } | Rule::Before { user, .. } | Rule::Unblock { user } => {
                 self.users.of(user).to_vec()
             }
-            Rule::Token { .. } => self.connections.indices(),
+            Rule::Token { id, .. } => self.tokens.of(id).to_vec(),
             Rule::Remove { .. } => return,
         };
         for index in candidates {
             if let Some(why) = self.connections.get(index).and_then(|c| c.session.ended_by(rule)) {
+                self.flush_replies(index);
+                self.close(index, why);
+            }
+        }
+    }
+
+    /// Ends the sessions that stand on anything that is revoked.
+    pub(crate) fn revoke_any(&mut self) {
+        let Some(rules) = self.hub.rules().cloned() else { return };
+        for index in self.connections.indices() {
+            if let Some(why) = self.connections.get(index).and_then(|c| c.session.ended_by_any(&rules)) {
                 self.flush_replies(index);
                 self.close(index, why);
             }
@@ -134,7 +146,7 @@ impl Shard {
             None => Asked::Order,
         };
         match self.slot_of(name) {
-            Ok(slot) => self.begin(place, Waiting { slot, grant, asked }),
+            Ok(slot) => self.begin(place, Waiting { number: 0, slot, grant, asked }),
             Err(_) => self.close(place.index, Disconnect::SERVER_ERROR),
         }
         self.flush_replies(place.index);

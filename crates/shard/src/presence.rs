@@ -4,7 +4,7 @@
 //! what came of it.
 
 use bytes::Bytes;
-use tidegate_core::{Change, ChannelCounts, ChannelPattern};
+use tidegate_core::{CHANNELS_MAX, Change, ChannelCounts, ChannelPattern};
 use tidegate_protocol::Push;
 use tidegate_types::ClientId;
 
@@ -50,6 +50,8 @@ impl Shard {
         let channels = self.channels.indices().into_iter().filter_map(|slot| self.channels.get(slot));
         let matching = channels.filter(|c| !c.entries.is_empty() && pattern.matches(c.name.as_str()));
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        // One more than an answer may name says that there are too many.
+        let matching = matching.take(CHANNELS_MAX + 1);
         matching.map(|c| (c.name.shared().clone(), count(c.entries.len()))).collect()
     }
 

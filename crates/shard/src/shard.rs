@@ -71,7 +71,11 @@ pub(crate) struct Shard {
     pub(crate) channels: Slab<Channel>,
     pub(crate) by_name: HashMap<ChannelName, u32, RandomState>,
     pub(crate) users: Users,
+    /// The same by the names of their tokens.
+    pub(crate) tokens: Users,
     pub(crate) next_registration: u32,
+    /// Subscriptions that have begun.
+    pub(crate) begun: u32,
     /// Channels with a fan-out under way.
     pub(crate) dirty: VecDeque<u32>,
     /// How many sockets the last look found.
@@ -208,6 +212,7 @@ impl Shard {
         if connection.session.is_open() {
             self.metrics.clients.add(-1);
             self.users.remove(connection.session.user(), index);
+            self.tokens.remove(connection.session.token(), index);
             self.hub.users().leave(connection.session.user());
         }
         connection.session = tidegate_core::Session::default();

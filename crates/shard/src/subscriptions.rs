@@ -7,7 +7,7 @@
 use tidegate_core::{Grant, ReplyTo, ShardEvent, Start, Ticket};
 use tidegate_protocol::{Push, Reply, Subscribe, SubscribeResult};
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
-use tidegate_types::{ChannelName, ClientId};
+use tidegate_types::{ChannelName, ClientId, Offset};
 
 use crate::channel::{Channel, Deltas, Entry};
 use crate::connection::{Asked, Subscription, Waiting};
@@ -35,13 +35,17 @@ pub(crate) struct Beginning {
 /// comes as publications.
 pub(crate) fn begin_at(waiting: Waiting, start: Start, replay: bool) -> (SubscribeResult, Beginning) {
     let Waiting { slot, mut grant, .. } = waiting;
-    let since = grant.since.as_ref().filter(|_| replay && start.recovered);
-    let cursor = since.map_or(start.cursor.0, |since| since.offset);
-    let replays = cursor < start.cursor.0;
+    let first = start.publications.first().filter(|_| replay);
+    let cursor = first.map_or(start.cursor.0, |first| first.offset.0 - 1);
+    let replays = first.is_some();
+    let mut position = start.position;
+    if replays {
+        position.offset = Offset(cursor);
+    }
     let told = SubscribeResult {
         recoverable: grant.recoverable,
         positioned: grant.positioned,
-        position: grant.positioned.then_some(start.position),
+        position: grant.positioned.then_some(position),
         publications: if replay { Vec::new() } else { start.publications },
         recovered: start.recovered,
         was_recovering: grant.since.is_some(),
@@ -73,7 +77,7 @@ impl Shard {
         let grant = connection.session.may_subscribe(&policy, &namespace.options, &name, request)?;
         let slot = self.slot_of(name)?;
         let asked = Asked::Client { command: id, reject_unrecovered: request.reject_unrecovered };
-        self.begin(place, Waiting { slot, grant, asked });
+        self.begin(place, Waiting { number: 0, slot, grant, asked });
         Ok(())
     }
 
@@ -115,24 +119,29 @@ impl Shard {
             present: false,
             join_leave: false,
             server_side: !matches!(waiting.asked, Asked::Client { .. }),
+            replaying: false,
         };
         connection.subscriptions.push(subscription);
-        let command = if let Asked::Client { command, .. } = waiting.asked { command } else { 0 };
-        let ticket = Ticket { connection: place.index, generation: place.generation, command };
-        let reply_to = ReplyTo { shard: self.id, slot, ticket };
+        self.begun = self.begun.wrapping_add(1);
+        let number = self.begun;
+        let waiting = Waiting { number, ..waiting };
+        let ticket = Ticket { connection: place.index, generation: place.generation, command: number };
+        let reply_to = ReplyTo { shard: self.id, ticket };
         let started = self.hub.subscribe(&channel.hub, waiting.grant.since.as_ref(), reply_to);
         connection.waiting.get_or_insert_default().push(waiting);
         if let Some(start) = started {
-            self.started(place, slot, Ok(start));
+            self.started(place, number, Ok(start));
         }
     }
 
-    /// The hub has said where a subscription begins.
-    pub(crate) fn started(&mut self, place: Place, slot: u32, result: Result<Start, ErrorCode>) {
+    /// The hub has said where the subscription of that number begins. It may have been given up meanwhile.
+    pub(crate) fn started(&mut self, place: Place, number: u32, result: Result<Start, ErrorCode>) {
         if !self.connections.is_at(place) {
             return;
         }
-        let Some(waiting) = self.connections.get_mut(place.index).and_then(|c| c.take_waiting(slot)) else { return };
+        let connection = self.connections.get_mut(place.index);
+        let Some(waiting) = connection.and_then(|c| c.take_waiting(|w| w.number == number)) else { return };
+        let slot = waiting.slot;
         match waiting.asked {
             Asked::Client { command, reject_unrecovered } => {
                 let unrecovered = |start: &Start| waiting.grant.since.is_some() && !start.recovered;
@@ -172,6 +181,7 @@ impl Shard {
         let at = channel.join(entry);
         let Some(subscription) = connection.subscription(slot) else { return };
         subscription.entry = at;
+        subscription.replaying = replays;
         let expires = subscription.expire_at > 0;
         (subscription.present, subscription.join_leave) = (grant.present, grant.join_leave);
         self.metrics.subscriptions.add(1);
@@ -236,7 +246,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let Some(at) = connection.subscriptions.iter().position(|s| s.slot == slot) else { return };
         let subscription = connection.subscriptions.swap_remove(at);
-        let was_waiting = connection.take_waiting(slot).is_some();
+        let was_waiting = connection.take_waiting(|waiting| waiting.slot == slot).is_some();
         let entry = usize::try_from(subscription.entry).unwrap_or(usize::MAX);
         let behind = self.channels.get(slot).and_then(|c| c.entries.get(entry)).is_some_and(|e| e.behind);
         if behind {
@@ -279,9 +289,9 @@ impl Shard {
     /// What the hub tells beside publications. Replies gather in the batch, which the caller flushes.
     pub(crate) fn on_shard_event(&mut self, event: ShardEvent) {
         match event {
-            ShardEvent::Started { ticket, slot, result } => {
+            ShardEvent::Started { ticket, result } => {
                 let place = Place { index: ticket.connection, generation: ticket.generation };
-                self.started(place, slot, result);
+                self.started(place, ticket.command, result);
             }
             ShardEvent::Answered { ticket, reply } => {
                 self.expect_more();
@@ -293,9 +303,9 @@ impl Shard {
                     self.reply(place.index, ticket.command, &reply);
                 }
             }
-            ShardEvent::Read { ticket, result } => {
+            ShardEvent::Read { ticket, after, result } => {
                 let place = Place { index: ticket.connection, generation: ticket.generation };
-                self.read_back(place, ticket.command, result);
+                self.read_back(place, ticket.command, after, result);
             }
             ShardEvent::Response { ticket } => {
                 self.expect_more();
@@ -308,6 +318,10 @@ impl Shard {
             ShardEvent::Presence(change) => self.tell_of(&change),
             ShardEvent::Survey { pattern, reply } => drop(reply.send(self.count_channels(&pattern))),
             ShardEvent::Order(order) => self.obey(&order),
+            ShardEvent::Unclaimed { ticket } => {
+                self.claim_again(Place { index: ticket.connection, generation: ticket.generation });
+            }
+            ShardEvent::RulesRead => self.revoke_any(),
             ShardEvent::Revoked(rule) => self.revoke(&rule),
             ShardEvent::Invalidated { cell } => self.invalidate(cell),
         }

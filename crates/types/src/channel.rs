@@ -66,10 +66,11 @@ impl ChannelName {
         &self.0
     }
 
-    /// The namespace part: what stands before the first `:`, without a leading `$`; `None` when there is no `:`.
+    /// The namespace part: what stands before the first `:`, without a leading `$`; `None` when there is no `:`, or it
+    /// stands behind a `#`, where users are.
     pub fn namespace(&self) -> Option<&str> {
         let name = self.0.strip_prefix('$').unwrap_or(&self.0);
-        name.split_once(':').map(|(namespace, _)| namespace)
+        name.split_once(':').map(|(namespace, _)| namespace).filter(|namespace| !namespace.contains('#'))
     }
 
     /// The users that the name limits the channel to: what stands after its last `#`, between commas; `None` without one.
@@ -120,6 +121,10 @@ mod tests {
         assert_eq!(namespace("progress:job:1").as_deref(), Some("progress"));
         assert_eq!(namespace("$progress:job").as_deref(), Some("progress"));
         assert_eq!(namespace("news"), None);
+        assert_eq!(
+            (namespace("#google:1"), namespace("a#b:1"), namespace("ns:#b:1").as_deref()),
+            (None, None, Some("ns"))
+        );
     }
 
     #[test]

@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use regex_lite::Regex;
-use tidegate_types::limits::COMMAND_WAIT_MAX;
+use tidegate_types::limits::{CHANNEL_NAME_BYTES_MAX, COMMAND_WAIT_MAX};
 use tokio::sync::oneshot;
 
 use crate::error::HubError;
@@ -18,31 +17,34 @@ use super::record::{Counts, Entry, Survey};
 use super::{Control, lock};
 
 /// Channels that one node answers with.
-const CHANNELS_MAX: usize = 10_000;
+pub const CHANNELS_MAX: usize = 10_000;
+/// Stars of a pattern: each may go through the rest of a name.
+const STARS_MAX: usize = 8;
 /// Channels in one entry of the log.
 const PART: usize = 500;
 /// Questions of this node at the same time.
 const SURVEYS_MAX: usize = 16;
 
-/// Which channels are meant: `*` is any run of characters, `?` any one.
-#[derive(Clone, Debug)]
-pub struct ChannelPattern(Arc<Regex>);
+/// Which channels are meant: `*` is any run of characters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChannelPattern(Arc<str>);
 
 impl ChannelPattern {
     /// Reads a pattern; empty = every channel.
     ///
     /// # Errors
-    /// When it is longer than a pattern may be.
+    /// When it is longer than a channel's name may be, or has more than eight `*`.
     pub fn parse(pattern: &str) -> Result<Self, HubError> {
-        let pattern = if pattern.is_empty() { "*" } else { pattern };
-        let escaped = regex_lite::escape(pattern).replace(r"\*", ".*").replace(r"\?", ".");
-        let regex = Regex::new(&format!("^{escaped}$"));
-        regex.map(|regex| Self(Arc::new(regex))).map_err(|error| HubError::BadRequest(error.to_string().into()))
+        if pattern.len() > CHANNEL_NAME_BYTES_MAX || pattern.matches('*').count() > STARS_MAX {
+            let why = format!("a pattern has {CHANNEL_NAME_BYTES_MAX} bytes and {STARS_MAX} stars at most");
+            return Err(HubError::BadRequest(why.into()));
+        }
+        Ok(Self(if pattern.is_empty() { "*" } else { pattern }.into()))
     }
 
     /// Whether a channel is meant.
     pub fn matches(&self, channel: &str) -> bool {
-        self.0.is_match(channel)
+        &*self.0 == "*" || tidegate_auth::wildcard(self.0.as_bytes(), channel.as_bytes())
     }
 }
 
@@ -60,6 +62,18 @@ pub(super) struct Gathering {
 /// The questions of this node that are not answered yet.
 pub(super) type Gatherings = HashMap<u64, Gathering>;
 
+/// A question that is waited for. Who asks may hang up.
+struct Asking<'a> {
+    control: &'a Control,
+    id: u64,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        lock(&self.control.gatherings).remove(&self.id);
+    }
+}
+
 impl Control {
     /// Channels with subscribers on any node, and how many.
     ///
@@ -69,15 +83,17 @@ impl Control {
         ChannelPattern::parse(pattern)?;
         let id = u64::from_le_bytes(crate::hub::random_id().0.to_le_bytes()[..8].try_into().unwrap_or_default());
         let full = || HubError::BadRequest("too many questions for channels at the same time, try again".into());
-        {
+        let asking = {
             let mut gatherings = lock(&self.gatherings);
             if gatherings.len() >= SURVEYS_MAX {
                 return Err(full());
             }
             gatherings.insert(id, Gathering::default());
-        }
+            Asking { control: self, id }
+        };
         let found = tokio::time::timeout(COMMAND_WAIT_MAX, self.survey(id, pattern)).await;
         let gathering = lock(&self.gatherings).remove(&id).unwrap_or_default();
+        drop(asking);
         found.map_err(|_| HubError::Timeout)??;
         if gathering.too_many {
             let why = format!("a node has more than {CHANNELS_MAX} such channels: ask with a pattern for fewer");
@@ -175,7 +191,8 @@ mod tests {
         let matches = |pattern: &str, channel: &str| ChannelPattern::parse(pattern).unwrap().matches(channel);
         assert!(matches("", "anything") && matches("*", "a:b"));
         assert!(matches("job:*", "job:1") && !matches("job:*", "jobs:1") && !matches("job:*", "a job:1"));
-        assert!(matches("a.?", "a.b") && !matches("a.?", "axb") && !matches("a.?", "a.bc"));
+        assert!(matches("a*b*", "a-b") && !matches("a*b", "a-b-") && matches("a.?", "a.?") && !matches("a.?", "a.b"));
+        assert!(ChannelPattern::parse(&"*".repeat(9)).is_err() && ChannelPattern::parse(&"x".repeat(256)).is_err());
         assert!(matches("(x)", "(x)") && !matches("(x)", "x"));
     }
 }

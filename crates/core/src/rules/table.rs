@@ -139,6 +139,18 @@ impl Table {
         }
     }
 
+    /// A rule as it has to stand in the log, so that who reads nothing before it knows as much: what is taken away earlier
+    /// stays taken away.
+    pub(crate) fn merged(&self, rule: Rule) -> Rule {
+        match rule {
+            Rule::Before { user, issued_before, until } => {
+                let (first, end) = self.before.get(&user).copied().unwrap_or_default();
+                Rule::Before { issued_before: issued_before.max(first), until: until.max(end), user }
+            }
+            other => other,
+        }
+    }
+
     /// Whether a token counts.
     pub(crate) fn check(&self, bearer: Bearer<'_>, now: i64) -> Option<Revoked> {
         let in_force = |until: Option<&i64>| until.is_some_and(|until| *until > now);
@@ -223,6 +235,19 @@ mod tests {
         assert_eq!((removed(&table, "e"), removed(&table, "f"), table.removed("k", "c", "e").0), (9, 0, 0));
         table.forget_ended(100);
         assert_eq!(removed(&table, "e"), 0);
+    }
+
+    #[test]
+    fn a_merged_rule_says_as_much_alone_as_all_before_it() {
+        let before = |issued_before, until| Rule::Before { user: "u".into(), issued_before, until };
+        let (mut table, mut late) = (Table::default(), Table::default());
+        table.apply(before(50, 90));
+        let merged = table.merged(before(40, 100));
+        assert_eq!(merged, before(50, 100));
+        table.apply(merged.clone());
+        late.apply(merged);
+        let check = |table: &Table| table.check(bearer("u", "t", Some(45)), 95);
+        assert_eq!((check(&table), check(&late)), (Some(Revoked::Token), Some(Revoked::Token)));
     }
 
     #[test]

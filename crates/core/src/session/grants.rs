@@ -35,6 +35,7 @@ impl Session {
         request: &Connect,
     ) -> Result<Vec<ServerSide>, Refusal> {
         let personal = self.personal_channel(policy.options);
+        let personal = personal.filter(|channel| by_token.iter().all(|s| s.channel != *channel));
         by_token.extend(personal.map(|channel| ServerSubscription { channel, ..Default::default() }));
         let mut all: Vec<ServerSide> = Vec::with_capacity(by_token.len());
         for subscription in &by_token {
@@ -64,10 +65,15 @@ impl Session {
     /// The channel that every session of this user has, where there is such a thing.
     fn personal_channel(&self, options: &ClientOptions) -> Option<String> {
         let personal = options.personal_channel.as_ref().filter(|_| !self.user().is_empty())?;
-        Some(match &personal.namespace {
+        let channel = match &personal.namespace {
             Some(namespace) => format!("{namespace}:#{}", self.user()),
             None => format!("#{}", self.user()),
-        })
+        };
+        if let Err(error) = ChannelName::parse(&channel) {
+            tracing::warn!(%error, "a user has no personal channel, because of its name");
+            return None;
+        }
+        Some(channel)
     }
 
     /// What a subscription that the server makes may have; `wish` is what the client said of it.

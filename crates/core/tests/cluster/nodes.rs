@@ -86,3 +86,20 @@ fn every_node_says_which_channels_it_has() {
     let asking = one.spawn(one.hub.control().unwrap().clone(), |control| async move { control.channels("*").await });
     assert!(one.wait(asking).unwrap().is_err(), "who does not answer is no node without channels");
 }
+
+#[test]
+fn questions_that_nobody_waits_for_any_more_are_forgotten() {
+    let broker = shared();
+    let one = Node::start("one", &broker);
+    until("it is known", || one.names().len() == 1);
+    for _ in 0..20 {
+        let asking = one.spawn(one.hub.control().unwrap().clone(), |control| async move {
+            // The HTTP side drops what it asks when its client hangs up.
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(5), control.channels("*")).await;
+        });
+        let _ = one.wait(asking);
+    }
+    let asking = one.spawn(one.hub.control().unwrap().clone(), |control| async move { control.channels("*").await });
+    let error = one.wait(asking).unwrap().unwrap_err();
+    assert!(!error.to_string().contains("too many questions"), "{error}");
+}

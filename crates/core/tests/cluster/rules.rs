@@ -88,3 +88,37 @@ fn while_the_log_is_away_nothing_is_revoked_and_what_was_stays() {
     revoke(&one, rule);
     assert!(check(&one, "u", "t2", 0).is_err());
 }
+
+#[test]
+fn a_rule_that_was_made_shorter_is_shorter_for_who_reads_it_late() {
+    let broker = shared();
+    let one = start("one", &broker);
+    revoke(&one, Rule::Block { user: "u".into(), until: later(&one) });
+    revoke(&one, Rule::Block { user: "u".into(), until: one.hub.clock().wall_ms() / 1000 + 1 });
+    std::thread::sleep(Duration::from_millis(2_100));
+    assert_eq!(check(&one, "u", "", 60), Ok(()));
+    let two = start("two", &broker);
+    assert_eq!(check(&two, "u", "", 60), Ok(()), "a node that starts later");
+}
+
+#[test]
+fn what_counts_no_more_is_the_same_for_a_node_that_starts_later() {
+    let broker = shared();
+    let one = start("one", &broker);
+    for issued_before in [50, 40] {
+        revoke(&one, Rule::Before { user: "u".into(), issued_before, until: later(&one) });
+    }
+    let two = start("two", &broker);
+    assert_eq!(check(&one, "u", "t", 45), check(&two, "u", "t", 45));
+}
+
+#[test]
+fn a_rule_that_has_ended_when_it_is_read_takes_the_place_of_the_one_before() {
+    let broker = shared();
+    let one = start("one", &broker);
+    revoke(&one, Rule::Block { user: "u".into(), until: later(&one) });
+    // As for a node that reads it a little late.
+    revoke(&one, Rule::Block { user: "u".into(), until: one.hub.clock().wall_ms() / 1000 });
+    let two = start("two", &broker);
+    assert_eq!((check(&one, "u", "", 60), check(&two, "u", "", 60)), (Ok(()), Ok(())));
+}

@@ -55,7 +55,7 @@ impl Rig {
         let channel = self.channel(name);
         self.hub.listen(&channel, 0, 1, 1);
         let since = since.map(|(offset, epoch)| Since { offset, epoch: epoch.to_owned() });
-        let reply_to = ReplyTo { shard: 0, slot: 1, ticket: Ticket { connection: 0, generation: 0, command: 1 } };
+        let reply_to = ReplyTo { shard: 0, ticket: Ticket { connection: 0, generation: 0, command: 1 } };
         match self.hub.subscribe(&channel, since.as_ref(), reply_to) {
             Some(start) => Ok(start),
             None => self.wait_for_start(),

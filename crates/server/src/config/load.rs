@@ -229,6 +229,13 @@ fn api(section: &mut Section<'_>, dev: bool) -> ApiConfig {
             .filter_map(|name| section.child(&name, |section| scoped_key(section, &name)))
             .collect::<Vec<_>>()
     });
+    let mut secrets: Vec<&str> =
+        keys.iter().chain(scoped.iter().map(|(key, _)| key)).map(|key| key.0.as_str()).collect();
+    secrets.sort_unstable();
+    if secrets.windows(2).any(|two| two[0] == two[1]) {
+        section
+            .problem("keys", "a key stands here twice, or under a scope too: what it may do would be anybody's guess");
+    }
     let any_key = !keys.is_empty() || !scoped.is_empty();
     let insecure = section.get("insecure", dev && !any_key, "Answer the server API without a key.");
     let body = section.get("body_bytes_max", Bytes(1 << 20), "Bytes of one API request.");
@@ -252,7 +259,7 @@ fn scoped_key(section: &mut Section<'_>, name: &str) -> Option<(Secret, Scope)> 
     let patterns = section.get(
         "channels",
         Vec::<String>::new(),
-        "Channels that its calls may name, with * for any run of characters and ? for one; absent = any.",
+        "Channels that its calls may name, with * for any run of characters; absent = any.",
     );
     let mut methods = Vec::new();
     for word in &words {

@@ -234,3 +234,92 @@ fn clients_of_http_1_0_get_no_chunks() {
     reader.read_to_string(&mut rest).unwrap();
     assert!(rest.ends_with("data: {\"disconnect\":{\"code\":3503,\"reason\":\"force disconnect\"}}\n\n"), "{rest:?}");
 }
+
+fn with_cache(auto: bool) -> CoreOptions {
+    let mut options = with_tokens();
+    options.namespaces.push((
+        "cache".into(),
+        NamespaceOptions {
+            recovery_mode: tidegate_core::config::RecoveryMode::Cache,
+            auto_cache_recover: auto,
+            ..crate::rig::open_namespace()
+        },
+    ));
+    options
+}
+
+#[test]
+fn in_cache_mode_a_reader_begins_with_the_newest() {
+    let node = Node::start(1, with_cache(true));
+    for n in 1..=5 {
+        node.publish("cache:a", &n.to_string());
+    }
+    let mut reader = get(&node, "/sse?channel=cache%3Aa", "");
+    reader.line();
+    let (_, connect) = event(&mut reader);
+    assert_eq!(connect["connect"]["subs"]["cache:a"]["recovered"], true, "{connect}");
+    assert_eq!(publication(&mut reader).1, 5, "the newest alone");
+}
+
+#[test]
+fn in_cache_mode_an_id_of_another_epoch_loses_nothing() {
+    let node = Node::start(1, with_cache(false));
+    node.publish("cache:a", "1");
+    let mut reader = get(&node, "/sse?channel=cache%3Aa", "");
+    reader.line();
+    let (id, _) = event(&mut reader);
+    let id = id.unwrap();
+    let hash = id.split('.').next().unwrap();
+    drop(reader);
+    let mut reader = get(&node, "/sse?channel=cache%3Aa", &format!("Last-Event-ID: {hash}.1000.old\r\n"));
+    reader.line();
+    event(&mut reader);
+    node.publish("cache:a", "2");
+    node.publish("cache:a", "3");
+    let mut all = Vec::new();
+    while all.last() != Some(&json!(3)) {
+        all.push(publication(&mut reader).1);
+    }
+    assert_eq!(all, [json!(1), json!(2), json!(3)]);
+}
+
+#[test]
+fn the_answer_to_a_large_connect_has_an_id() {
+    let mut options = with_tokens();
+    options.client.channel_limit = 300;
+    let node = Node::start(1, options);
+    let channels: Vec<String> = (0..200).map(|n| format!("{n}{}", "x".repeat(200))).collect();
+    let query: Vec<String> = channels.iter().take(20).map(|c| format!("channel={c}")).collect();
+    let token = signed(&json!({"sub": "u", "channels": channels}));
+    let mut reader = get(&node, &format!("/sse?{}", query.join("&")), &format!("Authorization: Bearer {token}\r\n"));
+    reader.line();
+    let (id, _) = event(&mut reader);
+    assert!(id.as_deref().is_some_and(|id| !id.is_empty()), "{id:?}");
+}
+
+#[test]
+fn a_strict_namespace_lets_a_reader_come_back_from_before_the_window() {
+    let mut options = with_tokens();
+    options.window.payload_bytes_max = 100_000;
+    options.client.recovery_bytes_max = 10_000_000;
+    options.client.recovery_publications_max = 10_000;
+    options.namespaces.push((
+        "strict".into(),
+        NamespaceOptions { on_lag: tidegate_core::config::OnLag::Disconnect, ..crate::rig::open_namespace() },
+    ));
+    let node = Node::start(1, options);
+    let mut reader = get(&node, "/sse?channel=strict%3Aa", "");
+    reader.line();
+    let id = event(&mut reader).0.unwrap();
+    drop(reader);
+    node.until("it is gone", |hub| hub.report().clients == 0);
+    for n in 0..400 {
+        node.publish("strict:a", &format!("{{\"n\":{n},\"x\":\"{}\"}}", "x".repeat(1000)));
+    }
+    let mut reader = get(&node, "/sse?channel=strict%3Aa", &format!("Last-Event-ID: {id}\r\n"));
+    reader.line();
+    let (_, connect) = event(&mut reader);
+    assert_eq!(connect["connect"]["subs"]["strict:a"]["recovered"], true, "{connect}");
+    let (_, next) = event(&mut reader);
+    assert_eq!(next["pub"]["data"]["n"], 0, "{next}");
+}

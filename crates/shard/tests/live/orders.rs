@@ -126,7 +126,7 @@ fn channels_with_subscribers_are_counted_by_pattern() {
     let found = |pattern: &str| node.channels(pattern).into_iter().collect::<Vec<_>>();
     let jobs = [("job.0".to_owned(), 2), ("job.1".to_owned(), 2), ("job.2".to_owned(), 2)];
     assert_eq!(found("job.*"), jobs);
-    assert_eq!((found("").len(), found("a??")), (4, vec![("all".to_owned(), 6)]));
+    assert_eq!((found("").len(), found("a*")), (4, vec![("all".to_owned(), 6)]));
     drop(clients);
     node.until("all have gone", |hub| hub.report().subscriptions == 0);
     assert_eq!(found(""), []);

@@ -178,3 +178,97 @@ fn who_is_subscribed_by_the_server_is_present_and_sees_itself_join() {
     assert_eq!((&join["channel"], &join["join"]["info"]["client"]), (&json!("a"), &result["client"]));
     assert_eq!(join["join"]["info"]["chan_info"], json!({"name": "U"}));
 }
+
+#[test]
+fn a_token_that_names_the_personal_channel_subscribes_to_it_once() {
+    let mut options = with_tokens();
+    options.client.personal_channel = Some(PersonalChannel { namespace: None, single_connection: false });
+    let node = Node::start(1, options);
+    let token = signed(&json!({"sub": "u", "channels": ["#u"]}));
+    let (mut client, _) = connect(&node, &json!({ "token": token }));
+    node.publish("#u", "1");
+    node.publish("#u", "2");
+    assert_eq!((client.publication(), client.publication()), (json!(1), json!(2)));
+    drop(client);
+    node.until("it is gone", |hub| hub.report().clients == 0);
+    // Whoever takes its place in the slab hears nothing of it.
+    let (mut other, _) = session(&node, "v");
+    node.publish("#u", "3");
+    node.publish("#v", "4");
+    assert_eq!(other.publication(), 4);
+}
+
+#[test]
+fn by_order_in_cache_mode_the_newest_comes() {
+    let mut options = with_tokens();
+    options.namespaces = vec![(
+        "cache".into(),
+        NamespaceOptions {
+            recovery_mode: tidegate_core::config::RecoveryMode::Cache,
+            auto_cache_recover: true,
+            ..open_namespace()
+        },
+    )];
+    let node = Node::start(1, options);
+    for n in 1..=5 {
+        node.publish("cache:a", &n.to_string());
+    }
+    let (mut client, _) = session(&node, "u");
+    subscribe(&node, "u", OrderedSubscription { channel: "cache:a".into(), ..Default::default() });
+    client.message();
+    assert_eq!(client.publication(), 5, "the newest alone");
+}
+
+#[test]
+fn an_answer_for_a_subscription_that_was_given_up_is_not_that_of_the_next() {
+    let node = Node::start(1, with_tokens());
+    let mut wrong = 0;
+    for n in 0..20 {
+        let channel = format!("c{n}");
+        let epoch = node.publish(&channel, "1").epoch.to_string();
+        node.publish(&channel, "2");
+        let mut client = node.connect();
+        let first = json!({"id": 2, "subscribe": {"channel": channel, "recover": true, "offset": 0, "epoch": epoch}});
+        let rest = format!(
+            "{}\n{}",
+            json!({"id": 3, "unsubscribe": {"channel": channel}}),
+            json!({"id": 4, "subscribe": {"channel": channel}})
+        );
+        client.say(&format!("{first}\n{rest}"));
+        let answer = loop {
+            let message = client.message();
+            if message["id"] == 4 {
+                break message["subscribe"].clone();
+            }
+        };
+        if answer["publications"] != json!(null) {
+            wrong += 1;
+        }
+    }
+    assert_eq!(wrong, 0);
+}
+
+#[test]
+fn a_claim_of_a_session_that_is_gone_closes_nobody() {
+    let mut options = with_tokens();
+    options.client.personal_channel = Some(PersonalChannel { namespace: None, single_connection: true });
+    let node = Node::start(1, options);
+    let (old, gone) = session(&node, "u");
+    drop(old);
+    node.until("it is gone", |hub| hub.report().clients == 0);
+    let (mut new, _) = session(&node, "u");
+    node.publish("#u", "1");
+    assert_eq!(new.publication(), 1);
+    // What its task does when the control log gave no answer in time, though it has the order.
+    node.order(Order { user: "u".into(), action: Action::Single { client: gone }, ..Default::default() });
+    node.publish("#u", "2");
+    assert_eq!(new.publication(), 2);
+}
+
+#[test]
+fn a_user_with_a_colon_has_a_personal_channel() {
+    let mut options = with_tokens();
+    options.client.personal_channel = Some(PersonalChannel { namespace: None, single_connection: false });
+    let node = Node::start(1, options);
+    session(&node, "google:123");
+}
