@@ -16,7 +16,7 @@ mod traits;
 
 pub use error::{BrokerError, Fault};
 pub use factory::{BrokerFactory, BrokerUrl, BuildContext, Secret, SettingDoc};
-pub use log::{Bounds, LogInfo, LogSpec, Partition};
+pub use log::{Bounds, LogInfo, LogPurpose, LogSpec, Partition};
 pub use record::{Appended, Keep, Key, Record, Refused, TailLoss, Tailed};
 pub use traits::{
     BoxFuture, Breaker, Broker, Capabilities, ChannelPage, ChannelTop, Health, Log, Page, PageLimits, TailHandle,

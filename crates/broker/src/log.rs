@@ -8,6 +8,18 @@ use tidegate_types::Epoch;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Partition(pub u32);
 
+/// What a log is for: how it is to be made where it is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogPurpose {
+    /// Publications, over several partitions.
+    #[default]
+    Publications,
+    /// What nodes tell each other: one partition, needed for minutes.
+    Control,
+    /// Rules of backends: one partition, the newest record of a key is needed for a year.
+    Rules,
+}
+
 /// Which log to open, and how it will be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogSpec {
@@ -15,6 +27,8 @@ pub struct LogSpec {
     pub name: Arc<str>,
     /// Nothing will be appended: read permissions are enough.
     pub read_only: bool,
+    /// What it is for.
+    pub purpose: LogPurpose,
 }
 
 /// What a log is right now.

@@ -30,7 +30,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tidegate_broker::{Broker, BrokerError, Log, LogSpec, Refused, TailHandle, TailLoss, TailSink, Tailed};
+use tidegate_broker::{Broker, BrokerError, Log, LogPurpose, LogSpec, Refused, TailHandle, TailLoss, TailSink, Tailed};
 use tidegate_types::limits::COMMAND_WAIT_MAX;
 use tidegate_types::{ChannelName, ClientId, ClientInfo};
 use tokio::runtime::Handle;
@@ -183,8 +183,10 @@ impl Control {
             return Ok(());
         }
         let name = self.options.log.clone().unwrap_or_else(|| format!("{default_log}.control").into());
-        let log =
-            broker.open(&LogSpec { name: name.clone(), read_only: false }).await.map_err(|e| explained(e, &name))?;
+        let log = broker
+            .open(&LogSpec { name: name.clone(), read_only: false, purpose: LogPurpose::Control })
+            .await
+            .map_err(|e| explained(e, &name))?;
         self.tail(log).await?;
         tokio::spawn(tasks::write(Arc::downgrade(self)));
         tokio::spawn(tasks::watch(Arc::downgrade(self)));

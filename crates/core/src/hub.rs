@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tidegate_broker::{Broker, BrokerError, Health, Key, Log, LogSpec, Partition, TailSink};
+use tidegate_broker::{Broker, BrokerError, Health, Key, Log, LogPurpose, LogSpec, Partition, TailSink};
 use tidegate_types::{ChannelName, Epoch};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -202,7 +202,11 @@ impl Hub {
     pub async fn open(&self) -> Result<(), BrokerError> {
         for (index, binding) in self.namespaces.logs().iter().enumerate() {
             if self.logs[index].load().is_none() {
-                let spec = LogSpec { name: binding.name.clone(), read_only: binding.read_only };
+                let spec = LogSpec {
+                    name: binding.name.clone(),
+                    read_only: binding.read_only,
+                    purpose: LogPurpose::Publications,
+                };
                 let log = self.broker.0.open(&spec).await?;
                 self.logs[index].store(Some(Arc::new(self.open_log(index, log))));
             }

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_broker::{
-    Broker, BrokerError, Keep, Log, LogSpec, Partition, Record, Refused, TailHandle, TailLoss, TailSink, Tailed,
+    Broker, BrokerError, Keep, Log, LogPurpose, LogSpec, Partition, Record, Refused, TailHandle, TailLoss, TailSink,
+    Tailed,
 };
 use tidegate_types::Offset;
 use tidegate_types::limits::{COMMAND_WAIT_MAX, RULES_MAX};
@@ -101,7 +102,7 @@ impl Rules {
             return Ok(());
         }
         let name: Arc<str> = self.options.log.clone().unwrap_or_else(|| format!("{default_log}.rules").into());
-        let spec = LogSpec { name: name.clone(), read_only: false };
+        let spec = LogSpec { name: name.clone(), read_only: false, purpose: LogPurpose::Rules };
         let log = broker.open(&spec).await.map_err(|error| explained(error, &name))?;
         self.follow(log).await
     }
@@ -255,11 +256,7 @@ impl Rules {
 fn explained(error: BrokerError, name: &str) -> BrokerError {
     match error {
         BrokerError::Refused(why) => BrokerError::Refused(
-            format!(
-                "the log of rules {name:?} (rules.log; rules.enabled = false does without it): {why}\n  \
-                 Add to it: --config cleanup.policy=compact,delete --config retention.ms=31622400000"
-            )
-            .into(),
+            format!("the log of rules {name:?} (rules.log; rules.enabled = false does without it): {why}").into(),
         ),
         other => other,
     }

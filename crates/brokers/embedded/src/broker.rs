@@ -126,7 +126,7 @@ mod tests {
     async fn a_log_that_two_open_at_once_is_one() {
         let directory = tempfile::tempdir().unwrap();
         let broker = Embedded::new(directory.path().to_owned(), Options::default());
-        let spec = LogSpec { name: "log".into(), read_only: false };
+        let spec = LogSpec { name: "log".into(), read_only: false, purpose: tidegate_broker::LogPurpose::Publications };
         let (one, other) = tokio::join!(broker.open(&spec), broker.open(&spec));
         assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
         assert_eq!(broker.health(), Health::default());

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use tidegate_broker::conformance::{Harness, run};
-use tidegate_broker::{BoxFuture, Broker, BrokerFactory, BrokerUrl, BuildContext, Capabilities, Log, LogSpec};
+use tidegate_broker::{
+    BoxFuture, Broker, BrokerFactory, BrokerUrl, BuildContext, Capabilities, Log, LogPurpose, LogSpec,
+};
 
 struct Embedded {
     directory: tempfile::TempDir,
@@ -17,7 +19,10 @@ impl Embedded {
         let directory = self.directory.path().join(number.to_string());
         let url = BrokerUrl::parse(&format!("embedded:{}", directory.display())).unwrap();
         let broker = tidegate_broker_embedded::FACTORY.build(&url, BuildContext::default()).await.unwrap();
-        let log = broker.open(&LogSpec { name: "log".into(), read_only: false }).await.unwrap();
+        let log = broker
+            .open(&LogSpec { name: "log".into(), read_only: false, purpose: LogPurpose::Publications })
+            .await
+            .unwrap();
         *self.broker.lock().unwrap() = Some(broker);
         log
     }

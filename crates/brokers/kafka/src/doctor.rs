@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_broker::{BrokerError, BrokerUrl, BuildContext, Partition};
+use tidegate_broker::{BrokerError, BrokerUrl, BuildContext, LogPurpose, Partition};
 
 use crate::connect::Connection;
 use crate::partitioner::Partitioner;
@@ -68,7 +68,7 @@ fn examine(connection: &Connection, topic: Option<Arc<str>>) -> Vec<Check> {
         report.add("topic", Verdict::Warn, "the URL names no topic: write kafka://HOST:PORT/TOPIC to have it checked");
         return report.0;
     };
-    let description = match topic::find(connection, &topic) {
+    let description = match topic::find(connection, &topic, LogPurpose::Publications) {
         Ok(description) => description,
         Err(error) => {
             report.add("topic", Verdict::Fail, error.to_string());

@@ -53,7 +53,7 @@ impl KafkaLog {
             // It needs half a second for its producer id: the sooner it is there, the less the first publish waits.
             connection.producer()?;
         }
-        let description = topic::find(connection, topic)?;
+        let description = topic::find(connection, topic, spec.purpose)?;
         let config = match topic::config(connection, topic) {
             Ok(config) => config,
             Err(error @ BrokerError::Refused(_)) => {

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
-use tidegate_broker::BrokerError;
+use tidegate_broker::{BrokerError, LogPurpose};
 use tidegate_kafka_topic_id::Topic;
 
 use crate::connect::{ASK_MAX, Connection};
@@ -44,7 +44,7 @@ impl TopicConfig {
 }
 
 /// Finds the topic, or says what to do. Blocks.
-pub(crate) fn find(connection: &Connection, topic: &str) -> Result<Description, BrokerError> {
+pub(crate) fn find(connection: &Connection, topic: &str, purpose: LogPurpose) -> Result<Description, BrokerError> {
     if !is_topic_name(topic) {
         return Err(BrokerError::Refused(format!("{topic:?} is no name that a Kafka topic can have").into()));
     }
@@ -52,9 +52,9 @@ pub(crate) fn find(connection: &Connection, topic: &str) -> Result<Description, 
         Ok(found) if found.partitions > 0 => described(connection, topic, found),
         Ok(_) | Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             if !connection.settings.dev {
-                return Err(missing(connection, topic));
+                return Err(missing(connection, topic, purpose));
             }
-            create(connection, topic)?;
+            create(connection, topic, purpose)?;
             let created = |code| BrokerError::Unavailable(format!("topic {topic} is being created: {code}").into());
             described(connection, topic, connection.describe(topic).map_err(created)?)
         }
@@ -74,12 +74,23 @@ fn described(connection: &Connection, topic: &str, found: Topic) -> Result<Descr
     Err(BrokerError::Unavailable(format!("the partitions of topic {topic} are not all known yet").into()))
 }
 
-fn missing(connection: &Connection, topic: &str) -> BrokerError {
+/// Partitions, and settings beside those that keep records safe.
+fn shape(purpose: LogPurpose) -> (usize, &'static [(&'static str, &'static str)]) {
+    match purpose {
+        LogPurpose::Publications => (DEV_PARTITIONS, &[]),
+        LogPurpose::Control => (1, &[("retention.ms", "3600000")]),
+        LogPurpose::Rules => (1, &[("cleanup.policy", "compact,delete"), ("retention.ms", "31622400000")]),
+    }
+}
+
+fn missing(connection: &Connection, topic: &str, purpose: LogPurpose) -> BrokerError {
+    let (partitions, settings) = shape(purpose);
+    let settings: String = settings.iter().map(|(name, value)| format!(" --config {name}={value}")).collect();
     BrokerError::Refused(
         format!(
             "topic {topic} does not exist (or this user may not see it); create it with\n  kafka-topics.sh \
-             --bootstrap-server {} --create --topic {topic} --partitions 8 --replication-factor 3 \
-             --config min.insync.replicas=2",
+             --bootstrap-server {} --create --topic {topic} --partitions {partitions} \
+             --replication-factor 3 --config min.insync.replicas=2{settings}",
             connection.settings.brokers
         )
         .into(),
@@ -99,10 +110,12 @@ fn wait<T>(future: impl Future<Output = T>) -> Result<T, BrokerError> {
     Ok(runtime.block_on(future))
 }
 
-fn create(connection: &Connection, topic: &str) -> Result<(), BrokerError> {
+fn create(connection: &Connection, topic: &str, purpose: LogPurpose) -> Result<(), BrokerError> {
+    let (partitions, settings) = shape(purpose);
     let copies = i32::try_from(connection.broker_count()?.clamp(1, 3)).unwrap_or(1);
-    let partitions = i32::try_from(DEV_PARTITIONS).unwrap_or(1);
+    let partitions = i32::try_from(partitions).unwrap_or(1);
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(copies));
+    let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
     let options = AdminOptions::new().request_timeout(Some(ASK_MAX)).operation_timeout(Some(ASK_MAX));
     let admin = admin(connection)?;
     let results = wait(admin.create_topics([&new], &options))?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use tidegate_broker::conformance::{Harness, run};
-use tidegate_broker::{BoxFuture, BrokerFactory, BrokerUrl, BuildContext, Capabilities, Log, LogSpec, Secret};
+use tidegate_broker::{
+    BoxFuture, BrokerFactory, BrokerUrl, BuildContext, Capabilities, Log, LogPurpose, LogSpec, Secret,
+};
 
 struct Memory(AtomicU32);
 
@@ -20,7 +22,7 @@ impl Harness for Memory {
             let broker =
                 tidegate_broker_memory::FACTORY.build(&url, BuildContext { dev: false, settings }).await.unwrap();
             let name = self.0.fetch_add(1, Relaxed).to_string().into();
-            broker.open(&LogSpec { name, read_only: false }).await.unwrap()
+            broker.open(&LogSpec { name, read_only: false, purpose: LogPurpose::Publications }).await.unwrap()
         })
     }
 

@@ -1,6 +1,6 @@
 //! What each permission is for: a consumer's ACLs suffice to read.
 
-use tidegate_broker::{BrokerError, LogSpec};
+use tidegate_broker::{BrokerError, LogPurpose, LogSpec};
 use tidegate_testkit::kafka::{Kafka, Options, Passwords, Tools};
 
 use crate::support::{PAGE, Sink, broker, create_topic, open, producer, record, write};
@@ -36,7 +36,7 @@ async fn a_consumers_suffice_to_read() {
         ("properties.sasl.password", &passwords.scram.1),
     ];
     let broker = broker(&kafka.sasl_bootstrap(), &settings).await;
-    let reading = LogSpec { name: "t".into(), read_only: true };
+    let reading = LogSpec { name: "t".into(), read_only: true, purpose: LogPurpose::Publications };
 
     let error = broker.open(&reading).await.map(drop).unwrap_err();
     eprintln!("no permission: {error}");

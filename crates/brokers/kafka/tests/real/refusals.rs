@@ -1,6 +1,6 @@
 //! What cannot be used says what to do.
 
-use tidegate_broker::{BrokerError, BrokerFactory as _, BrokerUrl, BuildContext, LogSpec};
+use tidegate_broker::{BrokerError, BrokerFactory as _, BrokerUrl, BuildContext, LogPurpose, LogSpec};
 use tidegate_broker_kafka::FACTORY;
 use tidegate_testkit::ports;
 
@@ -42,7 +42,7 @@ async fn a_topic_of_one_copy_is_refused_unless_only_read() {
     let broker = FACTORY.build(&url, context(&[])).await.unwrap();
     let text = refusal(open(&broker, &topic).await);
     assert!(text.contains("allow_unsafe_topics"), "{text}");
-    let spec = LogSpec { name: topic.as_str().into(), read_only: true };
+    let spec = LogSpec { name: topic.as_str().into(), read_only: true, purpose: LogPurpose::Publications };
     let log = broker.open(&spec).await.unwrap();
     assert_eq!(log.info().partitions, 1);
 }

@@ -10,8 +10,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tidegate_broker::{
-    Broker, BrokerError, BrokerFactory as _, BrokerUrl, BuildContext, Keep, Log, LogSpec, PageLimits, Record, Refused,
-    Secret, TailLoss, TailSink, Tailed,
+    Broker, BrokerError, BrokerFactory as _, BrokerUrl, BuildContext, Keep, Log, LogPurpose, LogSpec, PageLimits,
+    Record, Refused, Secret, TailLoss, TailSink, Tailed,
 };
 use tidegate_broker_kafka::FACTORY;
 use tidegate_testkit::kafka::{Jars, Kafka, Tools};
@@ -110,7 +110,7 @@ pub(crate) async fn broker(bootstrap: &str, settings: &[(&str, &str)]) -> Arc<dy
 }
 
 pub(crate) async fn open(broker: &Arc<dyn Broker>, topic: &str) -> Result<Arc<dyn Log>, BrokerError> {
-    broker.open(&LogSpec { name: topic.into(), read_only: false }).await
+    broker.open(&LogSpec { name: topic.into(), read_only: false, purpose: LogPurpose::Publications }).await
 }
 
 pub(crate) fn record(key: &str, payload: &str) -> Record {
