@@ -1,6 +1,7 @@
 //! All subscribers, on one thread: an epoll loop over non-blocking sockets with one read buffer for all of them.
 
 mod carrier;
+mod deltas;
 mod session;
 
 use std::io::{ErrorKind, Read, Write};
@@ -34,6 +35,10 @@ pub(crate) struct Shared {
     pub(crate) marker: Marker,
     pub(crate) tally: Tally,
     pub(crate) frames: u64,
+    /// Read from sockets.
+    pub(crate) bytes: u64,
+    /// Deliveries that came as deltas.
+    pub(crate) deltas: u64,
     pub(crate) pings: u64,
     /// Deliveries stamped earlier are counted, but not timed.
     pub(crate) measure_from_ns: u64,
@@ -79,6 +84,8 @@ impl Clients {
             marker,
             tally: Tally::default(),
             frames: 0,
+            bytes: 0,
+            deltas: 0,
             pings: 0,
             measure_from_ns: 0,
             latency_us,
@@ -219,6 +226,7 @@ impl Connection {
             match self.link.read(buffer) {
                 Ok(0) => self.session.fail("the server ended the connection"),
                 Ok(n) => {
+                    shared.bytes += n as u64;
                     self.take(&mut buffer[..n], shared);
                     if n < buffer.len() && self.link.tells_when_empty() {
                         return;

@@ -36,7 +36,7 @@ impl Idle {
         let (before, kernel) = (Usage::of(target.pid), kernel_bytes());
         let plan = |n: usize| Plan {
             channels: vec![(n % self.channels.max(1)) as u32],
-            subscribe: SubscribeOptions { recoverable: true, from: None },
+            subscribe: SubscribeOptions { recoverable: true, ..SubscribeOptions::default() },
             stall_with_buffer: None,
         };
         let took = self.opening.open(&mut clients, (0..self.clients).map(plan).collect())?;

@@ -174,6 +174,31 @@ pub const CASES: &[Case] = &[
         ))
     },
     Case {
+        probe: None,
+        rounds_min: COMPARED_ROUNDS,
+        for_all: false,
+        ..case(
+            "paced-2k",
+            "paced, with 2 KiB of JSON of which 1 % changes",
+            "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200 --size 2048 --document",
+            &[],
+        )
+    },
+    Case {
+        probe: None,
+        rounds_min: COMPARED_ROUNDS,
+        for_all: false,
+        ..case(
+            "paced-2k-delta",
+            "the same to subscribers with deltas",
+            "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200 --size 2048 --document --delta",
+            &[
+                at_most(DELIVERY, By::Case("paced-2k"), 1.2, None),
+                at_most("bytes_per_delivery", By::Case("paced-2k"), 0.1, None),
+            ],
+        )
+    },
+    Case {
         probe: Some("--clients 1000 --gap-us 100000 --deliveries 160000 --variants write,concat:8"),
         ..case(
             "burst8",

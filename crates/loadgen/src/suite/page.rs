@@ -19,6 +19,7 @@ const SHOWN: &[&str] = &[
     "deliveries_per_s",
     "connects_per_s",
     "reconnects_per_s",
+    "bytes_per_delivery",
     "latency_p50_us",
     "latency_p99_us",
     "subscribe_us",
