@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) frames: u64,
     /// Read from sockets.
     pub(crate) bytes: u64,
+    /// Joins that clients were told of.
+    pub(crate) joins: u64,
     /// Deliveries that came as deltas.
     pub(crate) deltas: u64,
     pub(crate) pings: u64,
@@ -85,6 +87,7 @@ impl Clients {
             tally: Tally::default(),
             frames: 0,
             bytes: 0,
+            joins: 0,
             deltas: 0,
             pings: 0,
             measure_from_ns: 0,
@@ -143,7 +146,7 @@ impl Clients {
     }
 
     fn open(&mut self, plan: Plan) -> Result<()> {
-        let address = self.shared.target.address;
+        let address = plan.address.unwrap_or(self.shared.target.address);
         let stream =
             connect_nonblocking(address, plan.stall_with_buffer).with_context(|| format!("connect to {address}"))?;
         self.poll.add(&stream, self.connections.len())?;

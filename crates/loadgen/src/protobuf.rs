@@ -154,7 +154,11 @@ mod tests {
     #[test]
     fn commands_are_those_of_the_schema() {
         let from = Some(Position { epoch: "e".into(), offset: 300 });
-        let said = subscribe("c", [1].into_iter(), &SubscribeOptions { recoverable: true, from, delta: false });
+        let said = subscribe(
+            "c",
+            [1].into_iter(),
+            &SubscribeOptions { recoverable: true, from, ..SubscribeOptions::default() },
+        );
         let body = b"\x0a\x02c1\x18\x01\x32\x01e\x38\xac\x02\x48\x01\x50\x01";
         assert_eq!(said, [&[u8::try_from(body.len()).unwrap() + 4, 8, 2, 0x2a, 16][..], body].concat());
         let mut said = Vec::new();

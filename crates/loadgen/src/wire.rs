@@ -22,6 +22,8 @@ pub(crate) struct SubscribeOptions {
     pub(crate) recoverable: bool,
     /// Recover from here.
     pub(crate) from: Option<Position>,
+    /// Be told of joins and leaves.
+    pub(crate) join_leave: bool,
     /// Ask for deltas.
     pub(crate) delta: bool,
 }
@@ -49,6 +51,9 @@ pub(crate) fn subscribe(prefix: &str, channels: impl Iterator<Item = u32>, optio
         if let Some(Position { epoch, offset }) = &options.from {
             let epoch = serde_json::Value::from(epoch.as_str());
             let _ = write!(out, ",\"recover\":true,\"offset\":{offset},\"epoch\":{epoch}");
+        }
+        if options.join_leave {
+            out.push_str(",\"join_leave\":true");
         }
         if options.delta {
             out.push_str(",\"delta\":\"fossil\"");
@@ -147,11 +152,16 @@ mod tests {
             "{\"id\":2,\"subscribe\":{\"channel\":\"c1\"}}\n{\"id\":3,\"subscribe\":{\"channel\":\"c2\"}}"
         );
         let from = Some(Position { epoch: "a\"b".into(), offset: 7 });
-        let text = subscribe("c", [1].into_iter(), &SubscribeOptions { recoverable: true, from, delta: true });
+        let text = subscribe(
+            "c",
+            [1].into_iter(),
+            &SubscribeOptions { recoverable: true, from, join_leave: true, delta: true },
+        );
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["subscribe"]["epoch"], "a\"b");
         assert_eq!(value["subscribe"]["offset"], 7);
         assert_eq!(value["subscribe"]["recoverable"], true);
+        assert_eq!(value["subscribe"]["join_leave"], true);
         assert_eq!(value["subscribe"]["delta"], "fossil");
     }
 

@@ -1,5 +1,7 @@
 //! One subscriber's conversation, without its socket: messages in, frames to send out.
 
+use std::net::SocketAddrV4;
+
 use tidegate_framing::websocket::{Event, Opcode, write_masked_frame};
 
 use super::Shared;
@@ -31,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) subscribe: SubscribeOptions,
     /// Never read again once ready, with this much buffer in the kernel.
     pub(crate) stall_with_buffer: Option<usize>,
+    /// Of the node to connect to, where it is not the target.
+    pub(crate) address: Option<SocketAddrV4>,
 }
 
 /// A client.
@@ -161,6 +165,9 @@ impl Session {
             }
             Line::Push(line) if self.plan.subscribe.delta => self.take_delta(line, shared),
             Line::Push(line) if self.take_marks(line, shared) => {}
+            Line::Push(line) if self.plan.subscribe.join_leave => {
+                shared.joins += u64::from(memchr::memmem::find(line, b"\"join\":").is_some());
+            }
             Line::Push(line) => {
                 let ends = match protobuf {
                     true => protobuf::is_unsubscribe(line),

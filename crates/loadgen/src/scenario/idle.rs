@@ -37,7 +37,7 @@ impl Idle {
         let plan = |n: usize| Plan {
             channels: vec![(n % self.channels.max(1)) as u32],
             subscribe: SubscribeOptions { recoverable: true, ..SubscribeOptions::default() },
-            stall_with_buffer: None,
+            ..Plan::default()
         };
         let took = self.opening.open(&mut clients, (0..self.clients).map(plan).collect())?;
         clients.run_for(seconds(self.settle))?;

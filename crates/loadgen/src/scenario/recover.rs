@@ -34,7 +34,7 @@ impl Recover {
     pub(super) fn run(&self, target: &Checked, report: &mut Report) -> Result<()> {
         let mut clients = Clients::new(target.clone(), self.size)?;
         let subscribe = SubscribeOptions { recoverable: true, ..SubscribeOptions::default() };
-        let plan = Plan { channels: vec![0], subscribe, stall_with_buffer: None };
+        let plan = Plan { channels: vec![0], subscribe, ..Plan::default() };
         self.opening.open(&mut clients, vec![plan; self.clients])?;
         let plans: Vec<Plan> = clients
             .sessions()
@@ -45,7 +45,7 @@ impl Recover {
                     from: Some(session.position.clone()),
                     ..SubscribeOptions::default()
                 },
-                stall_with_buffer: None,
+                ..Plan::default()
             })
             .collect();
         clients.drop_all();
