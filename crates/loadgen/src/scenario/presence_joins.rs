@@ -4,8 +4,8 @@
 //! its own. Clients have to come before they can join: the same clients come to a channel without presence first, and
 //! what that costs is taken off. CPU of the trickle is taken off both by the rate of a quiet span before each.
 //!
-//! Joins come on a thread of their own: what the trickle sees is the servers' delay. Clients answer no pings meanwhile
-//! that come later than the server's interval, so a span has to be shorter than that.
+//! Joins come on a thread of their own, so that the trickle is delayed by the servers and not by its own load. That thread
+//! answers pings until the last join was told, which is about when the trickle ends.
 
 use std::net::SocketAddrV4;
 use std::str::FromStr;
