@@ -96,9 +96,14 @@ impl PresenceJoins {
         let (plain, _, _) = self.joins(target, &format!("{}plain", target.prefix), false)?;
         let (joins, quiet, busy) = self.joins(target, &self.joined, true)?;
         let net: Vec<f64> = joins.iter().zip(&plain).map(|(joins, plain)| joins - plain).collect();
-        report.add("cpu_us_per_connect", worst(&plain));
+        // Of all clients too, of which a node lets in its share.
+        report.add("cpu_us_per_plain_join", worst(&plain));
         report.add("cpu_us_per_join", worst(&joins));
         report.add("cpu_us_per_join_net", worst(&net));
+        for (n, (joins, plain)) in (1..).zip(joins.iter().zip(&plain)) {
+            report.add(&format!("node{n}_cpu_us_per_join"), *joins);
+            report.add(&format!("node{n}_cpu_us_per_plain_join"), *plain);
+        }
         for (name, figure) in [("p50", "latency_p50_us"), ("p99", "latency_p99_us")] {
             let (quiet, busy) = (quiet.get(figure).unwrap_or(0.0), busy.get(figure).unwrap_or(0.0));
             report.add(&format!("quiet_latency_{name}_us"), quiet);

@@ -12,6 +12,7 @@ const SHOWN: &[&str] = &[
     "cpu_us_per_publish",
     "cpu_us_per_connect",
     "cpu_us_per_join",
+    "cpu_us_per_plain_join",
     "cpu_us_per_join_net",
     "cpu_us_per_recovery",
     "cpu_us_per_round_trip",
