@@ -1,6 +1,7 @@
 //! All subscribers, on one thread: an epoll loop over non-blocking sockets with one read buffer for all of them.
 
 mod carrier;
+mod deltas;
 mod session;
 
 use std::io::{ErrorKind, Read, Write};
@@ -34,6 +35,12 @@ pub(crate) struct Shared {
     pub(crate) marker: Marker,
     pub(crate) tally: Tally,
     pub(crate) frames: u64,
+    /// Read from sockets.
+    pub(crate) bytes: u64,
+    /// Joins that clients were told of.
+    pub(crate) joins: u64,
+    /// Deliveries that came as deltas.
+    pub(crate) deltas: u64,
     pub(crate) pings: u64,
     /// Deliveries stamped earlier are counted, but not timed.
     pub(crate) measure_from_ns: u64,
@@ -79,6 +86,9 @@ impl Clients {
             marker,
             tally: Tally::default(),
             frames: 0,
+            bytes: 0,
+            joins: 0,
+            deltas: 0,
             pings: 0,
             measure_from_ns: 0,
             latency_us,
@@ -136,7 +146,7 @@ impl Clients {
     }
 
     fn open(&mut self, plan: Plan) -> Result<()> {
-        let address = self.shared.target.address;
+        let address = plan.address.unwrap_or(self.shared.target.address);
         let stream =
             connect_nonblocking(address, plan.stall_with_buffer).with_context(|| format!("connect to {address}"))?;
         self.poll.add(&stream, self.connections.len())?;
@@ -219,6 +229,7 @@ impl Connection {
             match self.link.read(buffer) {
                 Ok(0) => self.session.fail("the server ended the connection"),
                 Ok(n) => {
+                    shared.bytes += n as u64;
                     self.take(&mut buffer[..n], shared);
                     if n < buffer.len() && self.link.tells_when_empty() {
                         return;

@@ -11,6 +11,7 @@
 mod bench;
 mod clients;
 mod clock;
+mod fossil;
 #[cfg(feature = "kafka")]
 mod kafka;
 pub mod limit;

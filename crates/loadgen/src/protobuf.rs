@@ -140,7 +140,7 @@ pub(crate) fn reply(message: &[u8]) -> Reply {
                     _ => {}
                 }
             }
-            Reply::Subscribed { position, recovered }
+            Reply::Subscribed { position, recovered, delta: false }
         }
         Some(_) => Reply::Done,
         None => Reply::Failed("a reply without a result".into()),
@@ -154,7 +154,11 @@ mod tests {
     #[test]
     fn commands_are_those_of_the_schema() {
         let from = Some(Position { epoch: "e".into(), offset: 300 });
-        let said = subscribe("c", [1].into_iter(), &SubscribeOptions { recoverable: true, from });
+        let said = subscribe(
+            "c",
+            [1].into_iter(),
+            &SubscribeOptions { recoverable: true, from, ..SubscribeOptions::default() },
+        );
         let body = b"\x0a\x02c1\x18\x01\x32\x01e\x38\xac\x02\x48\x01\x50\x01";
         assert_eq!(said, [&[u8::try_from(body.len()).unwrap() + 4, 8, 2, 0x2a, 16][..], body].concat());
         let mut said = Vec::new();
@@ -168,7 +172,8 @@ mod tests {
         let frame = [&b"\x00\x02\x22\x00"[..], &[12], &reply_bytes[1..], &[0x48, 0x09][..0]].concat();
         let all: Vec<_> = lines(&frame).collect();
         assert_eq!(all[..2], [Line::Ping, Line::Push(b"\x22\x00")]);
-        let subscribed = Reply::Subscribed { position: Position { epoch: "e".into(), offset: 9 }, recovered: true };
+        let subscribed =
+            Reply::Subscribed { position: Position { epoch: "e".into(), offset: 9 }, recovered: true, delta: false };
         assert_eq!(reply(b"\x08\x02\x32\x07\x32\x01e\x40\x01\x48\x09"), subscribed);
         assert_eq!(reply(b"\x08\x01\x2a\x00"), Reply::Connected);
         assert_eq!(reply(b"\x08\x03\x42\x00"), Reply::Done);

@@ -38,6 +38,8 @@ pub(crate) struct Schedule {
     pub(crate) nap: Option<Duration>,
     /// Subscribers of each channel; the index is the channel. Channels are taken at random.
     pub(crate) subscribers: Vec<u64>,
+    /// Publications may reach subscribers as deltas.
+    pub(crate) delta: bool,
 }
 
 /// What came of it so far, readable while it runs.
@@ -188,7 +190,13 @@ impl<'a> Publishing<'a> {
             self.sequences[channel as usize] += 1;
             let mut request = Vec::with_capacity(512);
             let at_ns = if self.schedule.burst > 1 { now } else { due };
-            crate::wire::api_publish(&mut request, self.target, self.marker, Mark { channel, sequence, at_ns });
+            crate::wire::api_publish(
+                &mut request,
+                self.target,
+                self.marker,
+                Mark { channel, sequence, at_ns },
+                self.schedule.delta,
+            );
             lane.waiting = Some((channel, now));
             if lane.connection.is_closed() {
                 lane.connection = Connection::open(self.target, &self.poll, id)?;
@@ -250,6 +258,15 @@ impl Random {
 impl Schedule {
     /// Publishes at a rate for some time on one connection to channels with these numbers of subscribers.
     pub(crate) fn paced(rate: f64, span: f64, subscribers: Vec<u64>) -> Self {
-        Self { rate, span: seconds(span), burst: 1, connections: 1, count_max: u64::MAX, nap: None, subscribers }
+        Self {
+            rate,
+            span: seconds(span),
+            burst: 1,
+            connections: 1,
+            count_max: u64::MAX,
+            nap: None,
+            subscribers,
+            delta: false,
+        }
     }
 }

@@ -11,6 +11,7 @@ mod kafka_bare;
 mod kafka_warm_up;
 mod many_channels;
 mod ping_pong;
+mod presence_joins;
 mod recover;
 mod slow_readers;
 mod storm;
@@ -29,6 +30,7 @@ pub use kafka_bare::KafkaBare;
 pub use kafka_warm_up::KafkaWarmUp;
 pub use many_channels::ManyChannels;
 pub use ping_pong::PingPong;
+pub use presence_joins::PresenceJoins;
 pub use recover::Recover;
 pub use slow_readers::SlowReaders;
 pub use storm::Storm;
@@ -56,6 +58,8 @@ pub enum Scenario {
     SlowReaders(SlowReaders),
     /// Each client publishes on its own channel as soon as it got its last publication
     PingPong(PingPong),
+    /// Clients join one channel on several nodes, beside deliveries on other channels
+    PresenceJoins(PresenceJoins),
     /// Publishes by HTTP on keep-alive connections, one subscriber per channel
     HttpPublish(HttpPublish),
     /// Publishes by HTTP at a steady rate: how long until each is delivered, through whatever broker the server has
@@ -79,6 +83,7 @@ impl Scenario {
             Self::Recover(_) => "recover",
             Self::SlowReaders(_) => "slow-readers",
             Self::PingPong(_) => "ping-pong",
+            Self::PresenceJoins(_) => "presence-joins",
             Self::HttpPublish(_) => "http-publish",
             Self::Deliver(_) => "deliver",
             #[cfg(feature = "kafka")]
@@ -98,6 +103,7 @@ impl Scenario {
             Self::Recover(o) => o.clients,
             Self::SlowReaders(o) => o.clients,
             Self::PingPong(o) => o.clients,
+            Self::PresenceJoins(o) => o.clients + o.channels,
             Self::HttpPublish(o) => o.channels + o.connections,
             Self::Deliver(o) => 2 * o.channels,
             #[cfg(feature = "kafka")]
@@ -117,6 +123,7 @@ impl Scenario {
             Self::Recover(o) => o.run(target, &mut report),
             Self::SlowReaders(o) => o.run(target, &mut report),
             Self::PingPong(o) => o.run(target, &mut report),
+            Self::PresenceJoins(o) => o.run(target, &mut report),
             Self::HttpPublish(o) => o.run(target, &mut report),
             Self::Deliver(o) => o.run(target, &mut report),
             #[cfg(feature = "kafka")]

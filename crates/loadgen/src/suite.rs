@@ -24,7 +24,7 @@ use crate::limit::{self, Costs};
 use crate::scenario::Scenario;
 use crate::target::Target;
 use cases::Case;
-use kafka::Kafka;
+use kafka::{Kafka, Topic};
 use results::Results;
 use server::{Server, pinned};
 
@@ -72,7 +72,7 @@ pub struct Suite {
     /// Key of the servers' API
     #[arg(long, default_value = "bench", hide_env_values = true)]
     pub api_key: String,
-    /// First port; every server gets the next
+    /// Ports begin behind this one; every server gets the next
     #[arg(long, default_value_t = 8_300)]
     pub port: u16,
     /// A Kafka on this machine for the cases that need one; without it they are skipped
@@ -211,9 +211,10 @@ impl Suite {
             if !contender.ours && !case.for_all {
                 continue;
             }
-            course.port = course.port.checked_add(1).context("no more ports")?;
+            course.port = course.port.checked_add(case.nodes).context("no more ports")?;
             eprintln!("round {} {}: {}", round + 1, case.name, contender.name);
-            let outcome = self.measure(case, contender, &course.kafka, course.port);
+            let first = course.port - case.nodes + 1;
+            let outcome = self.measure(case, contender, &course.kafka, first);
             if let Err(error) = &outcome {
                 eprintln!("  failed: {error:#}");
             }
@@ -234,24 +235,32 @@ impl Suite {
 
     fn measure(&self, case: &Case, contender: &Contender, kafka: &Kafka, port: u16) -> Result<Report> {
         let topic = kafka.topic(case, port)?;
-        let scenario: Scenario = cases::parse_scenario(&case.scenario.replace("{kafka}", &topic.options()))?;
-        let tls = if case.tls { " --tls-self-signed" } else { "" };
-        let command = format!("{}{tls}", contender.command);
-        let server = case.broker.map(|broker| {
-            let broker = broker.replace("{kafka}", &topic.path());
-            self.on_server_cpu(|| Server::start(&command, &broker, case.shards, port))
-        });
-        let server = server.transpose()?;
+        let servers = self.start(case, contender, &topic, port)?;
+        let nodes = servers.iter().skip(1).map(|(port, server)| format!("--node 127.0.0.1:{port}={}", server.pid()));
+        let nodes = nodes.collect::<Vec<_>>().join(" ");
+        let line = case.scenario.replace("{kafka}", &topic.options()).replace("{nodes}", &nodes);
+        let scenario: Scenario = cases::parse_scenario(&line)?;
         let target = Target {
             url: format!("{}://127.0.0.1:{port}", if case.tls { "wss" } else { "ws" }),
             api: "/api/publish".into(),
             api_key: Some(self.api_key.clone()),
             token: None,
-            pid: server.as_ref().map(Server::pid),
+            pid: servers.first().map(|(_, server)| server.pid()),
             prefix: "bench".into(),
         };
         let report = crate::bench::measure(&scenario, &target);
-        report.with_context(|| server.map_or_else(String::new, |server| server.last_words()))
+        report.with_context(|| servers.first().map_or_else(String::new, |(_, server)| server.last_words()))
+    }
+
+    /// Starts the servers of a case, the first one on `port`.
+    fn start(&self, case: &Case, contender: &Contender, topic: &Topic, port: u16) -> Result<Vec<(u16, Server)>> {
+        let Some(broker) = case.broker else { return Ok(Vec::new()) };
+        let broker = broker.replace("{kafka}", &topic.path());
+        let tls = if case.tls { " --tls-self-signed" } else { "" };
+        let config = if case.config.is_empty() { "" } else { " --config {dir}/config.toml" };
+        let command = format!("{}{tls}{config}", contender.command);
+        let start = |port| Ok((port, self.on_server_cpu(|| Server::start(&command, &broker, case, port))?));
+        (port..port + case.nodes).map(start).collect()
     }
 
     /// Runs what starts a process, so that the process inherits the server's CPU.

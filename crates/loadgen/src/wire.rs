@@ -22,6 +22,10 @@ pub(crate) struct SubscribeOptions {
     pub(crate) recoverable: bool,
     /// Recover from here.
     pub(crate) from: Option<Position>,
+    /// Be told of joins and leaves.
+    pub(crate) join_leave: bool,
+    /// Ask for deltas.
+    pub(crate) delta: bool,
 }
 
 /// The connect command; its id is 1.
@@ -48,6 +52,12 @@ pub(crate) fn subscribe(prefix: &str, channels: impl Iterator<Item = u32>, optio
             let epoch = serde_json::Value::from(epoch.as_str());
             let _ = write!(out, ",\"recover\":true,\"offset\":{offset},\"epoch\":{epoch}");
         }
+        if options.join_leave {
+            out.push_str(",\"join_leave\":true");
+        }
+        if options.delta {
+            out.push_str(",\"delta\":\"fossil\"");
+        }
         out.push_str("}}");
     }
     out
@@ -63,11 +73,11 @@ pub(crate) fn publish(out: &mut Vec<u8>, prefix: &str, id: u64, marker: &Marker,
     out.extend_from_slice(b"}}");
 }
 
-/// A publish by the server API: the whole request.
-pub(crate) fn api_publish(out: &mut Vec<u8>, target: &Checked, marker: &Marker, mark: Mark) {
+/// A publish by the server API: the whole request. With `delta` it may reach subscribers as one.
+pub(crate) fn api_publish(out: &mut Vec<u8>, target: &Checked, marker: &Marker, mark: Mark, delta: bool) {
     let mut body = format!("{{\"channel\":\"{}{}\",\"data\":", target.prefix, mark.channel).into_bytes();
     marker.write(&mut body, mark);
-    body.push(b'}');
+    body.extend_from_slice(if delta { b",\"delta\":true}" } else { b"}" });
     let key = target.api_key.as_ref().map(|key| format!("X-API-Key: {key}\r\n")).unwrap_or_default();
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\n{key}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -103,7 +113,7 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Connected,
-    Subscribed { position: Position, recovered: bool },
+    Subscribed { position: Position, recovered: bool, delta: bool },
     Done,
     Failed(String),
 }
@@ -124,7 +134,8 @@ pub(crate) fn reply(line: &[u8]) -> Reply {
         Some(result) => {
             let epoch = result["epoch"].as_str().unwrap_or("").to_owned();
             let position = Position { epoch, offset: result["offset"].as_u64().unwrap_or(0) };
-            Reply::Subscribed { position, recovered: result["recovered"].as_bool().unwrap_or(false) }
+            let is = |field: &str| result[field].as_bool().unwrap_or(false);
+            Reply::Subscribed { position, recovered: is("recovered"), delta: is("delta") }
         }
     }
 }
@@ -141,11 +152,17 @@ mod tests {
             "{\"id\":2,\"subscribe\":{\"channel\":\"c1\"}}\n{\"id\":3,\"subscribe\":{\"channel\":\"c2\"}}"
         );
         let from = Some(Position { epoch: "a\"b".into(), offset: 7 });
-        let text = subscribe("c", [1].into_iter(), &SubscribeOptions { recoverable: true, from });
+        let text = subscribe(
+            "c",
+            [1].into_iter(),
+            &SubscribeOptions { recoverable: true, from, join_leave: true, delta: true },
+        );
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["subscribe"]["epoch"], "a\"b");
         assert_eq!(value["subscribe"]["offset"], 7);
         assert_eq!(value["subscribe"]["recoverable"], true);
+        assert_eq!(value["subscribe"]["join_leave"], true);
+        assert_eq!(value["subscribe"]["delta"], "fossil");
     }
 
     #[test]
@@ -155,7 +172,7 @@ mod tests {
         assert_eq!(all[..2], [Line::Ping, Line::Push(b"{\"push\":{}}")]);
         let Line::Reply(line) = all[2] else { panic!("{all:?}") };
         let position = Position { epoch: "e".into(), offset: 3 };
-        assert_eq!(reply(line), Reply::Subscribed { position, recovered: true });
+        assert_eq!(reply(line), Reply::Subscribed { position, recovered: true, delta: false });
         assert_eq!(reply(b"{\"id\":1,\"connect\":{}}"), Reply::Connected);
         assert_eq!(reply(b"{\"id\":1,\"publish\":{}}"), Reply::Done);
         assert!(matches!(reply(b"{\"id\":1,\"error\":{\"code\":103}}"), Reply::Failed(_)));

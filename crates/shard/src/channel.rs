@@ -19,6 +19,8 @@ pub(crate) struct Entry {
     /// It reads from the window; sweeps pass it over.
     pub(crate) behind: bool,
     pub(crate) deltas: Deltas,
+    /// Is told of joins and leaves.
+    pub(crate) join_leave: bool,
 }
 
 /// Whether a subscription takes deltas, and whether it has what the next one is based on.
@@ -283,7 +285,7 @@ mod tests {
     use super::*;
 
     fn entry(deltas: Deltas) -> Entry {
-        Entry { cursor: 0, connection: 0, wire: 0, behind: false, deltas }
+        Entry { cursor: 0, connection: 0, wire: 0, behind: false, deltas, join_leave: false }
     }
 
     fn fan_out() -> FanOut {

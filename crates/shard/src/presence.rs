@@ -59,18 +59,16 @@ impl Shard {
     pub(crate) fn tell_of(&mut self, change: &Change) {
         let Some(slot) = self.by_name.get(&*change.channel).copied() else { return };
         let Some(channel) = self.channels.get(slot) else { return };
-        let connections: Vec<u32> = channel.entries.iter().map(|entry| entry.connection).collect();
+        // Few are told of what many do: the others' connections are not looked at.
+        let told = channel.entries.iter().filter(|entry| entry.join_leave);
+        let told: Vec<(u32, u8)> = told.map(|entry| (entry.connection, entry.wire)).collect();
         let push = match change.joined {
             true => Push::Joined { channel: &change.channel, info: &change.info },
             false => Push::Left { channel: &change.channel, info: &change.info },
         };
         let mut frames: Vec<Option<Bytes>> = vec![None; self.options.wires.len()];
-        for index in connections {
-            let Some(connection) = self.connections.get_mut(index) else { continue };
-            let wire = usize::from(connection.wire);
-            if !connection.subscription(slot).is_some_and(|s| s.join_leave) {
-                continue;
-            }
+        for (index, wire) in told {
+            let wire = usize::from(wire);
             let frame = frames[wire].get_or_insert_with(|| self.options.wires[wire].push_frame(&push));
             let frame = frame.clone();
             self.send_control(index, frame);

@@ -177,7 +177,8 @@ impl Shard {
         // What this shard has drained beyond the cursor is read back from the window.
         let behind = channel.head > cursor || replays || connection.blocked.is_some();
         let deltas = if grant.delta { Deltas::Baseless } else { Deltas::Off };
-        let entry = Entry { cursor, connection: place.index, wire: connection.wire, behind, deltas };
+        let (wire, join_leave) = (connection.wire, grant.join_leave);
+        let entry = Entry { cursor, connection: place.index, wire, behind, deltas, join_leave };
         let at = channel.join(entry);
         let Some(subscription) = connection.subscription(slot) else { return };
         subscription.entry = at;

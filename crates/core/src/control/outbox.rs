@@ -226,6 +226,11 @@ impl Outbox {
         self.queue.is_empty()
     }
 
+    /// Whether changes of presence wait, and nothing else.
+    pub(crate) fn has_only_changes(&self) -> bool {
+        self.commands == 0 && !self.queue.is_empty()
+    }
+
     /// Names everything that was said of presence so far, for [`Outbox::has_settled`].
     pub(crate) fn changes(&self) -> u64 {
         self.changes

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_broker::{Keep, Key, Log, Record, TailHandle};
+use tokio::time::{Instant, timeout_at};
 
 use super::record::{Alive, Entry, Proposal};
 use super::{Carrier, Control, KEY, lock, micros};
@@ -19,16 +20,29 @@ const KEEP: Keep = Keep { count_max: 100_000, age_max: Duration::from_secs(600) 
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// Changes of presence that come within this time of the last record share the next one. A record costs every node about
+/// as much whatever is in it; of 500 joins a second on three nodes each had its own.
+const GATHER: Duration = Duration::from_millis(25);
+
 /// Writes one record after the other.
 pub(super) async fn write(control: Weak<Control>) {
+    let mut gathers_until = Instant::now();
     loop {
         let Some(held) = control.upgrade() else { return };
+        if Instant::now() < gathers_until && lock(&held.outbox).has_only_changes() {
+            // Ended early by whatever comes: it may be something that is not to wait.
+            let _ = timeout_at(gathers_until, held.filled.notified()).await;
+            continue;
+        }
         let log = match &*lock(&held.carrier) {
             Carrier::Log { log, .. } => Some(log.clone()),
             Carrier::Alone(_) | Carrier::None => None,
         };
         match log.and_then(|log| Some((log, held.next()?))) {
-            Some((log, proposal)) => append(&held, &*log, proposal).await,
+            Some((log, proposal)) => {
+                gathers_until = Instant::now() + GATHER;
+                append(&held, &*log, proposal).await;
+            }
             None => {
                 let filled = held.filled.notified();
                 // The timeout lets go of a node that has ended.

@@ -1,7 +1,8 @@
 //! Presence over nodes that come, go and die.
 
 use crate::rig::{GRACE, LEASE, Node, name, shared, until};
-use std::time::Instant;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 #[test]
 fn every_node_sees_the_members_of_all_and_tells_the_same_changes() {
@@ -94,4 +95,19 @@ fn clients_of_a_node_that_ends_have_time_to_come_back_elsewhere() {
     two.join("a", 3, "u");
     two.until_told(&["-v"]);
     assert_eq!(two.users("a"), ["u"]);
+}
+
+#[test]
+fn joins_one_after_the_other_share_records() {
+    let broker = shared();
+    let one = Node::start("one", &broker);
+    let (begun, before) = (Instant::now(), broker.appended.load(Relaxed));
+    for client in 0..100 {
+        one.join("a", client, "u");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(one.users("a").len(), 100);
+    let records = broker.appended.load(Relaxed) - before;
+    let gathered = begun.elapsed().as_millis() as usize / 25;
+    assert!(records <= gathered + 3, "{records} records in {gathered} times");
 }

@@ -1,6 +1,6 @@
 //! Nodes without shards: what a shard would be told is in an inbox that the test drains.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,15 @@ use tidegate_types::{ChannelName, ClientId, ClientInfo};
 pub(crate) struct Shared {
     inner: Arc<dyn Broker>,
     pub(crate) away: Arc<AtomicBool>,
+    /// Records that were taken.
+    pub(crate) appended: Arc<AtomicUsize>,
 }
 
 impl Shared {
     pub(crate) async fn new() -> Self {
         let url = BrokerUrl::parse("memory:").unwrap();
         let inner = tidegate_broker_memory::FACTORY.build(&url, BuildContext::default()).await.unwrap();
-        Self { inner, away: Arc::default() }
+        Self { inner, away: Arc::default(), appended: Arc::default() }
     }
 }
 
@@ -41,7 +43,7 @@ impl Broker for Shared {
     fn open<'a>(&'a self, spec: &'a LogSpec) -> BoxFuture<'a, Result<Arc<dyn Log>, BrokerError>> {
         Box::pin(async move {
             let log = self.inner.open(spec).await?;
-            Ok(Arc::new(Unsteady { log, away: self.away.clone() }) as Arc<dyn Log>)
+            Ok(Arc::new(Unsteady { log, away: self.away.clone(), appended: self.appended.clone() }) as Arc<dyn Log>)
         })
     }
 
@@ -57,6 +59,7 @@ impl Broker for Shared {
 struct Unsteady {
     log: Arc<dyn Log>,
     away: Arc<AtomicBool>,
+    appended: Arc<AtomicUsize>,
 }
 
 impl Log for Unsteady {
@@ -71,7 +74,10 @@ impl Log for Unsteady {
     fn append(&self, record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
         match self.away.load(Relaxed) {
             true => Box::pin(std::future::ready(Err(BrokerError::Unavailable("away".into())))),
-            false => self.log.append(record),
+            false => {
+                self.appended.fetch_add(1, Relaxed);
+                self.log.append(record)
+            }
         }
     }
 

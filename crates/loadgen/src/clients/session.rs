@@ -1,8 +1,11 @@
 //! One subscriber's conversation, without its socket: messages in, frames to send out.
 
+use std::net::SocketAddrV4;
+
 use tidegate_framing::websocket::{Event, Opcode, write_masked_frame};
 
 use super::Shared;
+use super::deltas::Bases;
 use crate::clock::now_ns;
 use crate::mark::Mark;
 use crate::protobuf;
@@ -30,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) subscribe: SubscribeOptions,
     /// Never read again once ready, with this much buffer in the kernel.
     pub(crate) stall_with_buffer: Option<usize>,
+    /// Of the node to connect to, where it is not the target.
+    pub(crate) address: Option<SocketAddrV4>,
 }
 
 /// A client.
@@ -38,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) stage: Stage,
     pub(crate) plan: Plan,
     subscriptions: Vec<Subscription>,
+    /// What deltas are applied to.
+    bases: Bases,
     /// Subscribe replies still to come.
     replies_left: usize,
     /// From the last subscribe reply.
@@ -60,6 +67,7 @@ impl Session {
             stage: Stage::Opening,
             plan,
             subscriptions,
+            bases: Bases::default(),
             replies_left: 0,
             position: Position::default(),
             recovered: false,
@@ -155,7 +163,11 @@ impl Session {
                 shared.pings += 1;
                 self.say(if protobuf { &[0] } else { b"{}" }, shared);
             }
+            Line::Push(line) if self.plan.subscribe.delta => self.take_delta(line, shared),
             Line::Push(line) if self.take_marks(line, shared) => {}
+            Line::Push(line) if self.plan.subscribe.join_leave => {
+                shared.joins += u64::from(memchr::memmem::find(line, b"\"join\":").is_some());
+            }
             Line::Push(line) => {
                 let ends = match protobuf {
                     true => protobuf::is_unsubscribe(line),
@@ -183,7 +195,10 @@ impl Session {
                     self.say(&text, shared);
                 }
             }
-            Reply::Subscribed { position, recovered } => {
+            Reply::Subscribed { delta, .. } if delta != self.plan.subscribe.delta => {
+                self.fail(format!("deltas: asked for {}, got {delta}", self.plan.subscribe.delta));
+            }
+            Reply::Subscribed { position, recovered, .. } => {
                 (self.position, self.recovered) = (position, recovered);
                 self.take_marks(line, shared);
                 self.replies_left = self.replies_left.saturating_sub(1);
@@ -212,6 +227,24 @@ impl Session {
             }
         }
         from > 0
+    }
+
+    /// The same for what comes as a delta.
+    fn take_delta(&mut self, line: &[u8], shared: &mut Shared) {
+        // Taken out while the data borrowed from it is checked off in the session.
+        let mut bases = std::mem::take(&mut self.bases);
+        match bases.take(line) {
+            Ok(Some((data, delta))) => {
+                shared.deltas += u64::from(delta);
+                if !self.take_marks(data, shared) {
+                    // What is not found cannot be counted as changed.
+                    self.fail("a publication without a mark");
+                }
+            }
+            Ok(None) => {}
+            Err(why) => self.fail(why),
+        }
+        self.bases = bases;
     }
 
     /// Publishes the next of its own channel.

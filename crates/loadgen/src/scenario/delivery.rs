@@ -33,6 +33,7 @@ pub(super) fn run(clients: &mut Clients, schedule: &Schedule, warm: f64, report:
     let (target, marker, pid) =
         (clients.shared.target.clone(), clients.shared.marker.clone(), clients.shared.target.pid);
     let (progress, earlier) = (Progress::default(), clients.shared.tally.clone());
+    let (earlier_bytes, earlier_deliveries) = (clients.shared.bytes, clients.shared.tally.delivered);
     let before = Usage::of(pid);
     let (start, own_cpu) = (now_ns(), process_cpu_ns());
     clients.shared.measure_from_ns = start + seconds(warm).as_nanos() as u64;
@@ -54,6 +55,9 @@ pub(super) fn run(clients: &mut Clients, schedule: &Schedule, warm: f64, report:
     };
     let own_us = (process_cpu_ns() - own_cpu) as f64 / 1e3;
     describe(clients, &progress, &span, own_us, report);
+    let (bytes, delivered) =
+        (clients.shared.bytes - earlier_bytes, clients.shared.tally.delivered - earlier_deliveries);
+    report.add("bytes_per_delivery", bytes as f64 / delivered.max(1) as f64);
     Ok(span)
 }
 

@@ -36,8 +36,8 @@ impl Idle {
         let (before, kernel) = (Usage::of(target.pid), kernel_bytes());
         let plan = |n: usize| Plan {
             channels: vec![(n % self.channels.max(1)) as u32],
-            subscribe: SubscribeOptions { recoverable: true, from: None },
-            stall_with_buffer: None,
+            subscribe: SubscribeOptions { recoverable: true, ..SubscribeOptions::default() },
+            ..Plan::default()
         };
         let took = self.opening.open(&mut clients, (0..self.clients).map(plan).collect())?;
         clients.run_for(seconds(self.settle))?;

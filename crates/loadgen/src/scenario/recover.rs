@@ -33,15 +33,19 @@ pub struct Recover {
 impl Recover {
     pub(super) fn run(&self, target: &Checked, report: &mut Report) -> Result<()> {
         let mut clients = Clients::new(target.clone(), self.size)?;
-        let subscribe = SubscribeOptions { recoverable: true, from: None };
-        let plan = Plan { channels: vec![0], subscribe, stall_with_buffer: None };
+        let subscribe = SubscribeOptions { recoverable: true, ..SubscribeOptions::default() };
+        let plan = Plan { channels: vec![0], subscribe, ..Plan::default() };
         self.opening.open(&mut clients, vec![plan; self.clients])?;
         let plans: Vec<Plan> = clients
             .sessions()
             .map(|session| Plan {
                 channels: vec![0],
-                subscribe: SubscribeOptions { recoverable: true, from: Some(session.position.clone()) },
-                stall_with_buffer: None,
+                subscribe: SubscribeOptions {
+                    recoverable: true,
+                    from: Some(session.position.clone()),
+                    ..SubscribeOptions::default()
+                },
+                ..Plan::default()
             })
             .collect();
         clients.drop_all();

@@ -13,7 +13,7 @@ pub struct Case {
     pub name: &'static str,
     /// What it is, in a line.
     pub title: &'static str,
-    /// The scenario, as `tidegate bench` takes it.
+    /// The scenario, as `tidegate bench` takes it, with {kafka} and {nodes} to fill in.
     pub scenario: &'static str,
     /// Options of the limit probe that runs beside it.
     pub probe: Option<&'static str>,
@@ -21,6 +21,10 @@ pub struct Case {
     pub broker: Option<&'static str>,
     /// Partitions of the topic that the case needs in Kafka; 0 = it needs no Kafka.
     pub partitions: i32,
+    /// So many of our servers share the broker, and the CPU. The first one is the target.
+    pub nodes: u16,
+    /// Configuration of our server beside what its command says, in TOML.
+    pub config: &'static str,
     /// The shards of our server.
     pub shards: &'static str,
     /// It runs in no fewer rounds than these, however few are asked for.
@@ -88,6 +92,14 @@ const fn at_most(figure: &'static str, by: By, bound: f64, stretch: Option<f64>)
 const COMPARED_ROUNDS: usize = 7;
 const MEMORY: Option<&str> = Some("memory:");
 const KAFKA: Option<&str> = Some("kafka://{kafka}");
+/// Whoever subscribes is present, and is told who else comes if it asks to be.
+const PRESENCE: &str = "\
+[namespaces.joins]
+presence = true
+join_leave = true
+allow_presence_for_client = true
+allow_presence_for_anonymous = true
+";
 const PACED_PROBE: Option<&str> = Some("--clients 1000 --gap-us 50000 --deliveries 40000");
 const DELIVERY: &str = "cpu_us_per_delivery";
 
@@ -99,6 +111,8 @@ const fn case(name: &'static str, title: &'static str, scenario: &'static str, b
         probe: PACED_PROBE,
         broker: MEMORY,
         partitions: 0,
+        nodes: 1,
+        config: "",
         shards: "1",
         rounds_min: 1,
         tls: false,
@@ -172,6 +186,31 @@ pub const CASES: &[Case] = &[
             "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200",
             &[at_most(DELIVERY, By::Write, 1.30, Some(1.15))],
         ))
+    },
+    Case {
+        probe: None,
+        rounds_min: COMPARED_ROUNDS,
+        for_all: false,
+        ..case(
+            "paced-2k",
+            "paced, with 2 KiB of JSON of which 1 % changes",
+            "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200 --size 2048 --document",
+            &[],
+        )
+    },
+    Case {
+        probe: None,
+        rounds_min: COMPARED_ROUNDS,
+        for_all: false,
+        ..case(
+            "paced-2k-delta",
+            "the same to subscribers with deltas",
+            "fan-out --clients 1000 --rate 20 --seconds 4 --nap-us 200 --size 2048 --document --delta",
+            &[
+                at_most(DELIVERY, By::Case("paced-2k"), 1.2, None),
+                at_most("bytes_per_delivery", By::Case("paced-2k"), 0.1, None),
+            ],
+        )
     },
     Case {
         probe: Some("--clients 1000 --gap-us 100000 --deliveries 160000 --variants write,concat:8"),
@@ -351,6 +390,27 @@ pub const CASES: &[Case] = &[
             &[at_most("subscribe_us", By::One, 1e6, None)],
         )
     },
+    // Every node folds every join, and has to let in its share of the clients before: `_net` is without that. See the
+    // scenario's docs.
+    Case {
+        rounds_min: 3,
+        probe: None,
+        broker: KAFKA,
+        partitions: 8,
+        nodes: 3,
+        config: PRESENCE,
+        for_all: false,
+        ..case(
+            "presence-joins",
+            "10,000 clients join one channel at 500/s on 3 nodes, all on the one CPU, over Kafka, beside 200 publications/s",
+            "presence-joins --clients 10000 --rate 500 --trickle 200 {nodes}",
+            &[
+                at_most("cpu_us_per_join_net", By::One, 60.0, None),
+                at_most("latency_p50_by_quiet", By::One, 1.2, None),
+                at_most("latency_p99_by_quiet", By::One, 2.0, None),
+            ],
+        )
+    },
     Case {
         probe: None,
         ..case(
@@ -423,7 +483,8 @@ mod tests {
     fn every_case_is_a_command_line() {
         for case in CASES {
             if cfg!(feature = "kafka") || case.partitions == 0 {
-                parse_scenario(&case.scenario.replace("{kafka}", "--kafka 127.0.0.1:9092 --topic t")).unwrap();
+                let scenario = case.scenario.replace("{kafka}", "--kafka 127.0.0.1:9092 --topic t");
+                parse_scenario(&scenario.replace("{nodes}", "--node 127.0.0.1:8001=7")).unwrap();
             }
             if let Some(options) = case.probe {
                 parse_writer(options).unwrap();

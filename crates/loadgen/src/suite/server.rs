@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::cases::Case;
 use crate::clock::Deadline;
 
 /// A server answers connects within this time.
@@ -31,15 +32,17 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts `command`, a line of words without quoting, with its places filled in, and waits until its port answers.
-    pub(super) fn start(command: &str, broker: &str, shards: &str, port: u16) -> Result<Self> {
+    /// A configuration lies in its folder as `config.toml`.
+    pub(super) fn start(command: &str, broker: &str, case: &Case, port: u16) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("tidegate-bench-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let fill = |word: &str| {
             word.replace("{broker}", broker)
-                .replace("{shards}", shards)
+                .replace("{shards}", case.shards)
                 .replace("{port}", &port.to_string())
                 .replace("{dir}", &dir.to_string_lossy())
         };
+        std::fs::write(dir.join("config.toml"), case.config).context("write the server's configuration")?;
         let mut words = command.split_whitespace().map(fill);
         let program = words.next().context("the server's command is empty")?;
         // The server runs in its own directory, and without our settings, so that it finds no configuration but what the
