@@ -27,8 +27,9 @@ async function open({ url, start }, index) {
   page.setDefaultTimeout(20_000);
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
-  // That a killed node cannot be reached is what some tests are about; the browser itself logs it.
-  const unreachable = /ERR_|WebSocket connection to .* failed/;
+  // That a killed node cannot be reached, or none at all by the balancer, is what some tests are about; the browser itself
+  // logs it.
+  const unreachable = /ERR_|WebSocket connection to .* failed|status of 50[234]/;
   page.on("console", (message) => {
     if (message.type() === "error" && !unreachable.test(message.text())) errors.push(message.text());
   });

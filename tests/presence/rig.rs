@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use tidegate_testkit::kafka::{Kafka, Topic};
-use tidegate_testkit::node::{Node, Options, binary, post};
+use tidegate_testkit::node::{Node, Options, binary, command, post};
 use tidegate_testkit::process::run;
 use tidegate_tests::output_dir;
 use tokio::task::spawn_blocking;
@@ -220,7 +219,7 @@ impl Rig {
 
 impl Member {
     fn new(config: &Path, user: String, rooms: Vec<String>) -> Result<Self> {
-        let mut token = Command::new(binary()?);
+        let mut token = command(binary()?);
         token.arg("token").arg("--config").arg(config).args(["--user", &user]);
         let token = run(&mut token)?.trim().to_owned();
         Ok(Self { user, token, rooms, at: None })

@@ -140,20 +140,26 @@ impl Node {
 
     fn command(&self) -> Result<Command> {
         let program = self.options.binary.clone().map_or_else(binary, Ok)?;
-        let mut command = Command::new(program);
+        let mut command = command(program);
         command.arg("serve").arg("--listen").arg(format!("127.0.0.1:{}", self.port));
         command.args(["--broker", &self.options.broker]).args(&self.options.arguments);
         if self.options.dev {
             command.arg("--dev");
         }
-        // The server reads every variable of its own prefix; those of the tests are not for it.
-        let inherited = std::env::vars_os().map(|(name, _)| name);
-        for name in inherited.filter(|name| name.as_encoded_bytes().starts_with(b"TIDEGATE_")) {
-            command.env_remove(name);
-        }
         command.current_dir(&self.options.dir).env("TIDEGATE_NODE_NAME", &self.options.name);
         Ok(command)
     }
+}
+
+/// The server's program with any command: it reads every variable of its own prefix, and those of the tests are not for
+/// it.
+pub fn command(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.as_encoded_bytes().starts_with(b"TIDEGATE_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// The server's binary: `TIDEGATE_BIN`, or the one beside the running test.
