@@ -9,6 +9,7 @@ use ipnet::IpNet;
 pub use tidegate_auth::TokenOptions;
 
 pub use crate::control::ControlOptions;
+pub use crate::names::{NamePattern, NamePatternError, NamePatterns, NameRegex, SameNames};
 pub use crate::rules::RulesOptions;
 
 /// What happens to a subscription whose socket does not keep up.
@@ -45,6 +46,10 @@ pub enum DataFormat {
 /// Settings of a namespace. The default is closed: nobody may do anything, nothing is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NamespaceOptions {
+    /// Its channels are those whose whole name is of this pattern; `None` = those behind its name and a colon.
+    pub pattern: Option<NamePattern>,
+    /// Clients may only name channels whose name behind the namespace this matches.
+    pub channel_regex: Option<NameRegex>,
     /// The log that carries it; `None` = the broker's default log.
     pub log: Option<Arc<str>>,
     /// Nothing may be published through Tidegate: read permissions on the log are enough.

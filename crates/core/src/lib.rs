@@ -22,6 +22,7 @@ mod history;
 mod hub;
 mod inbox;
 mod judge;
+mod names;
 mod namespace;
 mod publish;
 mod reader;

@@ -138,7 +138,7 @@ impl Shard {
         exclude_self: bool,
     ) -> Result<(), Refusal> {
         let (name, subscribed) = self.known_channel(place, channel)?;
-        let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
+        let settings = self.hub.namespaces().for_client(&name)?.clone();
         let session = self.session(place)?;
         session.may_publish(&settings.options, &name, subscribed)?;
         let info = session.info();
@@ -159,7 +159,7 @@ impl Shard {
 
     fn history(&mut self, place: Place, id: u32, query: History) -> Result<(), Refusal> {
         let (name, subscribed) = self.known_channel(place, &query.channel)?;
-        let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
+        let settings = self.hub.namespaces().for_client(&name)?.clone();
         self.session(place)?.may_read_history(&settings.options, &name, subscribed)?;
         let hub = self.hub.clone();
         self.answer_later(
@@ -176,7 +176,7 @@ impl Shard {
 
     fn presence(&mut self, place: Place, id: u32, channel: &str, stats: bool) -> Result<(), Refusal> {
         let (name, subscribed) = self.known_channel(place, channel)?;
-        let settings = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
+        let settings = self.hub.namespaces().for_client(&name)?.clone();
         self.session(place)?.may_see_presence(&settings.options, &name, subscribed)?;
         let control = self.hub.control().ok_or(ErrorCode::NOT_AVAILABLE)?.clone();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

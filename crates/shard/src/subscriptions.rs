@@ -63,7 +63,7 @@ impl Shard {
             return Err(Disconnect::BAD_REQUEST.into());
         }
         let name = ChannelName::parse(&request.channel).map_err(|_| ErrorCode::BAD_REQUEST)?;
-        let namespace = self.hub.namespace(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?.clone();
+        let namespace = self.hub.namespaces().for_client(&name)?.clone();
         let now_ms = self.wall_ms();
         let known = self.by_name.get(&name).copied();
         let policy = Self::policy(&self.options, &self.verifier, &self.hub, self.version, now_ms);

@@ -19,6 +19,8 @@ mod key_sets;
 mod lag;
 #[path = "live/life.rs"]
 mod life;
+#[path = "live/names.rs"]
+mod names;
 #[path = "live/one_way.rs"]
 mod one_way;
 #[path = "live/orders.rs"]

@@ -6,18 +6,19 @@ use tidegate_types::ChannelName;
 use tidegate_types::codes::{Disconnect, ErrorCode};
 
 use crate::config::{ClientOptions, NamespaceOptions};
+use crate::namespace::Namespace;
 use crate::rules::Bearer;
 
 use super::{Grant, Policy, Refusal, ServerSide, Session, json, not_revoked, refused, ttl_seconds};
 
-/// A channel that a connect or its token names, and its settings.
-fn known<'a>(policy: &Policy<'a>, channel: &str) -> Result<(ChannelName, &'a NamespaceOptions), Refusal> {
+/// A channel that a connect or its token names, and its namespace.
+fn known<'a>(policy: &Policy<'a>, channel: &str) -> Result<(ChannelName, &'a Namespace), Refusal> {
     let name = ChannelName::parse(channel).map_err(|error| {
         tracing::debug!(%error, "a connect names a channel that cannot be");
         Disconnect::BAD_REQUEST
     })?;
     match policy.namespaces.resolve(&name) {
-        Some(namespace) => Ok((name, &namespace.options)),
+        Some(namespace) => Ok((name, namespace)),
         None => {
             tracing::debug!(%channel, "a connect names a channel of a namespace that is not configured");
             Err(Disconnect::BAD_REQUEST.into())
@@ -39,18 +40,19 @@ impl Session {
         by_token.extend(personal.map(|channel| ServerSubscription { channel, ..Default::default() }));
         let mut all: Vec<ServerSide> = Vec::with_capacity(by_token.len());
         for subscription in &by_token {
-            let (channel, settings) = known(policy, &subscription.channel)?;
+            let (channel, namespace) = known(policy, &subscription.channel)?;
             let asked = request.subscriptions.iter().find(|wish| wish.channel == subscription.channel).cloned();
             let wish = request.resumed(&subscription.channel, asked.unwrap_or_default());
-            let grant = self.server_grant(settings, &channel, subscription, &wish);
+            let grant = self.server_grant(&namespace.options, &channel, subscription, &wish);
             all.push(ServerSide { channel, grant });
         }
         for wish in &request.subscriptions {
-            let (channel, settings) = known(policy, &wish.channel)?;
-            if all.iter().any(|known| known.channel == channel) {
+            let (channel, namespace) = known(policy, &wish.channel)?;
+            if all.iter().any(|known| known.channel == channel) || !namespace.admits(&channel) {
                 continue;
             }
-            match self.may_subscribe(policy, settings, &channel, &request.resumed(&wish.channel, wish.clone())) {
+            let wish = request.resumed(&wish.channel, wish.clone());
+            match self.may_subscribe(policy, &namespace.options, &channel, &wish) {
                 Ok(grant) => all.push(ServerSide { channel, grant }),
                 Err(Refusal::Error(code)) if !code.temporary => {}
                 Err(other) => return Err(other),

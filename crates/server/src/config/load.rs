@@ -134,14 +134,18 @@ fn personal_channel(
 ) {
     const SECTION: &str = "client.subscribe_to_user_personal_channel";
     let Some(personal) = &client.personal_channel else { return };
-    let known = match &personal.namespace {
-        Some(name) => namespaces.iter().any(|(known, _)| known == name),
-        None => default.is_some(),
+    let problem = match &personal.namespace {
+        None if default.is_none() => Some("its channels need a [channel.without_namespace]".to_owned()),
+        None => None,
+        Some(name) => match namespaces.iter().find(|(known, _)| known == name) {
+            None => Some(format!("its channels need a [namespaces.{name}]")),
+            Some((_, options)) => options.pattern.as_ref().map(|_| {
+                format!("its channels need a [namespaces.{name}] without a pattern: their names are {name}:#USER")
+            }),
+        },
     };
-    if !known {
-        let wanted =
-            personal.namespace.as_ref().map_or("channel.without_namespace".into(), |n| format!("namespaces.{n}"));
-        top.problem(&format!("{SECTION}.enabled"), format!("its channels need a [{wanted}]"));
+    if let Some(problem) = problem {
+        top.problem(&format!("{SECTION}.enabled"), problem);
     }
     if personal.single_connection && !control {
         let why = "needs the control log: take control.enabled = false away";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::config::{NamespaceOptions, RecoveryMode};
+use tidegate_core::config::{NamePatterns, NamespaceOptions, RecoveryMode};
 
 use super::reader::Section;
 
@@ -19,7 +19,9 @@ pub(super) fn read(top: &mut Section<'_>, dev: bool) -> (Option<NamespaceOptions
         if dev && !names.iter().any(|name| name == DEMO) {
             names.push(DEMO.to_owned());
         }
-        names.into_iter().map(|name| named(section, name, dev)).collect()
+        let named: Named = names.into_iter().map(|name| named(section, name, dev)).collect();
+        check_patterns(section, &named);
+        named
     });
     (default, named)
 }
@@ -32,8 +34,28 @@ fn named(section: &mut Section<'_>, name: String, dev: bool) -> (String, Namespa
     if !is_name(&name) {
         section.problem(&name, "a namespace's name has two or more of a-z, A-Z, 0-9, - and _");
     }
-    let options = section.child(&name, |section| namespace(section, dev));
+    let options = section.child(&name, |section| {
+        let doc = "Its channels are those whose whole name is like this, \"/users/:id\"; absent = those behind NAME:.";
+        let pattern = section.optional("pattern", doc);
+        NamespaceOptions { pattern, ..namespace(section, dev) }
+    });
     (name, options)
+}
+
+/// A name is of one pattern.
+fn check_patterns(section: &mut Section<'_>, named: &Named) {
+    let mut patterns = NamePatterns::default();
+    for (name, options) in named {
+        let Some(pattern) = &options.pattern else { continue };
+        if patterns.insert(pattern, ()).is_err() {
+            let text = format!(
+                "the names of {pattern:?} are those of another namespace's pattern too: make one of them \
+                                differ in a text",
+                pattern = pattern.to_string()
+            );
+            section.problem(&format!("{name}.pattern"), text);
+        }
+    }
 }
 
 fn is_name(name: &str) -> bool {
@@ -74,6 +96,8 @@ pub(super) fn namespace(section: &mut Section<'_>, dev: bool) -> NamespaceOption
     let log = section
         .optional::<String>("log", "The log that carries it, a topic on Kafka; absent = the broker's default log.");
     o.log = log.map(Arc::from);
+    let doc = "Clients may only name channels whose name behind the namespace this matches, \"^[0-9]+$\" for example.";
+    o.channel_regex = section.optional("channel_regex", doc);
     read!(section, o, read_only: "Nothing can be published through Tidegate: read permissions on the log are enough.",);
     history(section, &mut o);
     access(section, &mut o);

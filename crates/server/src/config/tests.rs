@@ -391,3 +391,35 @@ fn a_scoped_key_says_what_it_is_for() {
     assert!(scoped("key = \"k\"").contains("a key for everything stands in api.keys"));
     assert!(scoped("key = \"k\"\nmethods = [\"dance\"]").contains("\"dance\" is no method: there are publish"));
 }
+
+#[test]
+fn names_are_of_one_pattern() {
+    let config = load("[namespaces.users]\npattern = \"/users/:id\"\nchannel_regex = \"^/users/[0-9]+$\"\n");
+    let (_, users) = &config.core.namespaces[0];
+    assert_eq!(users.pattern.as_ref().unwrap().to_string(), "/users/:id");
+    assert_eq!(users.channel_regex.as_ref().unwrap().to_string(), "^/users/[0-9]+$");
+    assert_eq!(
+        problems(sources("[namespaces.aa]\npattern = \"/a/:x\"\n[namespaces.bb]\npattern = \"/a/:y\"\n")),
+        [
+            "namespaces.bb.pattern: the names of \"/a/:y\" are those of another namespace's pattern too: make one of them \
+          differ in a text"
+        ]
+    );
+    assert_eq!(
+        problems(sources("[namespaces.aa]\npattern = \"users/:id\"\nchannel_regex = \"(\"\n")),
+        [
+            "namespaces.aa.pattern: a pattern begins with a slash, like \"/users/:id\"",
+            "namespaces.aa.channel_regex: \"(\" is no regular expression: found open group without closing ')'",
+        ]
+    );
+    let personal =
+        "[client.subscribe_to_user_personal_channel]\nenabled = true\npersonal_channel_namespace = \"users\"\n";
+    let personal = problems(sources(&format!("{personal}[namespaces.users]\npattern = \"/users/:id\"\n")));
+    assert_eq!(
+        personal,
+        [
+            "client.subscribe_to_user_personal_channel.enabled: its channels need a [namespaces.users] without a pattern: \
+          their names are users:#USER"
+        ]
+    );
+}

@@ -5,7 +5,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use tidegate_broker::Secret;
-use tidegate_core::config::{DataFormat, OnLag, RecoveryMode};
+use tidegate_core::config::{DataFormat, NamePattern, NameRegex, OnLag, RecoveryMode};
 use toml::Value;
 
 use super::TlsVersion;
@@ -97,6 +97,26 @@ impl Setting for Secret {
         "\"***\"".to_owned()
     }
 }
+
+/// What is written as a text and checked when it is read.
+macro_rules! parsed_texts {
+    ($($type:ty: $kind:literal),* $(,)?) => {$(
+        impl Setting for $type {
+            const KIND: &'static str = $kind;
+
+            fn read(value: &Value, _: bool) -> Result<Self, String> {
+                let Some(text) = value.as_str() else { return wrong(Self::KIND, value) };
+                text.parse().map_err(|error: <$type as std::str::FromStr>::Err| error.to_string())
+            }
+
+            fn show(&self) -> String {
+                Value::String(self.to_string()).to_string()
+            }
+        }
+    )*};
+}
+
+parsed_texts!(NamePattern: "a pattern of names, like \"/users/:id\"", NameRegex: "a regular expression");
 
 /// A list; in the environment its items are separated by commas.
 impl<T: Setting> Setting for Vec<T> {
