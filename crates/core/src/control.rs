@@ -399,10 +399,8 @@ impl Control {
     fn carry_out(&self, effect: Effect) {
         match effect {
             Effect::Uplink { session, data } => {
-                if let Some((shard, ticket)) = self.sessions.find(&session)
-                    && !self.shards[usize::from(shard)].offer(ShardEvent::Uplink { ticket, data })
-                {
-                    tracing::warn!("commands from another node were left out: a shard has too much to do");
+                if let Some((shard, ticket)) = self.sessions.find(&session) {
+                    self.shards[usize::from(shard)].oblige(ticket, data);
                 }
             }
             Effect::Presence(change) => {

@@ -1,8 +1,10 @@
 //! What crosses from the log's side to a shard: one bounded queue and one wake-up per drain.
 //!
 //! Invariant: nobody who delivers ever waits. When the queue is full the *shard* is behind: the publications are left
-//! out, [`Drained::overflowed`] says so, and the shard reads what it missed from the window.
+//! out, [`Drained::overflowed`] says so, and the shard reads what it missed from the window. A connection whose commands
+//! were left out is in [`Drained::unheard`] and ends, so that its client knows.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use crate::rules::Rule;
 use crate::start::{ReadAfter, Start};
 
 /// A command of a connection that waits for an answer from outside the shard. Opaque to everybody but the shard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Ticket {
     /// Place of the connection on its shard.
     pub connection: u32,
@@ -118,6 +120,8 @@ struct Queue {
     deliveries: Vec<Delivery>,
     events: Vec<ShardEvent>,
     overflowed: bool,
+    /// One each for connections of the shard, so no more than those.
+    unheard: HashSet<Ticket>,
     /// The shard will look here without being woken.
     awake: bool,
 }
@@ -131,6 +135,8 @@ pub struct Drained {
     pub events: Vec<ShardEvent>,
     /// Publications were left out since the last drain.
     pub overflowed: bool,
+    /// Connections whose commands were left out since the last drain. A ticket's `command` means nothing.
+    pub unheard: Vec<Ticket>,
 }
 
 /// The inbox of one shard.
@@ -183,6 +189,16 @@ impl Inbox {
         true
     }
 
+    /// Hands over commands of a client that were answered already, which nobody can take back: where too much waits the
+    /// connection is to end.
+    pub fn oblige(&self, ticket: Ticket, data: Bytes) {
+        if !self.offer(ShardEvent::Uplink { ticket, data }) {
+            let mut queue = self.lock();
+            queue.unheard.insert(ticket);
+            self.wake_if_asleep(queue);
+        }
+    }
+
     /// Ends the shard's wait without telling it anything.
     pub fn nudge(&self) {
         (self.wake)();
@@ -196,13 +212,16 @@ impl Inbox {
         std::mem::swap(&mut queue.deliveries, &mut into.deliveries);
         std::mem::swap(&mut queue.events, &mut into.events);
         into.overflowed = std::mem::take(&mut queue.overflowed);
+        into.unheard.clear();
+        into.unheard.extend(queue.unheard.drain());
         queue.awake = true;
     }
 
     /// Says that the shard is about to wait. `false` when something came meanwhile: drain instead.
     pub fn try_sleep(&self) -> bool {
         let mut queue = self.lock();
-        let empty = queue.deliveries.is_empty() && queue.events.is_empty() && !queue.overflowed;
+        let told = queue.overflowed || !queue.unheard.is_empty();
+        let empty = queue.deliveries.is_empty() && queue.events.is_empty() && !told;
         queue.awake = !empty;
         empty
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, Timespec};
+use tidegate_types::codes::Disconnect;
 
 use crate::connection::{Connection, Phase};
 use crate::shard::Shard;
@@ -115,6 +116,11 @@ impl Shard {
         self.deliver(&mut drained.deliveries);
         for event in drained.events.drain(..) {
             self.on_shard_event(event);
+        }
+        for ticket in drained.unheard.drain(..) {
+            // It waits for an answer that nobody will give. When it comes back there may be more room.
+            let place = Place { index: ticket.connection, generation: ticket.generation };
+            self.end(place, Some(Disconnect::TOO_MANY_REQUESTS));
         }
         if let Some(place) = self.batch_of {
             self.flush_replies(place.index);

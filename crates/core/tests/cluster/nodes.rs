@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tidegate_core::{ShardEvent, Ticket, UplinkError};
+use tidegate_core::{Drained, ShardEvent, Ticket, UplinkError};
 
 use crate::rig::{LEASE, Node, shared, until};
 
@@ -60,6 +60,27 @@ fn commands_find_their_connection_on_any_node() {
     until("brought", || one.told().iter().any(is_it));
     std::thread::sleep(Duration::from_millis(200));
     assert!(!one.told().iter().any(is_it), "what nobody waits for any more is not brought");
+}
+
+#[test]
+fn a_connection_whose_commands_find_no_room_is_named_to_its_shard() {
+    let broker = shared();
+    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    let ticket = Ticket { connection: 7, generation: 1, command: 0 };
+    let (_, uplink) = one.hub.open_uplink(0, ticket);
+    while one.inbox.offer(ShardEvent::RulesRead) {}
+    for _ in 0..2 {
+        let said = two.wait(two.hub.uplink(&uplink.node, &uplink.session, "{}".into()));
+        assert_eq!(said, Ok(()), "the node that took them cannot know");
+    }
+    two.join("after", 1, "u");
+    until("read so far", || one.users("after") == ["u"]);
+    let mut drained = Drained::default();
+    one.inbox.drain(&mut drained);
+    assert_eq!(drained.unheard, [ticket]);
+    assert!(!drained.events.iter().any(|event| matches!(event, ShardEvent::Uplink { .. })));
+    assert_eq!(two.wait(two.hub.uplink(&uplink.node, &uplink.session, "{}".into())), Ok(()));
+    until("heard again", || one.told().iter().any(|event| matches!(event, ShardEvent::Uplink { .. })));
 }
 
 #[test]

@@ -118,7 +118,7 @@ pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// A node in a runtime of its own, so that it can be stopped at any moment with everything it does.
 pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
-    inbox: Arc<Inbox>,
+    pub(crate) inbox: Arc<Inbox>,
     runtime: Option<tokio::runtime::Runtime>,
     heard: Mutex<Drained>,
 }
