@@ -1,5 +1,10 @@
 //! Published packages on two nodes over a real Kafka, behind a balancer that takes another node for every request:
-//! connections that hear on one node and say on the other, presence and orders across both.
+//! connections that hear on one node and say on the other, presence and orders across both. And clients that move between
+//! the nodes at a bad moment.
+
+mod client;
+mod expiring;
+mod moving;
 
 use std::time::Instant;
 
