@@ -1,16 +1,17 @@
 //! `cargo xtask fuzz`: every fuzz target of every crate, for a while each.
 //!
 //! They are found, not listed: a folder `fuzz` of a crate with its manifest, and a file per target in it. They need nightly,
-//! so they are workspaces of their own and no part of `cargo xtask test`.
+//! so they are workspaces of their own. `cargo xtask test` runs each for some seconds: enough to see that it still builds and
+//! holds for what is found quickly.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tidegate_testkit::install::find_program;
+use tidegate_testkit::install::{find_program, tools_dir};
 use tidegate_testkit::process::run as output_of;
 
-use crate::steps::{root, step};
+use crate::steps::{cargo, root, step, target_dir, timed};
 
 /// Options of `cargo xtask fuzz`.
 #[derive(Debug, clap::Args)]
@@ -25,16 +26,17 @@ pub(crate) struct Fuzz {
 impl Fuzz {
     /// Runs all, also after one that found something; fails with the names of those.
     pub(crate) fn run(&self) -> Result<()> {
-        ensure!(find_program("cargo-fuzz").is_some(), "cargo-fuzz is missing: cargo install cargo-fuzz");
-        output_of(Command::new("rustup").args(["run", "nightly", "rustc", "--version"]))
-            .context("nightly is missing: rustup toolchain install nightly --profile minimal")?;
+        self.run_with(&ensure_tools()?)
+    }
+
+    fn run_with(&self, fuzzer: &Path) -> Result<()> {
         let mut found = Vec::new();
         let chosen = |name: &str| self.target.as_ref().is_none_or(|target| target == name);
         let targets: Vec<_> = targets()?.into_iter().filter(|(_, name)| chosen(name)).collect();
         ensure!(!targets.is_empty(), "there is no such target");
         for (dir, name) in targets {
             let label = format!("{} {name}", dir.display());
-            if let Err(error) = step(&format!("fuzz {label}"), &mut self.command(&dir, &name)) {
+            if let Err(error) = step(&format!("fuzz {label}"), &mut self.command(fuzzer, &dir, &name)) {
                 eprintln!("    {error:#}");
                 found.push(label);
             }
@@ -45,12 +47,42 @@ impl Fuzz {
         Ok(())
     }
 
-    fn command(&self, dir: &Path, name: &str) -> Command {
+    fn command(&self, fuzzer: &Path, dir: &Path, name: &str) -> Command {
         let mut command = Command::new("rustup");
-        command.args(["run", "nightly", "cargo", "fuzz", "run", name, "--"]);
-        command.arg(format!("-max_total_time={}", self.seconds)).current_dir(root().join(dir));
+        command.args(["run", NIGHTLY]).arg(fuzzer).args(["fuzz", "run", name, "--"]);
+        command.arg(format!("-max_total_time={}", self.seconds)).arg("-verbosity=0");
+        command.env("CARGO_TARGET_DIR", target_dir().join("fuzz")).current_dir(root().join(dir));
         command
     }
+}
+
+const NIGHTLY: &str = "nightly";
+/// For each target, as a part of all tests.
+const SHORT_SECONDS: u32 = 5;
+
+/// Every target for a short time; where there are no tools for that, only says so.
+pub(crate) fn short() -> Result<()> {
+    match ensure_tools() {
+        Ok(fuzzer) => Fuzz { seconds: SHORT_SECONDS, target: None }.run_with(&fuzzer),
+        Err(error) => {
+            eprintln!("==> skipped: fuzz targets ({error:#})");
+            Ok(())
+        }
+    }
+}
+
+/// Where `cargo-fuzz` is. It is installed into the folder of tools when it is missing; nightly is not.
+fn ensure_tools() -> Result<PathBuf> {
+    output_of(Command::new("rustup").args(["run", NIGHTLY, "rustc", "--version"]))
+        .context("nightly is missing: rustup toolchain install nightly --profile minimal")?;
+    let own = tools_dir().join("bin/cargo-fuzz");
+    if let Some(found) = own.is_file().then(|| own.clone()).or_else(|| find_program("cargo-fuzz")) {
+        return Ok(found);
+    }
+    let mut install = cargo(&["install", "--quiet", "--locked", "cargo-fuzz", "--root"]);
+    install.arg(tools_dir()).env("CARGO_TARGET_DIR", target_dir().join("fuzz"));
+    timed("install cargo-fuzz", || output_of(&mut install).context("cargo-fuzz is missing: cargo install cargo-fuzz"))?;
+    own.canonicalize().context("cargo-fuzz was not installed where it should be")
 }
 
 /// Crates and names of all targets, in order.

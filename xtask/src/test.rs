@@ -10,6 +10,7 @@ use tidegate_testkit::install::{build_go, ensure_program, find_program, install_
 use tidegate_testkit::kafka::Jars;
 use tidegate_testkit::process::run as output_of;
 
+use crate::fuzz;
 use crate::steps::{cargo, root, step, target_dir, timed};
 
 /// Options of `cargo xtask test`.
@@ -109,7 +110,8 @@ impl Test {
         for suite in SUITES.iter().filter(|suite| !can_run(suite, &missing)) {
             eprintln!("==> skipped: {} (there is no {})", suite.feature, names(&missing));
         }
-        result
+        // Also after a test that failed: what both find is seen at once.
+        result.and(timed("fuzz targets", fuzz::short))
     }
 
     fn command(&self, missing: &[Need]) -> Command {
