@@ -46,6 +46,9 @@ impl Shard {
             }
             result.uplink = Some(uplink);
         }
+        if connection.pings_by_frame {
+            (result.ping_seconds, result.pong) = (0, false);
+        }
         self.metrics.clients.add(1);
         self.users.add(connection.session.user(), place.index);
         self.tokens.add(connection.session.token(), place.index);

@@ -134,6 +134,8 @@ pub(crate) struct Connection {
     pub(crate) hung_up: bool,
     /// What is spoken: index into the shard's wires.
     pub(crate) wire: u8,
+    /// It is pinged by frames of the WebSocket instead of messages.
+    pub(crate) pings_by_frame: bool,
     /// It is to be its user's only one, and the others have not heard of it yet.
     pub(crate) claiming: bool,
     /// Subscriptions that read from the window instead of the live stream.
@@ -170,6 +172,7 @@ impl Connection {
             phase: Phase::Head,
             hung_up: false,
             wire: 0,
+            pings_by_frame: false,
             claiming: false,
             behind: 0,
             pending: 0,

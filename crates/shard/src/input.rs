@@ -21,6 +21,7 @@ pub(crate) const READ_BYTES: usize = 64 << 10;
 enum Asked {
     Commands(Vec<Command>, Option<DecodeError>),
     Pong(Vec<u8>),
+    Ponged,
     Close(u16),
     WrongKind,
 }
@@ -144,6 +145,7 @@ impl Shard {
                 );
                 self.send_control(place.index, frame.into());
             }
+            Asked::Ponged => self.ponged_by_frame(place),
             Asked::WrongKind => {
                 self.end(place, Some(Disconnect { code: close_code::UNSUPPORTED, reason: "wrong kind of message" }))
             }
@@ -195,7 +197,7 @@ fn ask(wire: &Wire, event: Event<'_>) -> Option<Asked> {
         Event::Binary(bytes) if !wire.is_text() => bytes,
         Event::Text(_) | Event::Binary(_) => return Some(Asked::WrongKind),
         Event::Ping(payload) => return Some(Asked::Pong(payload.to_vec())),
-        Event::Pong(_) => return None,
+        Event::Pong(_) => return Some(Asked::Ponged),
         Event::Close(frame) => return Some(Asked::Close(frame.map_or(close_code::NORMAL, |f| f.code))),
     };
     let (commands, error) = commands(wire, message);

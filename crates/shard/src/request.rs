@@ -228,6 +228,8 @@ impl Shard {
             (Ok(response), Some(connection)) => {
                 connection.phase = Phase::Open;
                 connection.wire = wire;
+                let by_frame = head.query().and_then(|query| query_value(query, "cf_ws_frame_ping_pong"));
+                connection.pings_by_frame = by_frame.is_some_and(|value| value == b"true");
                 self.send_answers(place, answers);
                 self.send_control(place.index, response.into());
                 self.identify(place, head);

@@ -3,12 +3,16 @@
 //! Each connection has one deadline that belongs to its phase, and one alarm in the wheel at the earliest thing that
 //! can happen. When it rings, everything is looked at and the next alarm is set.
 
+use bytes::Bytes;
 use tidegate_types::codes::{Disconnect, Unsubscribe};
 use tidegate_types::limits::SLOW_AFTER;
 
 use crate::connection::{Blocked, Phase};
 use crate::shard::Shard;
 use crate::slab::Place;
+
+/// A ping without a payload (RFC 6455 section 5.5.2).
+const PING_FRAME: &[u8] = &[0x89, 0];
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -148,15 +152,24 @@ impl Shard {
             return self.close(place.index, Disconnect::NO_PONG);
         }
         let wire = usize::from(connection.wire);
-        let answered = pong_timeout > 0 && !self.options.wires[wire].is_one_way();
+        let by_frame = connection.pings_by_frame;
+        let answered = pong_timeout > 0 && (by_frame || !self.options.wires[wire].is_one_way());
         if answered {
             connection.session.pinged();
         }
-        let ping = self.pings[wire].clone();
+        let ping = if by_frame { Bytes::from_static(PING_FRAME) } else { self.pings[wire].clone() };
         self.send_control(place.index, ping);
         match answered {
             true => self.set_deadline(place.index, pong_timeout),
             false => self.set_next_ping(place.index),
+        }
+    }
+
+    /// A pong came as a frame. One that nobody asked for means nothing (RFC 6455 section 5.5.3).
+    pub(crate) fn ponged_by_frame(&mut self, place: Place) {
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        if connection.pings_by_frame && connection.session.awaits_pong() && connection.session.ponged().is_ok() {
+            self.set_next_ping(place.index);
         }
     }
 }

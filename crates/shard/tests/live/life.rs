@@ -83,6 +83,37 @@ fn pings_must_be_answered() {
 }
 
 #[test]
+fn clients_without_a_library_are_pinged_by_frames() {
+    let mut options = options();
+    options.client.ping_interval = Duration::from_millis(800);
+    options.client.pong_timeout = Duration::from_millis(500);
+    let node = Node::start(1, options);
+    for target in ["/connection/websocket", "/connection/uni_websocket"] {
+        let connect = || {
+            let socket = TcpStream::connect(node.address).unwrap();
+            let mut client = Client::asking(socket, &format!("{target}?cf_ws_frame_ping_pong=true"), None);
+            let one_way = target.contains("uni");
+            client.say(if one_way { "{}" } else { r#"{"id":1,"connect":{}}"# });
+            let answer = client.message();
+            let connect = &answer["connect"];
+            assert!(
+                connect["client"].is_string() && connect["ping"].is_null() && connect["pong"].is_null(),
+                "{answer}"
+            );
+            client
+        };
+        let (mut polite, mut deaf) = (connect(), connect());
+        for _ in 0..3 {
+            assert_eq!(polite.hear(), Heard::Ping);
+            // The second was asked for by nobody.
+            polite.frame(Opcode::Pong, b"");
+            polite.frame(Opcode::Pong, b"");
+        }
+        assert_eq!(deaf.close_code(), 3012);
+    }
+}
+
+#[test]
 fn close_and_ping_frames_are_answered() {
     let node = Node::start(1, options());
     let mut client = node.connect();

@@ -183,6 +183,7 @@ pub(crate) enum Heard {
     Message(Value),
     Binary(Vec<u8>),
     Close(u16, String),
+    Ping,
     Pong(Vec<u8>),
     End,
 }
@@ -272,7 +273,7 @@ impl<S: Read + Write> Client<S> {
                     heard.push_back(Heard::Close(code, reason.to_owned()));
                 }
                 Event::Pong(payload) => heard.push_back(Heard::Pong(payload.to_vec())),
-                other => panic!("{other:?}"),
+                Event::Ping(_) => heard.push_back(Heard::Ping),
             }
             std::ops::ControlFlow::Continue(())
         };
@@ -318,7 +319,7 @@ impl<S: Read + Write> Client<S> {
         loop {
             match self.hear() {
                 Heard::Close(code, _) => return code,
-                Heard::Message(_) | Heard::Binary(_) | Heard::Pong(_) => {}
+                Heard::Message(_) | Heard::Binary(_) | Heard::Ping | Heard::Pong(_) => {}
                 Heard::End => panic!("ended without a close"),
             }
         }
