@@ -107,7 +107,8 @@ pub struct Control {
     /// The log has to be opened anew.
     lost: AtomicBool,
     untold: Counter,
-    /// When the last record was written, and when a record of this node was last read: microseconds of its clock.
+    /// When this node last said how it is, when the last record was written, and when a record of this node was last read: microseconds of its clock.
+    reported_us: AtomicU64,
     written_us: AtomicU64,
     read_own_us: AtomicU64,
     /// Since when what this node writes comes back in time; 0 = it does not.
@@ -163,6 +164,7 @@ impl Control {
             progressed: Notify::new(),
             lost: AtomicBool::new(false),
             untold: Counter::default(),
+            reported_us: AtomicU64::new(0),
             written_us: AtomicU64::new(0),
             read_own_us: AtomicU64::new(0),
             live_since_us: AtomicU64::new(0),
@@ -205,10 +207,16 @@ impl Control {
 
     /// Says that a life of this node begins, and all that it has to announce.
     fn begin(&self) {
-        let report = (self.report)();
+        let report = self.report_now();
         let alive = Alive { begins: true, asks: true, report: report.clone() };
         lock(&self.outbox).announce(Some(Entry::Alive(alive)), &report, &[]);
         self.flush();
+    }
+
+    /// How this node is, for the others to know.
+    fn report_now(&self) -> Report {
+        self.reported_us.store(self.clock.monotonic_us(), Relaxed);
+        (self.report)()
     }
 
     /// Whether this node knows all that others had announced when it began.
@@ -423,7 +431,7 @@ impl Control {
             Effect::Announce => self.announce(None),
             Effect::Begin => {
                 tracing::warn!("other nodes took this one for dead: it was silent for a lease, and begins anew");
-                let report = (self.report)();
+                let report = self.report_now();
                 self.announce(Some(Entry::Alive(Alive { begins: true, asks: false, report })));
             }
             Effect::Settled { seq, accepted } => lock(&self.outbox).settle(seq, &accepted),
@@ -432,7 +440,7 @@ impl Control {
 
     fn announce(&self, begins: Option<Entry>) {
         let peers = lock(&self.fold).peers();
-        lock(&self.outbox).announce(begins, &(self.report)(), &peers);
+        lock(&self.outbox).announce(begins, &self.report_now(), &peers);
         self.filled.notify_one();
     }
 }

@@ -221,9 +221,9 @@ impl Outbox {
         self.settle(self.seq, &[]);
     }
 
-    /// Whether nothing waits to be written.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    /// Whether a report waits to be written.
+    pub(crate) fn is_to_report(&self) -> bool {
+        self.queue.iter().any(|queued| matches!(queued, Queued::Command(Entry::Alive(_), _)))
     }
 
     /// Whether changes of presence wait, and nothing else.

@@ -88,7 +88,7 @@ pub(super) async fn watch(control: Weak<Control>) {
 }
 
 impl Control {
-    /// What time asks for: a sign of life, and proposals to end what is over.
+    /// What time asks for: a report, which is a sign of life, and proposals to end what is over.
     fn tick(&self) {
         let now_us = self.clock.monotonic_us();
         let third = micros(self.options.lease) / 3;
@@ -100,10 +100,11 @@ impl Control {
         let live_since = self.live_since_us.load(Relaxed);
         let alone = matches!(*lock(&self.carrier), Carrier::Alone(_));
         let mut entries = Vec::new();
-        // Whatever else waits to be written is a sign of life too.
-        if !alone && now_us.saturating_sub(written) >= third && lock(&self.outbox).is_empty() {
-            let alive = Alive { begins: false, asks: false, report: (self.report)() };
-            entries.push(Entry::Alive(alive));
+        // By the last report and not by the last record: who has much to say is no less alive, but others would see of it
+        // what it was when it fell silent last. One that still waits, because the log is away, is enough.
+        let due = now_us.saturating_sub(self.reported_us.load(Relaxed)) >= third;
+        if !alone && due && !lock(&self.outbox).is_to_report() {
+            entries.push(Entry::Alive(Alive { begins: false, asks: false, report: self.report_now() }));
         }
         if live_since > 0 {
             let (lease, grace) = (micros(self.options.lease), micros(self.options.grace));

@@ -23,6 +23,24 @@ fn nodes_know_each_other_until_one_goes_or_dies() {
 }
 
 #[test]
+fn a_node_says_how_it_is_also_while_its_clients_come_and_go() {
+    let broker = shared();
+    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    until("both are known", || two.names().len() == 2);
+    for clients in 1..=3 {
+        one.metrics.clients.add(1);
+        let begun = Instant::now();
+        until("two has heard of the client", || {
+            // Each pass of the loop, so that the node is never silent for a part of the lease.
+            one.join("a", 1, "u");
+            one.leave("a", 1, false);
+            two.control().nodes().iter().any(|(_, report)| report.name == "one" && report.clients == clients)
+        });
+        assert!(begun.elapsed() < LEASE, "after {:?}", begun.elapsed());
+    }
+}
+
+#[test]
 fn nobody_lapses_while_the_log_is_away() {
     let broker = shared();
     let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));

@@ -119,6 +119,7 @@ pub(crate) const GRACE: Duration = Duration::from_millis(200);
 pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) metrics: Arc<ShardMetrics>,
     runtime: Option<tokio::runtime::Runtime>,
     heard: Mutex<Drained>,
 }
@@ -140,10 +141,11 @@ impl Node {
         };
         change(&mut options);
         let inbox = Arc::new(Inbox::new(1_000, || {}));
-        let shards = vec![(inbox.clone(), Arc::<ShardMetrics>::default())];
+        let metrics = Arc::<ShardMetrics>::default();
+        let shards = vec![(inbox.clone(), metrics.clone())];
         let hub = Hub::new(options, Arc::new(broker.clone()), &"main".into(), shards, runtime.handle().clone());
         runtime.block_on(hub.open()).unwrap();
-        Self { hub, inbox, runtime: Some(runtime), heard: Mutex::default() }
+        Self { hub, inbox, metrics, runtime: Some(runtime), heard: Mutex::default() }
     }
 
     /// Ends as by kill -9: nothing more is said.
