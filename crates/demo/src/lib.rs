@@ -7,7 +7,6 @@
 mod assets;
 mod http;
 mod jobs;
-mod link;
 pub mod worker;
 
 pub use assets::{Asset, asset};

@@ -1,8 +1,9 @@
-//! The client's end of TLS, for our own tools and tests: whom to trust.
+//! The client's end of TLS, for our own tools and tests: whom to trust, and a blocking connection.
 //!
-//! Not for the server, and no sockets: what comes out is a configuration of the library.
+//! Not for the server. Who needs more than [`Link`] takes the configuration of the library.
 
 mod anybody;
+mod link;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+pub use link::{Link, LinkError};
 
 /// Whom a client believes to be the server.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,9 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tidegate_tls_client::{Trust, client_config};
-
-use super::Link;
+use tidegate_tls_client::{Link, LinkError, Trust};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -99,8 +97,13 @@ impl Peer {
             (Some(path), false) => Trust::File(path.clone()),
             (None, false) => Trust::System,
         };
-        let host = self.url.parts().0.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Link::tls(stream, client_config(&trust)?, host)
+        let host = self.url.parts().0.trim_start_matches('[').trim_end_matches(']');
+        Link::tls(stream, &trust, host).map_err(|error| match error {
+            LinkError::Handshake(error) => anyhow::Error::new(error).context(format!(
+                "no TLS with {host}: --ca-file FILE names who vouches for it, --insecure asks nobody"
+            )),
+            other => other.into(),
+        })
     }
 
     #[cfg(test)]

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tidegate_framing::websocket::handshake::{self, Answer};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Role, write_masked_frame};
+use tidegate_tls_client::Link;
 
-use super::{Link, Peer};
+use super::Peer;
 
 /// For the handshake and for each write.
 const PATIENCE: Duration = Duration::from_secs(10);
