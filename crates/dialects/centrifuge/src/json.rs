@@ -6,7 +6,6 @@
 mod decode;
 mod encode;
 mod one_way;
-mod wire;
 mod write;
 
 pub use one_way::JsonOneWay;

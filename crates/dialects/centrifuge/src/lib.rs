@@ -5,10 +5,11 @@
 //! their lengths, payloads as they are. No sockets, no clock, no state: how messages lie on a socket is a framing's
 //! business, what they mean a session's.
 
+mod command;
 mod emulation;
 mod json;
 mod protobuf;
-mod subscribe;
+mod request;
 
 pub use emulation::Emulation;
 pub use json::{Json, JsonOneWay};

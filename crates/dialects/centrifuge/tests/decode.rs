@@ -82,6 +82,17 @@ fn every_request_is_known() {
 }
 
 #[test]
+fn what_a_connect_says_beside_is_taken_and_ignored() {
+    let connect = Connect { token: "t".into(), ..Connect::default() };
+    let beside =
+        r#""headers":{"Authorization":"Bearer x","empty":""},"flag":3,"profile":"list","dict":"q83vEjRWeJCrze8S""#;
+    let message = format!(r#"{{"id":1,"connect":{{{beside},"token":"t"}}}}"#);
+    assert_eq!(one(&message), Method::Connect(Box::new(connect.clone())));
+    assert_eq!(one_way(&format!(r#"{{"token":"t",{beside}}}"#)), Ok(connect));
+    assert_eq!(one(r#"{"id":1,"connect":{"headers":null,"flag":null}}"#), Method::Connect(Box::default()));
+}
+
+#[test]
 fn subscribe_wishes() {
     let check = |fields: &str, expected: Subscribe| {
         let message = format!(r#"{{"id":1,"subscribe":{{"channel":"c"{fields}}}}}"#);

@@ -98,6 +98,18 @@ fn every_request_is_known() {
 }
 
 #[test]
+fn what_a_connect_says_beside_is_taken_and_ignored() {
+    let header = |name: &[u8], value: &[u8]| field(6, &[field(1, name), field(2, value)].concat());
+    let (headers, flag) = ([header(b"Authorization", b"Bearer x"), header(b"empty", b"")].concat(), varint(7, 3));
+    let (dict, profile) = (field(8, b"q83vEjRWeJCrze8S"), field(9, b"list"));
+    let connect = Connect { token: "t".into(), ..Connect::default() };
+    assert_eq!(
+        decode(&command(4, &[&headers, &flag, &dict, &profile, &field(1, b"t")])),
+        (vec![Command { id: 1, method: Method::Connect(Box::new(connect)) }], None)
+    );
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let error = |bytes: &[u8]| decode(bytes).1.expect("an error");
     assert_eq!(error(b""), "no command in the message");

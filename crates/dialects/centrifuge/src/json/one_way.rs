@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use tidegate_protocol::{Command, Data, DecodeError, Dialect, Method, Push, Reply};
 use tidegate_types::Publication;
 
-use super::{decode, encode, wire};
+use super::encode;
+use crate::{command, request};
 
 /// The unidirectional form of the Centrifuge client protocol v2.
 ///
@@ -29,12 +30,12 @@ impl Dialect for JsonOneWay {
 
     fn decode(&self, message: &[u8], each: &mut dyn FnMut(Command) -> ControlFlow<()>) -> Result<(), DecodeError> {
         let request = match message.trim_ascii_start().first() {
-            None => wire::Connect::default(),
+            None => request::Connect::default(),
             // A list would be read as an object's fields in their order.
             Some(b'{') => serde_json::from_slice(message).map_err(|e| DecodeError(format!("connect request: {e}")))?,
             Some(_) => return Err(DecodeError("connect request: not an object".to_owned())),
         };
-        let _ = each(Command { id: 1, method: Method::Connect(Box::new(decode::connect(request)?)) });
+        let _ = each(Command { id: 1, method: Method::Connect(Box::new(command::connect(request)?)) });
         Ok(())
     }
 

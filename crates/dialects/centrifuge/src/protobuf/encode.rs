@@ -9,6 +9,7 @@ use tidegate_types::codes::ErrorCode;
 use tidegate_types::{ClientInfo, Meta, Publication};
 
 use super::wire;
+use crate::request::Empty;
 
 pub(super) fn reply(id: u32, reply: &Reply, out: &mut Vec<u8>) {
     let mut message = wire::Reply { id, ..Default::default() };
@@ -16,8 +17,8 @@ pub(super) fn reply(id: u32, reply: &Reply, out: &mut Vec<u8>) {
         Reply::Error(code) => message.error = Some(error(*code)),
         Reply::Connect(result) => message.connect = Some(connect(result)),
         Reply::Subscribe(result) => message.subscribe = Some(subscribe(result)),
-        Reply::Unsubscribe => message.unsubscribe = Some(wire::Empty {}),
-        Reply::Publish => message.publish = Some(wire::Empty {}),
+        Reply::Unsubscribe => message.unsubscribe = Some(Empty {}),
+        Reply::Publish => message.publish = Some(Empty {}),
         Reply::History(result) => message.history = Some(history(result)),
         Reply::Presence(members) => {
             let presence = members.iter().map(|info| (info.client.clone(), client_info(info))).collect();
