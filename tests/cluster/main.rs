@@ -9,15 +9,16 @@ mod moving;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use tidegate_testkit::haproxy::Haproxy;
+use tidegate_testkit::haproxy;
 use tidegate_testkit::kafka::{Kafka, Topic};
 use tidegate_testkit::node::{Node, Options};
+use tidegate_testkit::proxy::Proxy;
 use tidegate_tests::{output_dir, packages, sdk};
 
 const TOPIC: &str = "main";
 
 struct Cluster {
-    balancer: Haproxy,
+    balancer: Proxy,
     nodes: [Node; 2],
     // After the nodes: they end before it.
     _kafka: Kafka,
@@ -39,7 +40,7 @@ impl Cluster {
             Node::start(Options { arguments, dev, ..Options::dev(&format!("node-{number}"), &broker, &output) })
         };
         let nodes = [start(1)?, start(2)?];
-        let balancer = Haproxy::start(&nodes.each_ref().map(Node::port), "/ready")?;
+        let balancer = haproxy::start(&nodes.each_ref().map(Node::port), "/ready")?;
         Ok(Self { balancer, nodes, _kafka: kafka })
     }
 

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use tidegate_testkit::haproxy::Haproxy;
+use tidegate_testkit::haproxy;
 use tidegate_testkit::kafka::{Kafka, Topic};
 use tidegate_testkit::node::{Node, Options, get};
+use tidegate_testkit::proxy::Proxy;
 use tidegate_tests::load::{Board, Channel, Client, Publishers};
 use tidegate_tests::output_dir;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -47,7 +48,7 @@ fn clients_lose_nothing_whatever_fails() -> Result<()> {
 
 struct Rig {
     // In the order in which they end.
-    balancer: Haproxy,
+    balancer: Proxy,
     nodes: Vec<Node>,
     kafka: Kafka,
     board: Arc<Board>,
@@ -64,7 +65,7 @@ impl Rig {
         kafka.tools().create_topic(&Topic::new(TOPIC, 8))?;
         let nodes = start_nodes(&kafka, &output)?;
         let ports: Vec<u16> = nodes.iter().map(Node::port).collect();
-        let balancer = Haproxy::start(&ports, "/ready")?;
+        let balancer = haproxy::start(&ports, "/ready")?;
         let channels = (0..CHANNELS).map(|index| Channel::new(format!("c{index}"))).collect();
         Ok(Self {
             balancer,

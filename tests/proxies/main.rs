@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use socket2::{Domain, Socket, Type};
-use tidegate_testkit::haproxy::Haproxy;
-use tidegate_testkit::nginx::Nginx;
 use tidegate_testkit::node::{Node, Options, post};
 use tidegate_testkit::ports::loopback;
+use tidegate_testkit::{haproxy, nginx};
 use tidegate_tests::output_dir;
 
 /// A first event that takes longer was held back. Later ones `HAProxy` holds back unless it is told not to, for so long.
@@ -117,8 +116,8 @@ fn node() -> Result<Node> {
 #[test]
 fn nothing_is_held_back_by_proxies_with_their_defaults() -> Result<()> {
     let node = node()?;
-    let nginx = Nginx::start(node.port())?;
+    let nginx = nginx::start(node.port())?;
     check("nginx", nginx.port(), &node)?;
-    let haproxy = Haproxy::start_with_defaults(node.port())?;
+    let haproxy = haproxy::start_with_defaults(node.port())?;
     check("HAProxy", haproxy.port(), &node)
 }

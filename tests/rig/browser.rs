@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tidegate_testkit::haproxy::Haproxy;
+use tidegate_testkit::haproxy;
 use tidegate_testkit::kafka::{Kafka, Topic};
 use tidegate_testkit::node::{Node, Options};
 use tidegate_testkit::ports::poll_until;
@@ -39,7 +39,7 @@ fn nodes_are_killed_and_every_page_sees_every_step_once() -> Result<()> {
     })?;
     let mut nodes = start_nodes(&kafka, &output)?;
     let ports: Vec<u16> = nodes.iter().map(Node::port).collect();
-    let balancer = Haproxy::start(&ports, "/ready")?;
+    let balancer = haproxy::start(&ports, "/ready")?;
 
     let page = |transport| {
         let url = format!("http://127.0.0.1:{}/?job=job-rig&transport={transport}", balancer.port());

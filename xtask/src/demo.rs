@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tidegate_testkit::haproxy::Haproxy;
+use tidegate_testkit::haproxy;
 use tidegate_testkit::kafka::{Kafka, Topic};
 use tidegate_testkit::node::{Node, Options};
 use tokio::signal::ctrl_c;
@@ -46,7 +46,7 @@ impl Demo {
         })?;
         let backend = Backend::start(&kafka.bootstrap(), TOPIC)?;
         let ports: Vec<u16> = nodes.iter().map(Node::port).collect();
-        let _balancer = Haproxy::start_routed(self.port, &ports, "/ready", Some((backend::PATH, backend.port())))?;
+        let _balancer = haproxy::start_routed(self.port, &ports, "/ready", (backend::PATH, backend.port()))?;
         self.explain(&nodes, &kafka.bootstrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(self.supervise(&mut nodes))?;

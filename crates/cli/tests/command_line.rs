@@ -1,21 +1,12 @@
 //! The binary as a person uses it: what it prints, and its exit codes.
 
+mod common;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-const DEADLINE: Duration = Duration::from_secs(20);
-
-fn tidegate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    let inherited: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
-    for name in inherited.iter().filter(|n| n.to_string_lossy().starts_with("TIDEGATE_")) {
-        command.env_remove(name);
-    }
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
-    command
-}
+use common::{address_in, tidegate};
 
 fn run(args: &[&str]) -> Output {
     tidegate().args(args).output().unwrap()
@@ -52,20 +43,11 @@ impl Running {
     }
 
     fn terminate(&mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.wait()
+        common::terminate(&mut self.child)
     }
 
     fn wait(&mut self) -> i32 {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(begun.elapsed() < DEADLINE, "it does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        common::wait(&mut self.child)
     }
 
     fn stdout(&mut self) -> String {
@@ -86,8 +68,7 @@ impl Drop for Running {
 fn node(listen: &str) -> (Running, String) {
     let mut node = Running::start(tidegate().args(["--broker", "memory:", "--shards", "1", "--listen", listen]));
     let line = node.wait_for("address=");
-    let address = line.split_once("address=").unwrap().1.split_whitespace().next().unwrap().to_owned();
-    (node, format!("http://{address}"))
+    (node, format!("http://{}", address_in(&line)))
 }
 
 fn publish(url: &str, channel: &str, data: &str) -> String {
@@ -168,7 +149,7 @@ fn a_directory_that_is_in_use_or_damaged_is_named_with_what_to_do() {
     };
     let mut node = Running::start(&mut on_disk(dir.path()));
     let line = node.wait_for("address=");
-    let address = line.split_once("address=").unwrap().1.split_whitespace().next().unwrap();
+    let address = address_in(&line);
     let error = refusal();
     let holder = format!("in use by process {}", node.child.id());
     assert!(error.contains(&holder) && error.contains("choose another directory"), "{error}");
@@ -231,7 +212,7 @@ fn a_token_lets_a_client_in_where_nobody_else_may() {
     std::fs::write(&path, content).unwrap();
     let mut node = Running::start(tidegate().arg("--config").arg(&path));
     let line = node.wait_for("address=");
-    let url = format!("http://{}", line.split_once("address=").unwrap().1.split_whitespace().next().unwrap());
+    let url = format!("http://{}", address_in(&line));
     let token = |args: &[&str]| {
         let output = tidegate().arg("token").arg("--config").arg(Path::new(&path)).args(args).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -269,7 +250,7 @@ fn a_token_can_be_signed_by_a_private_key() {
     std::fs::write(&file, content).unwrap();
     let mut node = Running::start(tidegate().args(["--config", &file]));
     let line = node.wait_for("address=");
-    let url = format!("http://{}", line.split_once("address=").unwrap().1.split_whitespace().next().unwrap());
+    let url = format!("http://{}", address_in(&line));
     assert!(run(&["publish", "--url", &url, "--api-key", "k", "jobs:1", "1"]).status.success());
     let token = run(&["token", "--config", &file, "--key-file", &private, "--user", "u1"]);
     assert!(token.status.success(), "{}", text(&token.stderr));

@@ -1,5 +1,7 @@
 //! A node that speaks TLS, as its clients and its operator see it.
 
+mod common;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -12,19 +14,9 @@ use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Role, handshake, write_masked_frame};
 use tidegate_tls_client::{Trust, client_config_with};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+use common::{DEADLINE, address_in, terminate, tidegate};
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
-
-fn tidegate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    let inherited: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
-    for name in inherited.iter().filter(|n| n.to_string_lossy().starts_with("TIDEGATE_")) {
-        command.env_remove(name);
-    }
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
-    command
-}
 
 /// A node that dies with the test.
 struct Node {
@@ -47,7 +39,7 @@ impl Node {
         });
         let mut node = Self { child, address: String::new(), log };
         let line = node.wait_for("address=");
-        node.address = line.split_once("address=").unwrap().1.split_whitespace().next().unwrap().to_owned();
+        node.address = address_in(&line);
         node
     }
 
@@ -88,16 +80,7 @@ impl Node {
     }
 
     fn terminate(&mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(begun.elapsed() < DEADLINE, "it does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        terminate(&mut self.child)
     }
 }
 

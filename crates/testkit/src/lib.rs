@@ -11,3 +11,4 @@ pub mod node;
 pub mod ports;
 pub mod process;
 pub mod producer;
+pub mod proxy;
