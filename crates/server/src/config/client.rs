@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tidegate_core::config::{ClientOptions, PersonalChannel, TokenOptions, UserHeader};
-
 use tidegate_framing::websocket::Origins;
 
-use super::reader::Section;
+use super::reader::{Section, read};
 use super::token;
 use super::value::Bytes;
 
@@ -25,86 +24,51 @@ pub(super) fn read(top: &mut Section<'_>, dev: bool) -> (ClientOptions, TokenOpt
 }
 
 fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
-    let d = ClientOptions::default();
-    let allow_anonymous =
-        section.get("allow_anonymous", dev, "Let clients connect without a token; their user is empty.");
-    let allowed_origins = section.get(
-        "allowed_origins",
-        d.allowed_origins,
-        "Origins that browsers may connect from, with * for anything; empty = only this server's own host.",
+    let mut o = ClientOptions { allow_anonymous: dev, ..ClientOptions::default() };
+    read!(section, o,
+        allow_anonymous: "Let clients connect without a token; their user is empty.",
+        allowed_origins: "Origins that browsers may connect from, with * for anything; empty = only this server's own host.",
     );
-    let message = section.get(
-        "message_bytes_max",
-        Bytes(d.message_bytes_max),
-        "Bytes of one client message; more closes with 1009.",
+    let doc = "Bytes of one client message; more closes with 1009.";
+    o.message_bytes_max = section.get("message_bytes_max", Bytes(o.message_bytes_max), doc).0;
+    times(section, &mut o);
+    limits(section, &mut o);
+    o.user_header = user_header(section);
+    let doc = "Publications in one history answer.";
+    o.history_publications_max = section.get("history_max", o.history_publications_max, doc);
+    read!(section, o, write_stall_max: "A socket that takes no byte for this long is closed.",);
+    section.child("recovery", |section| recovery(section, &mut o));
+    o.personal_channel = section.child("subscribe_to_user_personal_channel", personal_channel);
+    o
+}
+
+/// How long what may take.
+fn times(section: &mut Section<'_>, o: &mut ClientOptions) {
+    read!(section, o,
+        ping_interval: "Between two pings of the server.",
+        pong_timeout: "A ping not answered within this closes the connection; shorter than ping_interval.",
+        stale_close_delay: "How long a connection may take to say who it is.",
+        expired_close_delay: "How long an expired token is borne while the client refreshes it.",
     );
-    let ping_interval = section.get("ping_interval", d.ping_interval, "Between two pings of the server.");
-    let pong_timeout = section.get(
-        "pong_timeout",
-        d.pong_timeout,
-        "A ping not answered within this closes the connection; shorter than ping_interval.",
+}
+
+/// How many there may be.
+fn limits(section: &mut Section<'_>, o: &mut ClientOptions) {
+    read!(section, o,
+        channel_limit: "Subscriptions of one connection.",
+        connection_limit: "Sessions on this node, more are closed with 3504; 0 = no limit.",
+        user_connection_limit: "Sessions of one user on this node, more are closed with 3504; 0 = no limit.",
     );
-    let stale_close_delay =
-        section.get("stale_close_delay", d.stale_close_delay, "How long a connection may take to say who it is.");
-    let expired_close_delay = section.get(
-        "expired_close_delay",
-        d.expired_close_delay,
-        "How long an expired token is borne while the client refreshes it.",
-    );
-    let channel_limit = section.get("channel_limit", d.channel_limit, "Subscriptions of one connection.");
-    let connection_limit = section.get(
-        "connection_limit",
-        d.connection_limit,
-        "Sessions on this node, more are closed with 3504; 0 = no limit.",
-    );
-    let user_connection_limit = section.get(
-        "user_connection_limit",
-        d.user_connection_limit,
-        "Sessions of one user on this node, more are closed with 3504; 0 = no limit.",
-    );
-    let user_header = user_header(section);
-    let history_publications_max =
-        section.get("history_max", d.history_publications_max, "Publications in one history answer.");
-    let write_stall_max =
-        section.get("write_stall_max", d.write_stall_max, "A socket that takes no byte for this long is closed.");
-    let (recovery_publications_max, recovery_bytes_max, recovery_scan_records_max) =
-        section.child("recovery", |section| {
-            let d = ClientOptions::default();
-            (
-                section.get(
-                    "publications_max",
-                    d.recovery_publications_max,
-                    "Publications that one recovery may bring.",
-                ),
-                section.get("bytes_max", Bytes(d.recovery_bytes_max), "Bytes that one recovery may bring.").0,
-                section.get(
-                    "scan_records_max",
-                    d.recovery_scan_records_max,
-                    "Records of a shared log that one recovery or history read may look at.",
-                ),
-            )
-        });
-    let personal_channel = section.child("subscribe_to_user_personal_channel", personal_channel);
-    ClientOptions {
-        allow_anonymous,
-        allowed_origins,
-        ping_interval,
-        pong_timeout,
-        stale_close_delay,
-        expired_close_delay,
-        channel_limit,
-        connection_limit,
-        user_connection_limit,
-        user_header,
-        message_bytes_max: message.0,
-        history_publications_max,
-        recovery_publications_max,
-        recovery_bytes_max,
-        recovery_scan_records_max,
-        write_stall_max,
-        connect_data: d.connect_data,
-        personal_channel,
-    }
+}
+
+/// What one recovery may cost.
+fn recovery(section: &mut Section<'_>, o: &mut ClientOptions) {
+    let doc = "Publications that one recovery may bring.";
+    o.recovery_publications_max = section.get("publications_max", o.recovery_publications_max, doc);
+    let doc = "Bytes that one recovery may bring.";
+    o.recovery_bytes_max = section.get("bytes_max", Bytes(o.recovery_bytes_max), doc).0;
+    let doc = "Records of a shared log that one recovery or history read may look at.";
+    o.recovery_scan_records_max = section.get("scan_records_max", o.recovery_scan_records_max, doc);
 }
 
 fn user_header(section: &mut Section<'_>) -> Option<UserHeader> {

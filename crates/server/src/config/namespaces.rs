@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate_core::config::{NamePatterns, NamespaceOptions, RecoveryMode};
 
-use super::reader::Section;
+use super::reader::{Section, read};
 
 type Named = Vec<(String, NamespaceOptions)>;
 
@@ -82,13 +82,6 @@ fn defaults(dev: bool) -> NamespaceOptions {
         allow_fossil_delta: true,
         ..NamespaceOptions::default()
     }
-}
-
-/// Reads settings into the fields of their names: what is there already is the default.
-macro_rules! read {
-    ($section:expr, $o:expr, $($field:ident: $doc:literal,)*) => {
-        $($o.$field = $section.get(stringify!($field), $o.$field, $doc);)*
-    };
 }
 
 pub(super) fn namespace(section: &mut Section<'_>, dev: bool) -> NamespaceOptions {

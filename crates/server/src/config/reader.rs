@@ -240,6 +240,14 @@ impl Section<'_> {
     }
 }
 
+/// Reads settings into the fields of their names: what is there already is the default.
+macro_rules! read {
+    ($section:expr, $o:expr, $($field:ident: $doc:literal,)*) => {
+        $($o.$field = $section.get(stringify!($field), $o.$field, $doc);)*
+    };
+}
+pub(super) use read;
+
 /// `client.ping_interval` is `TIDEGATE_CLIENT_PING_INTERVAL`.
 fn variable(path: &str) -> String {
     let upper = path.to_ascii_uppercase();
