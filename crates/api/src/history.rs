@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_core::Hub;
-use tidegate_protocol::{History, HistoryResult, Since};
+use tidegate_protocol::{History, HistoryResult};
 use tidegate_types::{ChannelName, ClientInfo, Payload, PayloadKind, Publication};
 
 use crate::answer::{Failure, number, position_fields, string};
-use crate::read::or_default;
+use crate::read::{Since, or_default};
 
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
@@ -18,19 +18,10 @@ pub(crate) struct Request {
     /// How many at most: 0 = none, the position alone; below 0 = as many as the server allows.
     limit: i32,
     /// Only what comes after this position, or before it with `reverse`.
-    since: Option<Position>,
+    since: Option<Since>,
     #[serde(deserialize_with = "or_default")]
     /// Newest first.
     reverse: bool,
-}
-
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(default)]
-struct Position {
-    #[serde(deserialize_with = "or_default")]
-    offset: u64,
-    #[serde(deserialize_with = "or_default")]
-    epoch: String,
 }
 
 /// `history_remove`.
@@ -49,8 +40,9 @@ pub(crate) async fn remove(hub: &Hub, request: Removal) -> Result<(), Failure> {
 
 /// Reads.
 pub(crate) async fn run(hub: &Hub, request: Request) -> Result<HistoryResult, Failure> {
-    let since = request.since.map(|s| Since { offset: s.offset, epoch: s.epoch });
-    let query = History { channel: request.channel, limit: request.limit, since, reverse: request.reverse };
+    let Request { channel, limit, since, reverse } = request;
+    let since = since.map(|Since { offset, epoch }| tidegate_protocol::Since { offset, epoch });
+    let query = History { channel, limit, since, reverse };
     Ok(hub.history(&query).await?)
 }
 

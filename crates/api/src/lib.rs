@@ -21,6 +21,7 @@ mod keys;
 mod method;
 mod openapi;
 mod presence;
+mod publication;
 mod publish;
 mod read;
 mod revoke;

@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -21,6 +22,16 @@ where
     T: Deserialize<'de> + Default,
 {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A position that somebody stands at.
+#[derive(Deserialize, Default, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Since {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) offset: u64,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) epoch: String,
 }
 
 /// Any value as it is spelled, `null` too: that is a payload like others.

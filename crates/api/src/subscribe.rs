@@ -3,12 +3,13 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidegate_core::{Action, Hub, HubError, OrderedSubscription, Overrides};
+use tidegate_auth::WrittenOverrides;
+use tidegate_core::{Action, Hub, HubError, OrderedSubscription};
 use tidegate_types::ChannelName;
 
 use crate::answer::Failure;
 use crate::clients;
-use crate::read::{or_default, raw, shown};
+use crate::read::{Since, or_default, raw, shown};
 
 /// Whom to subscribe, to what and how.
 #[derive(Deserialize, Default, JsonSchema)]
@@ -41,45 +42,7 @@ pub(crate) struct Request<'a> {
     expire_at: i64,
     #[serde(rename = "override", deserialize_with = "or_default")]
     /// What differs from the channel's settings.
-    overrides: Override,
-}
-
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(default)]
-struct Since {
-    #[serde(deserialize_with = "or_default")]
-    offset: u64,
-    #[serde(deserialize_with = "or_default")]
-    epoch: String,
-}
-
-/// What differs from the channel's settings, as tokens spell it.
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(default)]
-struct Override {
-    presence: Option<Value>,
-    join_leave: Option<Value>,
-    force_push_join_leave: Option<Value>,
-    force_recovery: Option<Value>,
-    force_positioning: Option<Value>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct Value {
-    value: bool,
-}
-
-impl From<Override> for Overrides {
-    fn from(given: Override) -> Self {
-        let value = |v: Option<Value>| v.map(|v| v.value);
-        Self {
-            presence: value(given.presence),
-            join_leave: value(given.join_leave),
-            force_push_join_leave: value(given.force_push_join_leave),
-            force_recovery: value(given.force_recovery),
-            force_positioning: value(given.force_positioning),
-        }
-    }
+    overrides: WrittenOverrides,
 }
 
 /// Orders the subscription.

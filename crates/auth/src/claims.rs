@@ -111,7 +111,7 @@ pub(crate) struct Claims {
     data: Option<Box<RawValue>>,
     b64data: Option<String>,
     #[serde(rename = "override")]
-    overrides: Option<RawOverrides>,
+    overrides: Option<WrittenOverrides>,
     channels: Option<Vec<String>>,
     subs: Option<BTreeMap<String, RawSubscription>>,
     meta: Option<Box<RawValue>>,
@@ -186,7 +186,7 @@ struct RawSubscription {
     data: Option<Box<RawValue>>,
     b64data: Option<String>,
     #[serde(rename = "override")]
-    overrides: Option<RawOverrides>,
+    overrides: Option<WrittenOverrides>,
 }
 
 /// `channels` and `subs` together; what `subs` says of a channel goes before its bare name.
@@ -207,13 +207,17 @@ fn subscriptions(channels: Vec<String>, subs: BTreeMap<String, RawSubscription>)
     named.iter().all(|s| !s.channel.is_empty()).then_some(named)
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Value {
     value: bool,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
-struct RawOverrides {
+/// What differs from the channel's settings, as tokens and backends write it.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Override"))]
+#[serde(default)]
+pub struct WrittenOverrides {
     presence: Option<Value>,
     join_leave: Option<Value>,
     force_push_join_leave: Option<Value>,
@@ -221,8 +225,8 @@ struct RawOverrides {
     force_positioning: Option<Value>,
 }
 
-impl From<RawOverrides> for Overrides {
-    fn from(raw: RawOverrides) -> Self {
+impl From<WrittenOverrides> for Overrides {
+    fn from(raw: WrittenOverrides) -> Self {
         let value = |v: Option<Value>| v.map(|v| v.value);
         Self {
             presence: value(raw.presence),

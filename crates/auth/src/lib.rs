@@ -15,7 +15,7 @@ mod token;
 mod verifier;
 
 pub use capability::{Capabilities, Permission, wildcard};
-pub use claims::{ConnectionClaims, Overrides, ServerSubscription, SubscriptionClaims};
+pub use claims::{ConnectionClaims, Overrides, ServerSubscription, SubscriptionClaims, WrittenOverrides};
 pub use jsonwebtoken::Algorithm;
 pub use jwks::{Endpoint, EndpointError, JwksOptions, Keeping, check as check_jwks};
 pub use key::{KeyError, PublicKey, algorithm};
