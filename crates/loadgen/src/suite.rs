@@ -237,9 +237,7 @@ impl Suite {
         let topic = kafka.topic(case, port)?;
         let servers = self.start(case, contender, &topic, port)?;
         let nodes = servers.iter().skip(1).map(|(port, server)| format!("--node 127.0.0.1:{port}={}", server.pid()));
-        let nodes = nodes.collect::<Vec<_>>().join(" ");
-        let line = case.scenario.replace("{kafka}", &topic.options()).replace("{nodes}", &nodes);
-        let scenario: Scenario = cases::parse_scenario(&line)?;
+        let scenario: Scenario = cases::parse_scenario(&case.filled(&topic.options(), &nodes.collect::<Vec<_>>()))?;
         let target = Target {
             url: format!("{}://127.0.0.1:{port}", if case.tls { "wss" } else { "ws" }),
             api: "/api/publish".into(),

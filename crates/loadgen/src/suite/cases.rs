@@ -449,6 +449,17 @@ impl Case {
     pub fn needs_kafka(&self) -> bool {
         self.partitions > 0
     }
+
+    /// The scenario with everything filled in.
+    pub(super) fn filled(&self, kafka: &str, nodes: &[String]) -> String {
+        self.scenario.replace("{kafka}", kafka).replace("{nodes}", &nodes.join(" "))
+    }
+
+    /// The scenario as somebody types it: PID stands for the process id of a server, TOPIC for a topic.
+    pub(super) fn typed(&self) -> String {
+        let nodes: Vec<_> = (1..self.nodes).map(|n| format!("--node 127.0.0.1:{}=PID", 8_000 + n)).collect();
+        self.filled("--kafka 127.0.0.1:9092 --topic TOPIC", &nodes)
+    }
 }
 
 /// Reads a scenario's command line.
@@ -483,8 +494,7 @@ mod tests {
     fn every_case_is_a_command_line() {
         for case in CASES {
             if cfg!(feature = "kafka") || case.partitions == 0 {
-                let scenario = case.scenario.replace("{kafka}", "--kafka 127.0.0.1:9092 --topic t");
-                parse_scenario(&scenario.replace("{nodes}", "--node 127.0.0.1:8001=7")).unwrap();
+                parse_scenario(&case.typed().replace("PID", "7")).unwrap();
             }
             if let Some(options) = case.probe {
                 parse_writer(options).unwrap();

@@ -72,11 +72,12 @@ pub(super) fn markdown(cases: &[&Case], results: &Results, rounds: usize) -> Str
     }
     out.push_str("\n## Again\n\nAll of it: `cargo build --release && cargo xtask bench`. ");
     out.push_str(
-        "One case: `cargo xtask bench --scenarios NAME`. Against a running server, `tidegate bench` with:\n\n```\n",
+        "One case: `cargo xtask bench --scenarios NAME`. Against servers that run, with their process ids for PID and a topic of \
+         Kafka for TOPIC:\n\n```\n",
     );
     for case in cases {
         let scheme = if case.tls { "wss" } else { "ws" };
-        let _ = writeln!(out, "tidegate bench {} --url {scheme}://127.0.0.1:8000 --pid PID", case.scenario);
+        let _ = writeln!(out, "tidegate bench {} --url {scheme}://127.0.0.1:8000 --pid PID", case.typed());
     }
     out.push_str("```\n");
     out
@@ -107,7 +108,7 @@ pub(super) fn text(cases: &[&Case], results: &Results) -> String {
 
 fn details(out: &mut String, case: &Case, results: &Results) {
     let servers = results.servers(case.name);
-    let _ = writeln!(out, "\n## {}\n\n{}.\n\n`tidegate bench {}`\n", case.name, case.title, case.scenario);
+    let _ = writeln!(out, "\n## {}\n\n{}.\n\n`tidegate bench {}`\n", case.name, case.title, case.typed());
     for (variant, cost) in results.probes(case.name) {
         let _ = writeln!(out, "Limit `{variant}`: {} us.", shown(cost));
     }
@@ -202,6 +203,16 @@ mod tests {
         assert!(page.contains("| paced | cpu_us_per_delivery / W | 1.10 | <= 1.15 (0.85) | yes |"), "{page}");
         assert!(page.contains("Not clean: tidegate, round 1: lost 1"), "{page}");
         assert!(text(&[case], &results).contains("1.10; <= 1.15 (0.85); yes"));
+    }
+
+    #[test]
+    fn commands_have_nothing_left_to_fill_in_but_what_the_reader_has() {
+        let cases: Vec<_> = super::super::CASES.iter().collect();
+        let page = markdown(&cases, &Results::new(None).unwrap(), 1);
+        assert!(!page.contains(['{', '}']), "{page}");
+        let joins = "tidegate bench presence-joins --clients 10000 --rate 500 --trickle 200 --node 127.0.0.1:8001=PID \
+                     --node 127.0.0.1:8002=PID --url ws://127.0.0.1:8000 --pid PID\n";
+        assert!(page.contains(joins), "{page}");
     }
 
     #[test]
