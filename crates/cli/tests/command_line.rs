@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use common::{address_in, tidegate};
 
@@ -19,13 +19,13 @@ fn text(bytes: &[u8]) -> String {
 /// A process that dies with the test.
 struct Running {
     child: Child,
-    stderr: BufReader<ChildStderr>,
+    stderr: BufReader<Box<dyn Read>>,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let stderr = BufReader::new(Box::new(child.stderr.take().unwrap()) as Box<dyn Read>);
         Self { child, stderr }
     }
 
@@ -106,6 +106,15 @@ fn a_watcher_gets_live_publications_and_comes_back_after_the_server() {
     publish(&url, "news", "2");
     assert_eq!(watcher.wait(), 0);
     assert_eq!(watcher.stdout(), "1\n2\n");
+}
+
+#[test]
+fn a_node_whose_terminal_is_closed_goes_on_without_a_log() {
+    let (mut node, url) = node("127.0.0.1:0");
+    node.stderr = BufReader::new(Box::new(std::io::empty()));
+    common::signal(&node.child, "-HUP");
+    publish(&url, "news", "1");
+    assert_eq!(node.terminate(), 0);
 }
 
 #[test]

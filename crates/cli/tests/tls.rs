@@ -14,7 +14,7 @@ use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion, version};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Role, handshake, write_masked_frame};
 use tidegate_tls_client::{Trust, client_config_with};
 
-use common::{DEADLINE, address_in, terminate, tidegate};
+use common::{DEADLINE, address_in, signal, terminate, tidegate};
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
@@ -298,12 +298,17 @@ fn write(path: &Path, text: &str) {
 
 impl Files {
     fn new(more: &str) -> Self {
+        Self::looked_at_every("100ms", more)
+    }
+
+    fn looked_at_every(interval: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("tidegate.toml");
         let files = Self { dir, config };
         files.renew();
         let (certificate, key) = (files.path("cert.pem"), files.path("key.pem"));
-        let tls = format!("[tls]\ncertificate = {certificate:?}\nkey = {key:?}\nreload_interval = \"100ms\"\n{more}\n");
+        let tls =
+            format!("[tls]\ncertificate = {certificate:?}\nkey = {key:?}\nreload_interval = \"{interval}\"\n{more}\n");
         write(&files.config, &tls);
         files
     }
@@ -359,6 +364,33 @@ fn a_new_certificate_is_taken_into_use_and_a_broken_one_is_not() {
     stream.write_all(post("/api/publish", r#"{"channel":"news","data":"still here"}"#).as_bytes()).unwrap();
     assert!(response(&mut stream).1.contains("offset"));
     old.hear_until("still here");
+}
+
+#[test]
+fn files_are_looked_at_when_a_signal_says_so() {
+    let files = Files::looked_at_every("1h", "");
+    let node = files.node();
+    let first = node.fingerprint();
+    let second = files.renew();
+    assert_eq!(node.fingerprint(), first, "nobody has looked yet");
+    signal(&node.child, "-HUP");
+    node.wait_for(&second);
+    assert_eq!(node.fingerprint(), second);
+    std::fs::remove_file(files.path("key.pem")).unwrap();
+    signal(&node.child, "-HUP");
+    node.wait_for("the certificate before stays in use");
+    assert_eq!(node.fingerprint(), second);
+    assert_eq!((node.metric("tidegate_tls_reloads_total"), node.metric("tidegate_tls_reloads_failed_total")), (1, 1));
+}
+
+#[test]
+fn a_signal_to_reload_ends_no_node_that_has_no_files() {
+    for arguments in [&[][..], &["--tls-self-signed"]] {
+        let mut node = Node::start(arguments);
+        signal(&node.child, "-HUP");
+        node.wait_for("nothing is reloaded");
+        assert_eq!(node.terminate(), 0);
+    }
 }
 
 #[test]

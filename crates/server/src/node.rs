@@ -3,7 +3,7 @@
 //! Start: the listener is bound first (a taken port is told before anything else happens), then the broker is built,
 //! the shards accept, and the logs are opened; a backbone that is away is tried again while the node runs, unready.
 //! End, on SIGTERM or SIGINT: unready, stop accepting, close clients with 3001 at a pace, finish requests, flush the
-//! broker, exit 0. A second signal ends it at once.
+//! broker, exit 0. A second signal ends it at once. SIGHUP ends nothing: see [`crate::tls`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::{Config, VERSION};
 use crate::http::{self, AppState, HandedOver, paths};
 use crate::registry;
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// Pause between two tries to open the logs of a backbone that is away.
 const OPEN_RETRY: Duration = Duration::from_secs(1);
@@ -51,6 +51,8 @@ fn runtime(shards: usize) -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    // From here on it ends nothing any more.
+    let hangups = signal(SignalKind::hangup()).context("cannot hear SIGHUP")?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?.as_socket().unwrap_or(config.listen);
     let tls = config.tls.as_ref().map(Tls::load).transpose()?;
@@ -75,15 +77,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     state.set_entrance(shards.entrance());
 
     let opened = open_logs(&hub, &config, factory, &state, address);
-    let watched = async {
-        match tls {
-            Some(tls) => tls.watch(hub.clone()).await,
-            None => std::future::pending().await,
-        }
-    };
     let result = tokio::select! {
         result = opened => result,
-        () = watched => Ok(()),
+        () = tls::watch(tls, hangups, hub.clone()) => Ok(()),
         () = told_to_end() => Ok(()),
     };
     if result.is_ok() {

@@ -17,6 +17,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tidegate_core::Hub;
 use tidegate_shard::Acceptor;
+use tokio::signal::unix::Signal;
 
 use crate::config::{TlsConfig, TlsSource, TlsVersion};
 use files::Files;
@@ -99,14 +100,15 @@ impl Tls {
     pub(crate) fn acceptor(&self) -> Arc<Acceptor> {
         self.acceptor.clone()
     }
+}
 
-    /// Takes changed files into use, for ever.
-    pub(crate) async fn watch(self, hub: Arc<Hub>) {
-        let Self { acceptor, recipe, watched } = self;
-        match watched {
-            Some(watched) => watched.run(&recipe, &acceptor, hub.metrics()).await,
-            None => std::future::pending().await,
+/// Takes changed files into use, for ever; when `told`, at once.
+pub(crate) async fn watch(tls: Option<Tls>, told: Signal, hub: Arc<Hub>) {
+    match tls {
+        Some(Tls { acceptor, recipe, watched: Some(watched) }) => {
+            watched.run(told, &recipe, &acceptor, hub.metrics()).await;
         }
+        _ => reload::nothing(told).await,
     }
 }
 

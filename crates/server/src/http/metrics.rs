@@ -78,7 +78,7 @@ const NODE_COUNTERS: &[NodeCounter] = &[
     ("undecodable_records", "Records without a usable key, headers or payload", |m| m.undecodable.get()),
     ("recovered", "Recoveries that brought everything", |m| m.recovered.get()),
     ("unrecovered", "Recoveries that could not", |m| m.unrecovered.get()),
-    ("tls_reloads", "Times another TLS certificate was taken into use", |m| m.tls_reloads.get()),
+    ("tls_reloads", "Times a TLS certificate was taken into use while the node ran", |m| m.tls_reloads.get()),
     ("tls_reloads_failed", "Times a changed TLS certificate could not be used", |m| m.tls_reloads_failed.get()),
     ("log_reads", "Recoveries, catch-ups and history reads that had to read the log", |m| m.log_reads.get()),
 ];

@@ -1,13 +1,15 @@
 //! Looks at the files of a certificate from time to time, and takes a new one into use.
 //!
 //! Two files are not written at once, and a file not in one piece: what changed is taken when it is the same twice in a
-//! row. By content and not by time, because links are moved and files are restored. A certificate that cannot be used is
-//! told once and counted, and the one before stays.
+//! row. By content and not by time, because links are moved and files are restored. SIGHUP says that they are written:
+//! what is in them is taken at once, changed or not. A certificate that cannot be used is told once and counted, and the
+//! one before stays.
 
 use std::time::Duration;
 
 use tidegate_core::metrics::NodeMetrics;
 use tidegate_shard::Acceptor;
+use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
 use super::files::{Contents, FileError, Files};
@@ -35,9 +37,13 @@ impl Settling {
             self.seen = Some(look.clone());
             return false;
         }
+        self.act_on(look);
+        true
+    }
+
+    fn act_on(&mut self, look: &Look) {
         self.acted_on = look.clone();
         self.seen = None;
-        true
     }
 }
 
@@ -55,16 +61,21 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Watches for ever.
-    pub(super) async fn run(self, recipe: &Recipe, acceptor: &Acceptor, metrics: &NodeMetrics) {
+    /// Watches for ever, and looks at once when it is told to.
+    pub(super) async fn run(self, mut told: Signal, recipe: &Recipe, acceptor: &Acceptor, metrics: &NodeMetrics) {
         let Self { files, contents, interval } = self;
         let mut settling = Settling { acted_on: Ok(contents), seen: None };
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            let is_told = tokio::select! {
+                _ = ticks.tick() => false,
+                Some(()) = told.recv() => true,
+            };
             let seen = look(&files).await;
-            if !settling.is_due(&seen) {
+            if is_told {
+                settling.act_on(&seen);
+            } else if !settling.is_due(&seen) {
                 continue;
             }
             match seen.and_then(|contents| take(&files, &contents, recipe, acceptor)) {
@@ -79,6 +90,16 @@ impl Watched {
             }
         }
     }
+}
+
+/// Says for ever that there is nothing to look at, when it is told to look.
+pub(super) async fn nothing(mut told: Signal) {
+    while told.recv().await.is_some() {
+        tracing::warn!(
+            "SIGHUP: nothing is reloaded, this node has no certificate from files (tls.certificate, tls.key)"
+        );
+    }
+    std::future::pending().await
 }
 
 /// Has new connections get what was read.
