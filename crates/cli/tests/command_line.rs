@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -110,11 +111,25 @@ fn a_watcher_gets_live_publications_and_comes_back_after_the_server() {
 
 #[test]
 fn a_node_whose_terminal_is_closed_goes_on_without_a_log() {
-    let (mut node, url) = node("127.0.0.1:0");
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("tidegate.toml");
+    std::fs::write(&config, "[api]\ninsecure = true\n[channel.without_namespace]\n").unwrap();
+    let config = ["--config", config.to_str().unwrap(), "--broker", "memory:", "--listen", "127.0.0.1:0"];
+    let mut node = Running::start(tidegate().args(config));
+    let url = format!("http://{}", address_in(&node.wait_for("address=")));
+    common::signal(&node.child, "-HUP");
+    node.wait_for("nothing is reloaded");
     node.stderr = BufReader::new(Box::new(std::io::empty()));
     common::signal(&node.child, "-HUP");
     publish(&url, "news", "1");
     assert_eq!(node.terminate(), 0);
+}
+
+#[test]
+fn a_node_in_development_mode_ends_with_its_terminal() {
+    let (mut node, _) = node("127.0.0.1:0");
+    common::signal(&node.child, "-HUP");
+    assert_eq!(node.child.wait().unwrap().signal(), Some(1));
 }
 
 #[test]

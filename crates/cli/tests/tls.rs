@@ -384,16 +384,6 @@ fn files_are_looked_at_when_a_signal_says_so() {
 }
 
 #[test]
-fn a_signal_to_reload_ends_no_node_that_has_no_files() {
-    for arguments in [&[][..], &["--tls-self-signed"]] {
-        let mut node = Node::start(arguments);
-        signal(&node.child, "-HUP");
-        node.wait_for("nothing is reloaded");
-        assert_eq!(node.terminate(), 0);
-    }
-}
-
-#[test]
 fn openssl_is_refused_a_renegotiation_and_gets_an_answer_all_the_same() {
     let node = Node::start(&["--tls-self-signed"]);
     let openssl = |arguments: &[&str], input: &str| {

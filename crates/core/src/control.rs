@@ -107,7 +107,8 @@ pub struct Control {
     /// The log has to be opened anew.
     lost: AtomicBool,
     untold: Counter,
-    /// When this node last said how it is, when the last record was written, and when a record of this node was last read: microseconds of its clock.
+    /// When this node last said how it is, when the last record was written, and when a record of this node was last read:
+    /// microseconds of its clock.
     reported_us: AtomicU64,
     written_us: AtomicU64,
     read_own_us: AtomicU64,

@@ -3,7 +3,8 @@
 //! Start: the listener is bound first (a taken port is told before anything else happens), then the broker is built,
 //! the shards accept, and the logs are opened; a backbone that is away is tried again while the node runs, unready.
 //! End, on SIGTERM or SIGINT: unready, stop accepting, close clients with 3001 at a pace, finish requests, flush the
-//! broker, exit 0. A second signal ends it at once. SIGHUP ends nothing: see [`crate::tls`].
+//! broker, exit 0. A second signal ends it at once. SIGHUP ends a node in
+//! development mode alone: see [`crate::tls`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tidegate_shard::{Choice, Framing, Route, ShardOptions, Shards, ShardsBuilder
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Config, VERSION};
+use crate::config::{Config, TlsSource, VERSION};
 use crate::http::{self, AppState, HandedOver, paths};
 use crate::registry;
 use crate::tls::{self, Tls};
@@ -51,8 +52,10 @@ fn runtime(shards: usize) -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    // From here on it ends nothing any more.
-    let hangups = signal(SignalKind::hangup()).context("cannot hear SIGHUP")?;
+    // Whoever only tries it out ends it by closing the terminal, which is what SIGHUP does where nobody hears it.
+    let has_files = config.tls.as_ref().is_some_and(|tls| matches!(tls.source, TlsSource::Files { .. }));
+    let hears = has_files || !config.dev;
+    let hangups = hears.then(|| signal(SignalKind::hangup())).transpose().context("cannot hear SIGHUP")?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?.as_socket().unwrap_or(config.listen);
     let tls = config.tls.as_ref().map(Tls::load).transpose()?;

@@ -102,13 +102,14 @@ impl Tls {
     }
 }
 
-/// Takes changed files into use, for ever; when `told`, at once.
-pub(crate) async fn watch(tls: Option<Tls>, told: Signal, hub: Arc<Hub>) {
-    match tls {
-        Some(Tls { acceptor, recipe, watched: Some(watched) }) => {
+/// Takes changed files into use, for ever; when `told`, at once. Without files there is nobody to be told.
+pub(crate) async fn watch(tls: Option<Tls>, told: Option<Signal>, hub: Arc<Hub>) {
+    match (tls, told) {
+        (Some(Tls { acceptor, recipe, watched: Some(watched) }), Some(told)) => {
             watched.run(told, &recipe, &acceptor, hub.metrics()).await;
         }
-        _ => reload::nothing(told).await,
+        (_, Some(told)) => reload::nothing(told).await,
+        (_, None) => std::future::pending().await,
     }
 }
 
