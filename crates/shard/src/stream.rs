@@ -63,14 +63,14 @@ impl Shard {
         answers: &mut Vec<u8>,
     ) -> Next {
         let Some(mut wire) = route.choose(None, head).map(|choice| choice.wire) else {
-            return self.give_away(place, bytes, answers);
+            return self.give_away(place, bytes, None, answers);
         };
         if head.minor_version() == 0 {
             wire = self.options.without_chunks(wire);
         }
         let spoken = self.options.wires[usize::from(wire)].clone();
         let Some(opening) = Opening::read(head, &spoken) else {
-            return self.give_away(place, bytes, answers);
+            return self.give_away(place, bytes, None, answers);
         };
         if let Err(response) = self.check_origin(head.header("origin"), head.header("host")) {
             return self.refuse(place, answers, &response);

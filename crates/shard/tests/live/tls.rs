@@ -112,7 +112,7 @@ fn what_comes_with_the_end_of_the_handshake_is_not_lost() {
     let session = handed.tls.as_mut().unwrap();
     assert_eq!(session.write_some(b"hello").unwrap(), 5);
     session.close();
-    handed.stream.write_all(session.unsent()).unwrap();
+    TcpStream::from(handed.socket).write_all(session.unsent()).unwrap();
     assert_eq!(read_all(&mut StreamOwned::new(tls, socket)), "hello");
 }
 
