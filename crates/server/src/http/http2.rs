@@ -91,7 +91,7 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut leaving: watch
             }
             _ = leaving.wait_for(|leaving| *leaving), if !ending => {}
             now = looks.tick() => {
-                if streams.look(now, state.unread_max) > 0 {
+                if streams.look(now, state.unread_max) {
                     last_used = now;
                 }
                 if now - last_used < HTTP_IDLE_MAX {

@@ -23,6 +23,8 @@ pub(super) struct Streams {
 struct Open {
     tasks: JoinSet<()>,
     watched: Vec<(AbortHandle, Arc<Watch>)>,
+    /// One began since the last look.
+    begun: bool,
 }
 
 tokio::task_local! {
@@ -79,8 +81,8 @@ impl Streams {
         Spawner(Arc::downgrade(self))
     }
 
-    /// Resets the streams whose clients take nothing; how many there are.
-    pub(super) fn look(&self, now: Instant, unread_max: Duration) -> usize {
+    /// Resets the streams whose clients take nothing. Whether there are any, or were since the last look.
+    pub(super) fn look(&self, now: Instant, unread_max: Duration) -> bool {
         let mut open = self.open();
         open.forget_ended();
         for (task, watch) in &open.watched {
@@ -89,7 +91,7 @@ impl Streams {
                 task.abort();
             }
         }
-        open.tasks.len()
+        std::mem::take(&mut open.begun) || !open.tasks.is_empty()
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -117,12 +119,14 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
         open.forget_ended();
         let task = open.tasks.spawn(WATCH.scope(watch.clone(), stream));
         open.watched.push((task, watch));
+        open.begun = true;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
 
@@ -143,14 +147,20 @@ mod tests {
             });
             ended
         };
-        let (stuck, waiting) = (begin(true), begin(false));
+        assert!(!streams.look(Instant::now(), unread_max));
         streams.spawner().execute(async {});
+        tokio::task::yield_now().await;
+        assert!(streams.look(Instant::now(), unread_max), "one was there");
+        assert!(!streams.look(Instant::now(), unread_max));
+        let (mut stuck, waiting) = (begin(true), begin(false));
         tokio::time::sleep(Duration::from_secs(29)).await;
-        assert_eq!(streams.look(Instant::now(), unread_max), 2);
-        tokio::time::sleep(Duration::from_secs(2)).await;
         streams.look(Instant::now(), unread_max);
+        tokio::task::yield_now().await;
+        assert!(stuck.try_recv().is_err_and(|error| error == TryRecvError::Empty), "it may yet take something");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(streams.look(Instant::now(), unread_max));
         assert!(stuck.await.is_err(), "it ended");
-        assert_eq!(streams.look(Instant::now(), unread_max), 1);
+        assert!(streams.look(Instant::now(), unread_max), "the other is there");
         let spawner = streams.spawner();
         drop(streams);
         assert!(waiting.await.is_err(), "it ended");
