@@ -135,7 +135,8 @@ fn take_back(state: &AppState, mut request: Vec<u8>, io: rewind::Rewind, unread:
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(None) {
         tracing::debug!(%error, "cannot take the bound back");
     }
-    if let Some(entrance) = state.entrance.get() {
-        entrance.give(HandedOver { head: request, tls, client, ..HandedOver::new(stream) });
+    let given = HandedOver { head: request, tls, client, ..HandedOver::new(stream) };
+    if state.entrance.get().is_none_or(|entrance| entrance.give(given).is_err()) {
+        tracing::debug!("a connection ends that no shard takes back");
     }
 }

@@ -56,10 +56,10 @@ impl Shard {
         let mine = self.metrics.connections.get();
         let least = self.peers.iter().min_by_key(|p| p.metrics.connections.get());
         match least {
-            Some(peer) if peer.metrics.connections.get() + IMBALANCE < mine => {
-                peer.control.give(handed);
-                peer.inbox.nudge();
-            }
+            Some(peer) if peer.metrics.connections.get() + IMBALANCE < mine => match peer.control.give(handed) {
+                Ok(()) => peer.inbox.nudge(),
+                Err(handed) => self.adopt(handed),
+            },
             _ => self.adopt(handed),
         }
     }

@@ -12,6 +12,8 @@ pub const TAGS_MAX: usize = 64;
 pub const COMMANDS_PER_FRAME_MAX: usize = 1_024;
 /// Connections taken from the listener in one turn of a shard's loop.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Sockets that wait for a shard to take them from those who accepted or served them.
+pub const GIVEN_SOCKETS_MAX: usize = 4_096;
 /// Sends of one fan-out between two looks at the sockets and the inbox.
 pub const FANOUT_SLICE: usize = 64;
 /// The same for a while after answers from the log, when those who got them are likely to ask on.

@@ -118,7 +118,7 @@ fn bridged(node: &Node, client: &str) -> String {
     let head = b"GET /sse?channel=a HTTP/1.0\r\nHost: a\r\nX-User-Id: ann\r\n\r\n".to_vec();
     let client: IpAddr = client.parse().unwrap();
     let entrance = node.shards.as_ref().unwrap().entrance();
-    entrance.give(HandedOver { head, client: Some(client), ..HandedOver::new(theirs.into()) });
+    entrance.give(HandedOver { head, client: Some(client), ..HandedOver::new(theirs.into()) }).unwrap();
     ours.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut said = [0; 12];
     ours.read_exact(&mut said).unwrap();

@@ -136,7 +136,7 @@ fn a_connection_comes_back_with_its_session_and_with_what_it_was_told_meanwhile(
             tls.feed(&records, &mut Vec::new()).unwrap();
             assert!(tls.is_peer_closed());
         }
-        node.shards.as_ref().unwrap().entrance().give(handed);
+        node.shards.as_ref().unwrap().entrance().give(handed).unwrap();
         if ends {
             assert!(read_all(&mut stream).starts_with("answer HTTP/1.1 101 "));
         } else {

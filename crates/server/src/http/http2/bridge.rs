@@ -29,6 +29,8 @@ use crate::http::routes::{Reply, refused};
 /// The shard did not answer: the stream is reset, so that the client asks again, which it may not do after a status.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
+    #[error("too many sockets wait for the shard")]
+    Busy,
     #[error("the shard ended the connection before its answer")]
     NoAnswer,
     #[error("the shard did not answer in time")]
@@ -54,12 +56,14 @@ pub(super) async fn open(
     let (ours, theirs) = match pair() {
         Ok(pair) => pair,
         Err(error) => {
-            tracing::error!(%error, "cannot open a stream over HTTP/2: raise the limit of open files (ulimit -n)");
+            // The limit of open files, which the shards tell of where it keeps them from accepting.
+            tracing::debug!(%error, "cannot open a stream over HTTP/2");
             return Ok(whole(refused(503, ErrorCode::TOO_MANY_REQUESTS, "too many streams are open, try again")));
         }
     };
     let asked = client::plain(&head, Version::HTTP_10, &commands);
-    entrance.give(HandedOver { head: asked, client: Some(client), ..HandedOver::new(theirs) });
+    let given = HandedOver { head: asked, client: Some(client), ..HandedOver::new(theirs) };
+    entrance.give(given).map_err(|_| Failed::Busy)?;
     tokio::time::timeout(HTTP_IDLE_MAX, answered(ours)).await.map_err(|_| Failed::TooLate)?
 }
 
