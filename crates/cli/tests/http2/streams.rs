@@ -148,6 +148,19 @@ async fn commands_of_a_stream_come_by_the_same_connection() {
 }
 
 #[tokio::test]
+async fn a_trusted_proxy_vouches_for_a_user() {
+    for (trusted, status) in [("127.0.0.1", 200), ("10.0.0.1", 400)] {
+        let client = format!(
+            "[client]\nallow_anonymous = false\nuser_id_http_header = \"X-User-Id\"\ntrusted_proxies = [\"{trusted}\"]\n"
+        );
+        let node = Node::start(true, &client);
+        let mut connection = Connection::open(&node).await;
+        let answer = connection.ask(Method::GET, "/sse?channel=news", &[("x-user-id", "ann")], "").await;
+        assert_eq!(answer.status, status, "trusting {trusted}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_is_reset_ends_its_session_and_no_other() {
     let node = Node::start(false, "");
     let mut connection = Connection::open(&node).await;
