@@ -78,7 +78,8 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut leaving: watch
         Err(error) => return tracing::debug!(%error, "cannot take an HTTP/2 connection over"),
     };
     let streams = Streams::new();
-    let service = service_fn(|request| answer(state.clone(), request, peer));
+    // In a box of its own: what makes an answer is larger than what then sends it, and a stream keeps that for long.
+    let service = service_fn(|request| Box::pin(answer(state.clone(), request, peer)));
     let mut connection = pin!(builder(&streams, &state).serve_connection(io, service));
     let mut looks = interval(LOOK_INTERVAL_MAX.min(state.unread_max / 2).max(Duration::from_millis(100)));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -5,6 +5,7 @@
 //! who takes nothing blocks the shard's end, and is a cursor there and not a queue here. When the client resets the stream
 //! this end is dropped and the session ends; when the shard ends the response the stream ends.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -19,7 +20,7 @@ use tidegate_framing::http::ResponseHead;
 use tidegate_shard::Entrance;
 use tidegate_types::codes::ErrorCode;
 use tidegate_types::limits::{HTTP_IDLE_MAX, HTTP2_BRIDGE_BYTES, HTTP2_PIECE_BYTES, REQUEST_HEAD_BYTES_MAX};
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::UnixStream;
 
 use super::outgoing::{Outgoing, bytes_of};
@@ -79,7 +80,8 @@ fn pair() -> io::Result<(UnixStream, OwnedFd)> {
 }
 
 /// The shard's answer, from its head on.
-async fn answered(mut socket: UnixStream) -> Result<Response<Outgoing>, Failed> {
+async fn answered(socket: UnixStream) -> Result<Response<Outgoing>, Failed> {
+    let mut bridge = Bridge { rest: Bytes::new(), socket };
     let mut read = Vec::new();
     loop {
         if let Some(head) = ResponseHead::parse(&read).map_err(|_| Failed::NoResponse)? {
@@ -87,17 +89,17 @@ async fn answered(mut socket: UnixStream) -> Result<Response<Outgoing>, Failed> 
             for (name, value) in head.headers {
                 response = response.header(name, value);
             }
-            let rest = Bytes::copy_from_slice(&read[head.bytes..]);
-            let body = Outgoing::bridged(Bridge { rest, socket });
-            return response.body(body).map_err(|_| Failed::NoResponse);
+            bridge.rest = Bytes::copy_from_slice(&read[head.bytes..]);
+            return response.body(Outgoing::bridged(bridge)).map_err(|_| Failed::NoResponse);
         }
         if read.len() > REQUEST_HEAD_BYTES_MAX {
             return Err(Failed::NoResponse);
         }
-        read.reserve(HTTP2_PIECE_BYTES);
-        if socket.read_buf(&mut read).await? == 0 {
+        let piece = poll_fn(|cx| bridge.poll_piece(cx)).await?;
+        if piece.is_empty() {
             return Err(Failed::NoAnswer);
         }
+        read.extend_from_slice(&piece);
     }
 }
 
