@@ -4,7 +4,7 @@
 //
 // `sources` are EventSources and `streams` are fetches of an HTTP stream, all on the channel "news" and open at the same
 // time; the page then publishes one publication with a fetch. "opened" and "got" count those who were answered and who
-// got it.
+// got it. At last it opens a WebSocket.
 
 import { chromium } from "playwright-core";
 
@@ -17,7 +17,7 @@ const browser = await chromium.launch({
 });
 
 async function inPage({ sources, streams, seconds }) {
-  const seen = { opened: 0, got: 0, errors: [] };
+  const seen = { opened: 0, got: 0, socket: false, errors: [] };
   const take = (text) => {
     for (const line of text.split("\n")) {
       const message = line.replace(/^data: /, "");
@@ -52,6 +52,11 @@ async function inPage({ sources, streams, seconds }) {
   const answer = (response) => response.text();
   seen.published = await fetch("/api/publish", { method: "POST", body, signal }).then(answer, () => "");
   await until(() => seen.got === sources + streams);
+  // Where HTTP/2 is offered, a browser opens a WebSocket over HTTP/1.1 all the same.
+  const socket = new WebSocket("/connection/uni_websocket?cf_connect=%7B%7D");
+  socket.onmessage = () => (seen.socket = true);
+  await until(() => seen.socket);
+  socket.close();
   closing.abort();
   await Promise.all(all);
   const protocols = performance.getEntriesByType("resource").map((entry) => entry.nextHopProtocol);

@@ -22,7 +22,7 @@ use crate::tls;
 use crate::wire::Wire;
 
 /// Headers that change how a request is framed: then the HTTP side reads it.
-const UNUSUAL: [&str; 3] = ["transfer-encoding", "expect", "upgrade"];
+const UNUSUAL: [&str; 2] = ["transfer-encoding", "expect"];
 
 /// Readers that come back by themselves do so between this and twice this after an end, spread so that those of a node that
 /// died do not come all at once.
@@ -37,7 +37,9 @@ enum Opening {
 
 impl Opening {
     fn read(head: &Head<'_>, wire: &Wire) -> Option<Self> {
-        let plain = UNUSUAL.into_iter().all(|name| head.all(name).next().is_none());
+        // Some clients offer to go on in HTTP/2 with every request, and need no answer to that (RFC 9113 section 3.1).
+        let upgrades = head.list("upgrade").any(|protocol| !protocol.eq_ignore_ascii_case("h2c"));
+        let plain = !upgrades && UNUSUAL.into_iter().all(|name| head.all(name).next().is_none());
         match head.method() {
             "GET" if plain && wire.opens_by_query() => {
                 let commands = head.query().and_then(|query| query_value(query, "cf_connect"));

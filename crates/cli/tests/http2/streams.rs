@@ -2,8 +2,9 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::rig::{Answer, Connection, Node};
+use crate::rig::{Answer, Connection, Node, in_time};
 
 #[tokio::test]
 async fn a_publication_comes_by_the_connection_on_which_it_was_published() {
@@ -145,6 +146,56 @@ async fn commands_of_a_stream_come_by_the_same_connection() {
     assert!(stream.message().await["subscribe"].is_object());
     node.publish("news", 7..8, 0).await;
     assert_eq!(stream.number().await, 7);
+}
+
+/// As Java's client asks without TLS unless told otherwise.
+#[tokio::test]
+async fn an_offer_to_upgrade_to_http_2_is_passed_over() {
+    let node = Node::start(false, "");
+    let offer =
+        "Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n\r\n";
+    let mut socket = tokio::net::TcpStream::connect(&node.address).await.unwrap();
+    // Given away and back, and at once.
+    for (path, said) in [("/health", "\"ok\""), ("/sse?channel=a", "\"connect\"")] {
+        socket.write_all(format!("GET {path} HTTP/1.1\r\n{offer}").as_bytes()).await.unwrap();
+        let mut heard = String::new();
+        while !heard.contains(said) {
+            let mut buffer = [0; 4_096];
+            let count = in_time(socket.read(&mut buffer)).await.unwrap();
+            assert!(count > 0 && !heard.contains(" 4"), "{heard}");
+            heard += &String::from_utf8_lossy(&buffer[..count]);
+        }
+        assert!(heard.starts_with("HTTP/1.1 200 "), "{heard}");
+    }
+    let mut first = tokio::net::TcpStream::connect(&node.address).await.unwrap();
+    first.write_all(format!("GET /sse?channel=a HTTP/1.1\r\n{offer}").as_bytes()).await.unwrap();
+    let mut heard = [0; 12];
+    in_time(first.read_exact(&mut heard)).await.unwrap();
+    assert_eq!(&heard, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn streams_that_are_opened_and_reset_by_the_thousand_leave_nothing() {
+    let node = Node::start(false, "");
+    let mut connection = Connection::open(&node).await;
+    let mut stream = connection.listen("news").await;
+    let descriptors = node.descriptors();
+    for _ in 0..50 {
+        let mut begun = Vec::new();
+        for _ in 0..100 {
+            begun.push(connection.begin(Method::GET, "/sse?channel=news", &[], "").await.unwrap());
+        }
+        // Some have an answer by then, and some have none.
+        drop(begun.split_off(50));
+        for pending in begun {
+            drop(Answer::of(pending).await);
+        }
+    }
+    node.until("tidegate_clients", 1).await;
+    node.until("tidegate_connections", 1).await;
+    assert!(node.descriptors() <= descriptors + 4, "{} of {descriptors}", node.descriptors());
+    node.publish("news", 0..1, 0).await;
+    assert_eq!(stream.number().await, 0);
 }
 
 #[tokio::test]

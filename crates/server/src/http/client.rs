@@ -55,7 +55,8 @@ pub(super) async fn answer(state: &AppState, request: Asked<'_>) -> Reply {
 /// Whether it asks for a stream or a WebSocket in the right way: it is here only because the connection served other
 /// requests before, its body has no length, or it speaks HTTP/2.
 pub(super) fn opens<B>(request: &Request<B>) -> bool {
-    let upgrades = request.headers().contains_key(UPGRADE);
+    // As shards see it.
+    let upgrades = request.headers().get_all(UPGRADE).iter().any(|to| !to.as_bytes().eq_ignore_ascii_case(b"h2c"));
     let by_query = || request.uri().query().is_some_and(|query| query_value(query, "cf_connect").is_some());
     match (request.uri().path(), request.method()) {
         (paths::WEBSOCKET | paths::UNI_WEBSOCKET, _) => upgrades,
