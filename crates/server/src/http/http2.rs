@@ -17,6 +17,7 @@ mod outgoing;
 mod streams;
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,15 +33,19 @@ use tidegate_types::limits::{
     HTTP_IDLE_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PIECE_BYTES, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT,
     HTTP2_RESETS_MAX, HTTP2_STREAM_WINDOW_BYTES, REQUEST_HEAD_BYTES_MAX,
 };
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::rewind::Rewind;
 use super::{AppState, HandedOver, SHUTDOWN_GRACE, client, routes, take_over};
 use bridge::Failed;
 use outgoing::Outgoing;
 use streams::{Spawner, Streams};
 
+/// For a peer to end its side of a connection that was ended.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at what a connection's streams do.
 const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
@@ -70,17 +75,36 @@ pub async fn serve(
     }
 }
 
-async fn connection(handed: HandedOver, state: Arc<AppState>, mut leaving: watch::Receiver<bool>) {
+async fn connection(handed: HandedOver, state: Arc<AppState>, leaving: watch::Receiver<bool>) {
     let HandedOver { socket, head, tls, http2: _permit, .. } = handed;
-    let io = take_over(socket, head, tls).and_then(|io| Ok((io.peer()?.ip(), TokioIo::new(io))));
-    let (peer, io) = match io {
-        Ok(io) => io,
-        Err(error) => return tracing::debug!(%error, "cannot take an HTTP/2 connection over"),
+    let taken = socket.try_clone().and_then(|same| Ok((same, take_over(socket, head, tls)?)));
+    match taken {
+        Ok((socket, io)) => {
+            serve_one(io, &state, leaving).await;
+            linger(socket).await;
+        }
+        Err(error) => tracing::debug!(%error, "cannot take an HTTP/2 connection over"),
+    }
+}
+
+/// Waits until the peer ends as well, for a short while. Closed over bytes that nobody read, a socket would take back what
+/// the peer has not read: its last events, and the GOAWAY.
+async fn linger(socket: OwnedFd) {
+    let end = async {
+        let mut stream = TcpStream::from_std(socket.into())?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     };
+    // However it ends.
+    let _ = tokio::time::timeout(LINGER_MAX, end).await;
+}
+
+async fn serve_one(io: Rewind, state: &Arc<AppState>, mut leaving: watch::Receiver<bool>) {
+    let Ok(peer) = io.peer().map(|address| address.ip()) else { return };
+    let io = TokioIo::new(io);
     let streams = Streams::new();
     // In a box of its own: what makes an answer is larger than what then sends it, and a stream keeps that for long.
     let service = service_fn(|request| Box::pin(answer(state.clone(), request, peer)));
-    let mut connection = pin!(builder(&streams, &state).serve_connection(io, service));
+    let mut connection = pin!(builder(&streams, state).serve_connection(io, service));
     let mut looks = interval(LOOK_INTERVAL_MAX.min(state.unread_max / 2).max(Duration::from_millis(100)));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_used = Instant::now();
