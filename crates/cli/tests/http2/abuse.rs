@@ -10,6 +10,7 @@ use crate::rig::{Connection, Node, in_time};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Types of frames (RFC 9113 section 6).
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -36,6 +37,11 @@ fn header(name: &str, value: &str) -> Vec<u8> {
 /// `GET /health`, from static tables where they have it.
 fn request() -> Vec<u8> {
     [&[0x82, 0x86, 0x04, 7][..], b"/health", &[0x01, 1], b"a"].concat()
+}
+
+/// The same as POST, for which there is a body.
+fn request_with_body() -> Vec<u8> {
+    [&[0x83, 0x86, 0x04, 9][..], b"/api/info", &[0x01, 1], b"a"].concat()
 }
 
 /// What a peer of this kind hears until the end: the types of frames, and the error of the last GOAWAY.
@@ -123,14 +129,16 @@ async fn who_asks_and_reads_nothing_fills_no_memory() {
     let node = Node::start(false, "");
     let before = node.rss_kib();
     let mut floods = tokio::task::JoinSet::new();
-    let health = |n: u32| frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 1, &request());
+    let health = |n: u32| frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 3, &request());
     let pings = frame(PING, 0, 0, &[7; 8]).repeat(1_000);
     let settings = frame(SETTINGS, 0, 0, &[]).repeat(1_000);
     let requests = (0..100).flat_map(health).chain(pings.clone()).collect();
-    for flood in [pings, settings, requests] {
+    let nothing = frame(DATA, 0, 1, &[]).repeat(1_000);
+    for flood in [pings, settings, requests, nothing] {
         let mut socket = TcpStream::connect(&node.address).await.unwrap();
+        let begun = frame(HEADERS, END_HEADERS, 1, &request_with_body());
         floods.spawn(async move {
-            socket.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+            socket.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &begun].concat()).await.unwrap();
             // The node takes no more of it at some point, or ends it.
             let writing = async { while socket.write_all(&flood).await.is_ok() {} };
             let _ = tokio::time::timeout(Duration::from_secs(2), writing).await;
