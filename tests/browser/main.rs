@@ -1,5 +1,7 @@
 //! The demo in Chromium, on one node with the embedded log.
 
+mod http2;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

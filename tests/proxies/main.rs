@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use socket2::{Domain, Socket, Type};
-use tidegate_testkit::node::{Node, Options, post};
+use tidegate_testkit::node::{Node, Options, get, post};
 use tidegate_testkit::ports::loopback;
 use tidegate_testkit::{haproxy, nginx};
 use tidegate_tests::output_dir;
@@ -109,15 +109,27 @@ fn check(proxy_name: &str, proxy: u16, node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn node() -> Result<Node> {
-    Node::start(Options::dev("node-1", "memory:", &output_dir("proxies")?))
+fn node(output: &str) -> Result<Node> {
+    Node::start(Options::dev("node-1", "memory:", &output_dir(output)?))
 }
 
 #[test]
 fn nothing_is_held_back_by_proxies_with_their_defaults() -> Result<()> {
-    let node = node()?;
+    let node = node("proxies")?;
     let nginx = nginx::start(node.port())?;
     check("nginx", nginx.port(), &node)?;
     let haproxy = haproxy::start_with_defaults(node.port())?;
     check("HAProxy", haproxy.port(), &node)
+}
+
+/// Proxies may speak HTTP/2 to a node, and put the streams of many clients on one connection.
+#[test]
+fn a_proxy_may_speak_http_2() -> Result<()> {
+    let node = node("proxies-http2")?;
+    let haproxy = haproxy::start_over_http2(node.port())?;
+    check("HAProxy by HTTP/2", haproxy.port(), &node)?;
+    let metrics = get(node.port(), "/metrics")?;
+    let connections = metrics.lines().find_map(|line| line.strip_prefix("tidegate_http2_connections "));
+    ensure!(connections.is_some_and(|count| count != "0"), "it spoke something else: {connections:?}");
+    Ok(())
 }

@@ -75,6 +75,20 @@ enum Event {
     Failed { reason: String },
 }
 
+/// A script that drives Chromium, with its options.
+///
+/// # Errors
+/// When Chromium or the driver is missing.
+pub fn driver(script: &str, mut options: serde_json::Value) -> Result<Command> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
+    ensure!(dir.join("node_modules").is_dir(), "the driver is missing: run cargo xtask test, or npm ci in {dir:?}");
+    let chromium = find_program("chromium").context("chromium is missing: apt-get install chromium")?;
+    options["chromium"] = chromium.to_string_lossy().into();
+    let mut command = Command::new("node");
+    command.arg(script).arg(options.to_string()).current_dir(dir);
+    Ok(command)
+}
+
 /// A running browser whose pages are all connected.
 #[derive(Debug)]
 pub struct Chromium {
@@ -89,13 +103,7 @@ impl Chromium {
     /// # Errors
     /// When Chromium or its driver is missing, or a page does not connect.
     pub fn open(watch: &Watch) -> Result<Self> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
-        ensure!(dir.join("node_modules").is_dir(), "the driver is missing: run cargo xtask test, or npm ci in {dir:?}");
-        let chromium = find_program("chromium").context("chromium is missing: apt-get install chromium")?;
-        let mut options = serde_json::to_value(watch)?;
-        options["chromium"] = chromium.to_string_lossy().into();
-        let mut command = Command::new("node");
-        command.arg("watch.mjs").arg(options.to_string()).current_dir(dir);
+        let mut command = driver("watch.mjs", serde_json::to_value(watch)?)?;
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start node")?;
         let stdout = child.stdout.take().context("standard output")?;
         let questions = child.stdin.take().context("standard input")?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-pub use chromium::{Chromium, JobSeen, Page, PageSeen, Watch};
+pub use chromium::{Chromium, JobSeen, Page, PageSeen, Watch, driver};
 
 /// A folder for logs and pictures of one test, kept after it: `test-output/NAME` of the workspace.
 ///

@@ -58,7 +58,7 @@ impl Node {
 
     fn connect(&self, version: &'static SupportedProtocolVersion) -> Stream {
         let mut config = client_config_with(&Trust::Anybody, aws_lc_rs::default_provider(), &[version]).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         let socket = TcpStream::connect(&self.address).unwrap();
         socket.set_nodelay(true).unwrap();

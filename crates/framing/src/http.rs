@@ -121,6 +121,34 @@ impl<'b> Head<'b> {
     }
 }
 
+/// The head of a response that a server of our own made.
+#[derive(Debug)]
+pub struct ResponseHead<'b> {
+    /// The status.
+    pub status: u16,
+    /// The headers in order.
+    pub headers: Vec<(&'b str, &'b [u8])>,
+    /// Bytes of the head, the empty line included.
+    pub bytes: usize,
+}
+
+impl<'b> ResponseHead<'b> {
+    /// Reads the head that `bytes` start with; `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// When the bytes cannot become a response head, whatever follows.
+    pub fn parse(bytes: &'b [u8]) -> Result<Option<Self>, HeadError> {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        let size = match response.parse(bytes).map_err(head_error)? {
+            httparse::Status::Complete(size) => size,
+            httparse::Status::Partial => return Ok(None),
+        };
+        let headers = response.headers.iter().map(|h| (h.name, h.value)).collect();
+        Ok(Some(Self { status: response.code.unwrap_or(0), headers, bytes: size }))
+    }
+}
+
 /// The first value of a name in a query, see [`query_values`].
 pub fn query_value(query: &str, name: &str) -> Option<Vec<u8>> {
     query_values(query, name).next()
@@ -251,6 +279,16 @@ mod tests {
         assert_eq!(value("x=1&k=a%2Bb+c%zz%4&k=2").as_deref(), Some("a+b c%zz%4"));
         assert_eq!(value("k=").as_deref(), Some(""));
         assert_eq!((value("kk=1"), value("k"), value("")), (None, None, None));
+    }
+
+    #[test]
+    fn a_response_is_read_as_it_was_made() {
+        let made = text_response(Status::FORBIDDEN, "A: b\r\n", "no");
+        let head = ResponseHead::parse(&made).unwrap().unwrap();
+        assert_eq!((head.status, &made[head.bytes..]), (403, &b"no\n"[..]));
+        assert!(head.headers.contains(&("A", b"b")) && head.headers.len() == 4, "{head:?}");
+        assert!(ResponseHead::parse(&made[..40]).unwrap().is_none());
+        assert!(ResponseHead::parse(b"GET / HTTP/1.1\r\n").is_err());
     }
 
     #[test]

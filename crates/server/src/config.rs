@@ -5,6 +5,7 @@
 
 mod broker;
 mod client;
+mod http2;
 mod load;
 mod namespaces;
 mod reader;
@@ -52,6 +53,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// TLS of the listener; without it the listener speaks none.
     pub tls: Option<TlsConfig>,
+    /// HTTP/2; without it the listener speaks none.
+    pub http2: Option<Http2Config>,
     /// How the node leaves.
     pub drain: DrainConfig,
     /// Every setting as it came out, for `config show`.
@@ -89,6 +92,21 @@ pub struct DrainConfig {
     pub rate: u32,
     /// After this what is left is closed at once.
     pub timeout: Duration,
+}
+
+/// HTTP/2 of the listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Http2Config {
+    /// Connections that speak it.
+    pub connections_max: usize,
+    /// Requests and streams at the same time on each.
+    pub streams_per_connection_max: u32,
+}
+
+impl Default for Http2Config {
+    fn default() -> Self {
+        Self { connections_max: 4_096, streams_per_connection_max: 128 }
+    }
 }
 
 /// TLS of the listener.

@@ -3,7 +3,8 @@
 //! A shard accepts every connection and reads the first head. What is no WebSocket is handed over to here with the
 //! bytes read so far: the server API, health, metrics, the demo page. When such a connection later asks for a stream or
 //! a WebSocket, which browsers and proxies do on connections that they keep, the shards get it back. Nothing that is
-//! delivered to a subscriber passes through here. Plain publishes are answered by the shards themselves ([`Publishes`]).
+//! delivered to a subscriber passes through here, but for streams over HTTP/2 ([`http2`]). Plain publishes are answered
+//! by the shards themselves ([`Publishes`]).
 //!
 //! Bounds: [`CONNECTIONS_MAX`] connections (past it the shards answer 503), a deadline for every head, every body and
 //! every unread answer, and the configured size of a body.
@@ -12,6 +13,7 @@ mod body;
 mod carrier;
 mod client;
 mod demo;
+pub mod http2;
 mod metrics;
 pub(crate) mod paths;
 mod publishes;
@@ -20,6 +22,9 @@ mod routes;
 mod state;
 
 use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +33,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
+use tidegate_shard::TlsSession;
 use tidegate_types::limits::HTTP_IDLE_MAX;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -72,19 +78,15 @@ pub async fn serve(
 }
 
 async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watch::Receiver<bool>) {
-    let stream = match TcpStream::from_std(handed.stream) {
-        Ok(stream) => stream,
+    let HandedOver { socket, head, tls, client, .. } = handed;
+    let io = match take_over(socket, head, tls) {
+        Ok(stream) => TokioIo::new(stream),
         Err(error) => return tracing::debug!(%error, "cannot take an HTTP connection over"),
     };
-    // The system ends a connection whose peer takes nothing; nobody else would, and it holds one of the slots.
-    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX)) {
-        tracing::debug!(%error, "cannot bound how long an answer waits for its reader");
-    }
-    let io = TokioIo::new(rewind::Rewind::new(handed.head, carrier::Carrier::new(stream, handed.tls)));
     let (give_back, mut given_back) = mpsc::channel(1);
     let service = service_fn(|request| {
         let (state, give_back) = (state.clone(), give_back.clone());
-        async move { Ok::<_, Infallible>(routes::answer(&state, request, &give_back).await) }
+        async move { Ok::<_, Infallible>(routes::answer(&state, request, Some(&give_back)).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HTTP_IDLE_MAX).pipeline_flush(true);
@@ -93,7 +95,7 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
         result = &mut connection => Some(result),
         Some(request) = given_back.recv() => {
             let parts = connection.into_parts();
-            return take_back(&state, request, parts.io.into_inner(), &parts.read_buf);
+            return take_back(&state, request, parts.io.into_inner(), &parts.read_buf, client);
         }
         _ = shutdown.wait_for(|down| *down) => None,
     };
@@ -109,21 +111,32 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
     }
 }
 
+/// The bytes of a connection, those first that were read already.
+fn take_over(socket: OwnedFd, head: Vec<u8>, tls: Option<Box<TlsSession>>) -> io::Result<rewind::Rewind> {
+    let stream = TcpStream::from_std(socket.into())?;
+    // The system ends a connection whose peer takes nothing; nobody else would, and it holds one of the slots.
+    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX)) {
+        tracing::debug!(%error, "cannot bound how long an answer waits for its reader");
+    }
+    Ok(rewind::Rewind::new(head, carrier::Carrier::new(stream, tls)))
+}
+
 /// A connection on which other requests came before asks for what the shards serve: they get it with its bytes.
-fn take_back(state: &AppState, mut request: Vec<u8>, io: rewind::Rewind, unread: &[u8]) {
+fn take_back(state: &AppState, mut request: Vec<u8>, io: rewind::Rewind, unread: &[u8], client: Option<IpAddr>) {
     let (unread_before, carrier) = io.into_parts();
     let (stream, tls, plain) = carrier.into_parts();
     for part in [unread, &unread_before, &plain] {
         request.extend_from_slice(part);
     }
     let stream = match stream.into_std() {
-        Ok(stream) => stream,
+        Ok(stream) => OwnedFd::from(stream),
         Err(error) => return tracing::debug!(%error, "cannot give a connection back"),
     };
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(None) {
         tracing::debug!(%error, "cannot take the bound back");
     }
-    if let Some(entrance) = state.entrance.get() {
-        entrance.give(HandedOver { stream, head: request, tls });
+    let given = HandedOver { head: request, tls, client, ..HandedOver::new(stream) };
+    if state.entrance.get().is_none_or(|entrance| entrance.give(given).is_err()) {
+        tracing::debug!("a connection ends that no shard takes back");
     }
 }

@@ -15,9 +15,9 @@ use tidegate_core::{Hub, Verifier};
 use tidegate_dialect_centrifuge::{Json, JsonOneWay, Protobuf};
 use tidegate_framing::websocket::Origins;
 use tidegate_protocol::Dialect;
-use tidegate_shard::{Choice, Framing, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
+use tidegate_shard::{Choice, Framing, HandOver, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::config::{Config, TlsSource, VERSION};
 use crate::http::{self, AppState, HandedOver, paths};
@@ -58,7 +58,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let hangups = hears.then(|| signal(SignalKind::hangup())).transpose().context("cannot hear SIGHUP")?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?.as_socket().unwrap_or(config.listen);
-    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+    let http2 = config.http2.map(|http2| Arc::new(Semaphore::new(http2.connections_max)));
+    let tls = config.tls.as_ref().map(|tls| Tls::load(tls, http2.clone())).transpose()?;
     let factory = registry::factory(&config.broker.url.scheme)?;
     let context = BuildContext { dev: config.dev, settings: config.broker.settings.clone() };
     let broker = factory.build(&config.broker.url, context).await?;
@@ -68,14 +69,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let hub = Hub::new(config.core.clone(), broker, &default_log, builder.inboxes(), runtime);
     let origins = Origins::parse(&config.core.client.allowed_origins).context("client.allowed_origins")?;
-    let state = Arc::new(AppState::new(hub.clone(), &config, origins.clone(), address));
+    let state = Arc::new(AppState::new(hub.clone(), &config, origins.clone(), address, http2.clone()));
 
-    let (handed_over, to_serve) = mpsc::channel(http::HANDED_OVER_MAX);
+    let (ways, http1, http2_connections) = ways();
     let (shut_down, shutdown) = watch::channel(false);
-    let http = tokio::spawn(http::serve(to_serve, state.clone(), shutdown.clone()));
+    let (leave, leaving) = watch::channel(false);
+    let http1 = tokio::spawn(http::serve(http1, state.clone(), shutdown.clone()));
+    let http2_served = http::http2::serve(http2_connections, state.clone(), leaving, shutdown);
+    let http2_served = tokio::spawn(http2_served);
     let verifier = Arc::new(Verifier::new(&config.core.token));
     verifier.start(&tokio::runtime::Handle::current());
-    let options = Arc::new(shard_options(&config, origins, &state, handed_over, tls.as_ref()));
+    let options = Arc::new(ShardOptions { http2, ..shard_options(&config, origins, &state, ways, tls.as_ref()) });
     let shards = builder.start(&hub, &verifier, &options, listener, VERSION)?;
     state.set_entrance(shards.entrance());
 
@@ -89,9 +93,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::info!("draining: clients are told to connect elsewhere");
     }
     state.set_ready(false);
+    leave.send_replace(true);
     drain(shards, &config).await;
     shut_down.send_replace(true);
-    let _ = http.await;
+    let _ = tokio::join!(http1, http2_served);
     hub.shutdown().await;
     result
 }
@@ -146,6 +151,18 @@ async fn drain(shards: Shards, config: &Config) {
     let _ = joined.await;
 }
 
+/// How shards hand connections over, and where those arrive: of HTTP/1.1 and of HTTP/2, so that neither waits behind the
+/// other.
+fn ways() -> (HandOver, mpsc::Receiver<HandedOver>, mpsc::Receiver<HandedOver>) {
+    let (http1, to_http1) = mpsc::channel(http::HANDED_OVER_MAX);
+    let (http2, to_http2) = mpsc::channel(http::HANDED_OVER_MAX);
+    let hand_over = move |handed: HandedOver| {
+        let way = if handed.http2.is_some() { &http2 } else { &http1 };
+        way.try_send(handed).map_err(mpsc::error::TrySendError::into_inner)
+    };
+    (Arc::new(hand_over), to_http1, to_http2)
+}
+
 /// What is spoken, by the index that [`routes`] uses.
 fn wires() -> Vec<Wire> {
     let (json, protobuf): (Arc<dyn Dialect>, Arc<dyn Dialect>) = (Arc::new(Json), Arc::new(Protobuf));
@@ -185,7 +202,7 @@ fn shard_options(
     config: &Config,
     origins: Origins,
     state: &Arc<AppState>,
-    handed_over: mpsc::Sender<HandedOver>,
+    hand_over: HandOver,
     tls: Option<&Tls>,
 ) -> ShardOptions {
     ShardOptions {
@@ -194,8 +211,9 @@ fn shard_options(
         wires: wires(),
         routes: routes(),
         handler: Some(Arc::new(http::Publishes::new(state.clone(), tokio::runtime::Handle::current()))),
-        hand_over: Arc::new(move |socket| handed_over.try_send(socket).map_err(mpsc::error::TrySendError::into_inner)),
+        hand_over,
         tls: tls.map(Tls::acceptor),
+        http2: None,
         drain_per_second: config.drain.rate,
     }
 }

@@ -18,6 +18,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use tidegate_core::Hub;
 use tidegate_shard::Acceptor;
 use tokio::signal::unix::Signal;
+use tokio::sync::Semaphore;
 
 use crate::config::{TlsConfig, TlsSource, TlsVersion};
 use files::Files;
@@ -59,7 +60,6 @@ impl Recipe {
         let builder = ServerConfig::builder_with_provider(self.provider.clone());
         let builder = builder.with_protocol_versions(self.versions)?.with_no_client_auth();
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ticketer = self.ticketer.clone();
         config.send_tls13_tickets = TICKETS;
         // Tickets carry what a session needs: nothing is kept here.
@@ -69,11 +69,11 @@ impl Recipe {
 }
 
 impl Tls {
-    /// Loads or makes the certificate.
+    /// Loads or makes the certificate. `http2` are the connections that may speak it.
     ///
     /// # Errors
     /// When a file cannot be used; the text names it and says what to do.
-    pub(crate) fn load(config: &TlsConfig) -> anyhow::Result<Self> {
+    pub(crate) fn load(config: &TlsConfig, http2: Option<Arc<Semaphore>>) -> anyhow::Result<Self> {
         let recipe = Recipe::new(config.min_version).context("cannot set TLS up")?;
         let (key, watched) = match &config.source {
             TlsSource::SelfSigned => (self_signed::make(&recipe.provider)?, None),
@@ -92,7 +92,7 @@ impl Tls {
             ),
             Some(_) => tracing::info!("TLS with the certificate whose SHA-256 fingerprint is {shown}"),
         }
-        let acceptor = Arc::new(Acceptor::new(recipe.config(key).context("cannot set TLS up")?));
+        let acceptor = Arc::new(Acceptor::new(recipe.config(key).context("cannot set TLS up")?, http2));
         Ok(Self { acceptor, recipe, watched })
     }
 

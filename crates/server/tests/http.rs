@@ -50,7 +50,7 @@ fn node(config: &str) -> Node {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let origins = Origins::parse(["https://app.example"]).unwrap();
-    let state = Arc::new(AppState::new(hub, &config, origins, address));
+    let state = Arc::new(AppState::new(hub, &config, origins, address, None));
     let (handed, receiver) = mpsc::channel(http::HANDED_OVER_MAX);
     let (shutdown, down) = watch::channel(false);
     runtime.spawn(http::serve(receiver, state.clone(), down));
@@ -61,7 +61,7 @@ fn node(config: &str) -> Node {
             let count = stream.read(&mut head).unwrap();
             head.truncate(count);
             stream.set_nonblocking(true).unwrap();
-            if handed.blocking_send(HandedOver { stream, head, tls: None }).is_err() {
+            if handed.blocking_send(HandedOver { head, ..HandedOver::new(stream.into()) }).is_err() {
                 return;
             }
         }

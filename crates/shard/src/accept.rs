@@ -52,24 +52,23 @@ impl Shard {
 
     /// Keeps a socket, or gives it to a shard with clearly fewer.
     fn place_socket(&mut self, socket: OwnedFd) {
-        let handed = HandedOver { stream: socket.into(), head: Vec::new(), tls: None };
+        let handed = HandedOver::new(socket);
         let mine = self.metrics.connections.get();
         let least = self.peers.iter().min_by_key(|p| p.metrics.connections.get());
         match least {
-            Some(peer) if peer.metrics.connections.get() + IMBALANCE < mine => {
-                peer.control.give(handed);
-                peer.inbox.nudge();
-            }
+            Some(peer) if peer.metrics.connections.get() + IMBALANCE < mine => match peer.control.give(handed) {
+                Ok(()) => peer.inbox.nudge(),
+                Err(handed) => self.adopt(handed),
+            },
             _ => self.adopt(handed),
         }
     }
 
     /// Makes a connection of a socket.
     pub(crate) fn adopt(&mut self, handed: HandedOver) {
-        let HandedOver { stream, head: mut bytes, tls } = handed;
-        let socket = OwnedFd::from(stream);
+        let HandedOver { socket, head: mut bytes, tls, client, .. } = handed;
         let tls = match (tls, &self.options.tls) {
-            (None, Some(acceptor)) => match acceptor.session() {
+            (None, Some(acceptor)) if client.is_none() => match acceptor.session() {
                 Ok(session) => Some(session),
                 Err(error) => return tracing::error!(%error, "cannot begin a TLS session"),
             },
@@ -83,7 +82,7 @@ impl Shard {
             tracing::error!(%error, "cannot watch a socket");
             return;
         }
-        self.connections.insert(Connection::new(socket, tls));
+        self.connections.insert(Connection { client: client.map(Box::new), ..Connection::new(socket, tls) });
         self.metrics.connections.add(1);
         let patience = u64::try_from(self.options.client.stale_close_delay.as_millis()).unwrap_or(u64::MAX);
         self.set_deadline(place.index, patience);

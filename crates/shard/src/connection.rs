@@ -1,6 +1,7 @@
 //! One connection as its shard holds it. Kept small: a node has as many as it has clients.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
@@ -162,6 +163,8 @@ pub(crate) struct Connection {
     pub(crate) head: Option<Box<Vec<u8>>>,
     /// TLS under everything.
     pub(crate) tls: Option<Box<TlsSession>>,
+    /// Where the client is, if not at the other end of the socket.
+    pub(crate) client: Option<Box<IpAddr>>,
 }
 
 impl Connection {
@@ -187,6 +190,7 @@ impl Connection {
             held: None,
             head: None,
             tls,
+            client: None,
         }
     }
 

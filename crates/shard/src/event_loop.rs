@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, Timespec};
 use tidegate_types::codes::Disconnect;
+use tidegate_types::limits::ACCEPTS_PER_TURN_MAX;
 
 use crate::connection::{Connection, Phase};
 use crate::shard::Shard;
@@ -86,7 +87,11 @@ impl Shard {
 
     /// Everything between two looks at the sockets.
     fn turn(&mut self) {
-        for socket in self.control.take_given() {
+        let (given, more) = self.control.take_given(ACCEPTS_PER_TURN_MAX);
+        if more {
+            self.inbox.nudge();
+        }
+        for socket in given {
             self.adopt(socket);
         }
         self.drain_inbox();

@@ -17,7 +17,7 @@ impl Shard {
         let one = |user: &&str| !user.is_empty() && !user.contains(',');
         let Some(user) = head.header(&header.name).filter(one) else { return };
         let Some(connection) = self.connections.get_mut(place.index) else { return };
-        match socket::peer(&connection.socket) {
+        match connection.client.as_deref().copied().or_else(|| socket::peer(&connection.socket)) {
             Some(peer) if header.trusts(peer) => connection.session.vouch_for(user),
             peer => tracing::debug!(?peer, "a user header does not come from a trusted proxy, it is ignored"),
         }

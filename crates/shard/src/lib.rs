@@ -25,6 +25,7 @@ mod deltas;
 mod event_loop;
 mod fanout;
 mod held;
+mod http2;
 mod identity;
 mod ids;
 mod input;

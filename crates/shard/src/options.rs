@@ -1,6 +1,7 @@
 //! What a shard is told at its start.
 
-use std::net::TcpStream;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use tidegate_core::config::ClientOptions;
 use tidegate_framing::http::Head;
 use tidegate_framing::websocket::Origins;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::tls::{Acceptor, TlsSession};
 use crate::wire::Wire;
@@ -53,11 +55,23 @@ impl Route {
 #[derive(Debug)]
 pub struct HandedOver {
     /// The socket, non-blocking.
-    pub stream: TcpStream,
+    pub socket: OwnedFd,
     /// What was read from it already.
     pub head: Vec<u8>,
     /// Its TLS, which goes on there.
     pub tls: Option<Box<TlsSession>>,
+    /// Where the client is, if not at the other end of the socket: somebody in this process speaks with it. On such a
+    /// socket there is no TLS.
+    pub client: Option<IpAddr>,
+    /// It speaks HTTP/2, as one of those that there may be.
+    pub http2: Option<OwnedSemaphorePermit>,
+}
+
+impl HandedOver {
+    /// A socket that was just accepted.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, head: Vec::new(), tls: None, client: None, http2: None }
+    }
 }
 
 /// Takes sockets over; gives them back when it has no room, which is answered with 503.
@@ -94,6 +108,8 @@ pub struct ShardOptions {
     pub hand_over: HandOver,
     /// With it every connection speaks TLS.
     pub tls: Option<Arc<Acceptor>>,
+    /// The HTTP/2 connections that there may be; `None` = it is not spoken.
+    pub http2: Option<Arc<Semaphore>>,
     /// Connections closed per second and shard when the node is drained.
     pub drain_per_second: u32,
 }

@@ -5,7 +5,6 @@
 //! there. One request of a connection is answered at a time; the next is not read before.
 
 use std::borrow::Cow;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -15,8 +14,10 @@ use tidegate_core::{Inbox, ShardEvent, Ticket};
 use tidegate_framing::http::{Head, Status, query_value, text_response};
 use tidegate_framing::websocket::handshake;
 use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::connection::{Connection, Phase, Request};
+use crate::http2;
 use crate::options::{HandedOver, Response, Route};
 use crate::shard::Shard;
 use crate::slab::Place;
@@ -82,6 +83,9 @@ impl Shard {
     }
 
     fn request(&mut self, place: Place, bytes: &[u8], answers: &mut Vec<u8>) -> Next {
+        if let Some(next) = self.take_http2(place, bytes, answers) {
+            return next;
+        }
         let head = match Head::parse(bytes) {
             Ok(Some(head)) => head,
             Ok(None) if bytes.len() < REQUEST_HEAD_BYTES_MAX => return self.hold(place, bytes),
@@ -101,7 +105,7 @@ impl Shard {
         }
         let handler = self.options.handler.as_ref();
         let Some((handler, body_bytes)) = handler.and_then(|h| Some((h, h.body_bytes(&head)?))) else {
-            return self.give_away(place, bytes, answers);
+            return self.give_away(place, bytes, None, answers);
         };
         let size = head.bytes() + body_bytes;
         if bytes.len() < size {
@@ -266,7 +270,13 @@ impl Shard {
     }
 
     /// Hands a connection whose request is none of a shard's to the side that serves those.
-    pub(crate) fn give_away(&mut self, place: Place, bytes: &[u8], answers: &mut Vec<u8>) -> Next {
+    pub(crate) fn give_away(
+        &mut self,
+        place: Place,
+        bytes: &[u8],
+        http2: Option<OwnedSemaphorePermit>,
+        answers: &mut Vec<u8>,
+    ) -> Next {
         self.send_answers(place, answers);
         let Some(connection) = self.connections.remove(place.index) else { return Next::Nothing };
         self.metrics.connections.add(-1);
@@ -275,12 +285,16 @@ impl Shard {
             // It asks on without reading what it was answered.
             return Next::Nothing;
         }
-        let Connection { socket, tls, .. } = connection;
-        let handed = HandedOver { stream: TcpStream::from(socket), head: bytes.to_vec(), tls };
-        if let Err(HandedOver { stream, tls, .. }) = (self.options.hand_over)(handed) {
+        let Connection { socket, tls, client, .. } = connection;
+        let client = client.map(|client| *client);
+        let handed = HandedOver { socket, head: bytes.to_vec(), tls, client, http2 };
+        if let Err(HandedOver { socket, tls, http2, .. }) = (self.options.hand_over)(handed) {
             let text = "too many requests are being served, try again";
-            let response = text_response(Status::UNAVAILABLE, "Retry-After: 1\r\n", text);
-            let mut refused = Connection::new(stream.into(), tls);
+            let response = match http2 {
+                Some(_) => http2::REFUSAL.to_vec(),
+                None => text_response(Status::UNAVAILABLE, "Retry-After: 1\r\n", text),
+            };
+            let mut refused = Connection::new(socket, tls);
             let _ = tls::send(&mut refused, &response, &mut self.records);
             tls::end_output(&mut refused, &mut self.records);
         }

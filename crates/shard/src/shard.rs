@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -11,6 +11,7 @@ use tidegate_core::metrics::ShardMetrics;
 use tidegate_core::{Drained, Hub, Inbox, Policy, Verifier};
 use tidegate_types::ChannelName;
 use tidegate_types::codes::{self, Disconnect};
+use tidegate_types::limits::GIVEN_SOCKETS_MAX;
 
 use crate::channel::Channel;
 use crate::connection::{Connection, Phase};
@@ -28,17 +29,31 @@ pub(crate) struct Control {
     pub(crate) drain: AtomicBool,
     /// Close what is left at once.
     pub(crate) stop: AtomicBool,
-    /// Sockets that others accepted for this shard.
-    pub(crate) given: Mutex<Vec<HandedOver>>,
+    /// Sockets that others accepted for this shard; bounded.
+    given: Mutex<VecDeque<HandedOver>>,
 }
 
 impl Control {
-    pub(crate) fn give(&self, socket: HandedOver) {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    /// Gives a socket; back where too many wait.
+    pub(crate) fn give(&self, socket: HandedOver) -> Result<(), HandedOver> {
+        let mut given = self.given();
+        if given.len() >= GIVEN_SOCKETS_MAX {
+            return Err(socket);
+        }
+        given.push_back(socket);
+        Ok(())
     }
 
-    pub(crate) fn take_given(&self) -> Vec<HandedOver> {
-        std::mem::take(&mut self.given.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes some of them; whether more wait.
+    pub(crate) fn take_given(&self, most: usize) -> (Vec<HandedOver>, bool) {
+        let mut given = self.given();
+        let count = given.len().min(most);
+        let taken = given.drain(..count).collect();
+        (taken, !given.is_empty())
+    }
+
+    fn given(&self) -> MutexGuard<'_, VecDeque<HandedOver>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

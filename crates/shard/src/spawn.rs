@@ -239,10 +239,14 @@ pub struct Entrance {
 
 impl Entrance {
     /// Gives a socket, with what was read from it and its TLS session, to the shard that has the fewest.
-    pub fn give(&self, socket: HandedOver) {
-        let Some(peer) = self.peers.iter().min_by_key(|p| p.metrics.connections.get()) else { return };
-        peer.control.give(socket);
+    ///
+    /// # Errors
+    /// With the socket, when too many wait for that shard already.
+    pub fn give(&self, socket: HandedOver) -> Result<(), HandedOver> {
+        let Some(peer) = self.peers.iter().min_by_key(|p| p.metrics.connections.get()) else { return Err(socket) };
+        peer.control.give(socket)?;
         peer.inbox.nudge();
+        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::tls;
 use crate::wire::Wire;
 
 /// Headers that change how a request is framed: then the HTTP side reads it.
-const UNUSUAL: [&str; 3] = ["transfer-encoding", "expect", "upgrade"];
+const UNUSUAL: [&str; 2] = ["transfer-encoding", "expect"];
 
 /// Readers that come back by themselves do so between this and twice this after an end, spread so that those of a node that
 /// died do not come all at once.
@@ -37,7 +37,9 @@ enum Opening {
 
 impl Opening {
     fn read(head: &Head<'_>, wire: &Wire) -> Option<Self> {
-        let plain = UNUSUAL.into_iter().all(|name| head.all(name).next().is_none());
+        // Some clients offer to go on in HTTP/2 with every request, and need no answer to that (RFC 9113 section 3.1).
+        let upgrades = head.list("upgrade").any(|protocol| !protocol.eq_ignore_ascii_case("h2c"));
+        let plain = !upgrades && UNUSUAL.into_iter().all(|name| head.all(name).next().is_none());
         match head.method() {
             "GET" if plain && wire.opens_by_query() => {
                 let commands = head.query().and_then(|query| query_value(query, "cf_connect"));
@@ -63,14 +65,14 @@ impl Shard {
         answers: &mut Vec<u8>,
     ) -> Next {
         let Some(mut wire) = route.choose(None, head).map(|choice| choice.wire) else {
-            return self.give_away(place, bytes, answers);
+            return self.give_away(place, bytes, None, answers);
         };
         if head.minor_version() == 0 {
             wire = self.options.without_chunks(wire);
         }
         let spoken = self.options.wires[usize::from(wire)].clone();
         let Some(opening) = Opening::read(head, &spoken) else {
-            return self.give_away(place, bytes, answers);
+            return self.give_away(place, bytes, None, answers);
         };
         if let Err(response) = self.check_origin(head.header("origin"), head.header("host")) {
             return self.refuse(place, answers, &response);

@@ -21,28 +21,51 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use tokio::sync::Semaphore;
 
 pub use session::TlsSession;
 pub(crate) use sockets::{end_output, send};
 
 /// Makes the sessions of new connections. Those that there are keep the configuration they began with.
 pub struct Acceptor {
-    config: ArcSwap<ServerConfig>,
+    configs: ArcSwap<Configs>,
+    http2: Option<Arc<Semaphore>>,
+}
+
+/// One configuration, by what is offered of the protocols above TLS (ALPN, RFC 7301).
+struct Configs {
+    http1: Arc<ServerConfig>,
+    both: Arc<ServerConfig>,
+}
+
+impl Configs {
+    fn new(config: Arc<ServerConfig>) -> Self {
+        let offering = |protocols: &[&[u8]]| {
+            let mut config = ServerConfig::clone(&config);
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        Self { http1: offering(&[b"http/1.1"]), both: offering(&[b"h2", b"http/1.1"]) }
+    }
 }
 
 impl Acceptor {
-    /// Sessions with this configuration.
-    pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self { config: ArcSwap::new(config) }
+    /// Sessions with this configuration, whatever it says of ALPN: `http/1.1` is offered, and `h2` before it while one
+    /// more such connection may be open.
+    pub fn new(config: Arc<ServerConfig>, http2: Option<Arc<Semaphore>>) -> Self {
+        Self { configs: ArcSwap::from_pointee(Configs::new(config)), http2 }
     }
 
     /// Another configuration from here on.
     pub fn replace(&self, config: Arc<ServerConfig>) {
-        self.config.store(config);
+        self.configs.store(Arc::new(Configs::new(config)));
     }
 
     pub(crate) fn session(&self) -> Result<Box<TlsSession>, rustls::Error> {
-        TlsSession::new(self.config.load_full()).map(Box::new)
+        let has_room = self.http2.as_ref().is_some_and(|permits| permits.available_permits() > 0);
+        let configs = self.configs.load();
+        let config = if has_room { &configs.both } else { &configs.http1 };
+        TlsSession::new(config.clone()).map(Box::new)
     }
 }
 

@@ -32,11 +32,23 @@ pub fn start_routed(port: u16, backends: &[u16], health_path: &str, route: (&str
 /// # Errors
 /// As [`start`].
 pub fn start_with_defaults(backend: u16) -> Result<Proxy> {
+    start_plain(backend, "")
+}
+
+/// The same, and it speaks HTTP/2 to the port, but for WebSockets.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_over_http2(backend: u16) -> Result<Proxy> {
+    start_plain(backend, "proto h2 ws h1")
+}
+
+fn start_plain(backend: u16, server: &str) -> Result<Proxy> {
     Proxy::start_anywhere(&HAPROXY, |port, _| {
         format!(
             "defaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n\
              frontend front\n  bind 127.0.0.1:{port}\n  default_backend node\n\
-             backend node\n  server node 127.0.0.1:{backend}\n"
+             backend node\n  server node 127.0.0.1:{backend} {server}\n"
         )
     })
 }

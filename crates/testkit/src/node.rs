@@ -7,9 +7,12 @@ use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustls::{ClientConnection, StreamOwned};
+use tidegate_tls_client::{Trust, client_config};
 
 use crate::ports::{connect, free, poll_until};
 use crate::process::Process;
@@ -26,6 +29,8 @@ pub struct Options {
     pub broker: String,
     /// `--dev`.
     pub dev: bool,
+    /// `--tls-self-signed`.
+    pub tls: bool,
     /// Further arguments of `tidegate serve`.
     pub arguments: Vec<OsString>,
     /// Where its log file lies.
@@ -38,7 +43,7 @@ impl Options {
     /// A node in development mode.
     pub fn dev(name: &str, broker: &str, dir: &Path) -> Self {
         let (name, broker) = (name.to_owned(), broker.to_owned());
-        Self { name, broker, dev: true, arguments: Vec::new(), dir: dir.to_owned(), binary: None }
+        Self { name, broker, dev: true, tls: false, arguments: Vec::new(), dir: dir.to_owned(), binary: None }
     }
 }
 
@@ -80,9 +85,10 @@ impl Node {
         self.port
     }
 
-    /// `http://HOST:PORT`.
+    /// `http://HOST:PORT`, or with https.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.options.tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// Its process id while it runs.
@@ -121,11 +127,11 @@ impl Node {
         }
         let process = Process::start(&self.options.name, &mut self.command()?, &self.log())?;
         let process = self.process.insert(process);
-        let port = self.port;
+        let (port, tls) = (self.port, self.options.tls);
         // A process that has ended is an answer, and ends the waiting.
         let up = poll_until(&self.options.name, START_MAX, || match process.check_alive() {
             Err(ended) => Ok(Err(ended)),
-            Ok(()) => is_ready(port).map(Ok),
+            Ok(()) => is_ready(port, tls).map(Ok),
         });
         up.with_context(|| process.log_tail())?
     }
@@ -145,6 +151,9 @@ impl Node {
         command.args(["--broker", &self.options.broker]).args(&self.options.arguments);
         if self.options.dev {
             command.arg("--dev");
+        }
+        if self.options.tls {
+            command.arg("--tls-self-signed");
         }
         command.current_dir(&self.options.dir).env("TIDEGATE_NODE_NAME", &self.options.name);
         Ok(command)
@@ -176,8 +185,8 @@ pub fn binary() -> Result<PathBuf> {
     found.with_context(|| format!("no tidegate near {}: run cargo build --bin tidegate", own.display()))
 }
 
-fn is_ready(port: u16) -> Result<()> {
-    let response = get(port, "/ready")?;
+fn is_ready(port: u16, tls: bool) -> Result<()> {
+    let response = if tls { get_over_tls(port, "/ready")? } else { get(port, "/ready")? };
     ensure!(response.starts_with("HTTP/1.1 200 "), "/ready: {}", response.lines().next().unwrap_or_default());
     Ok(())
 }
@@ -188,6 +197,16 @@ fn is_ready(port: u16) -> Result<()> {
 /// When nobody listens or answers.
 pub fn get(port: u16, path: &str) -> Result<String> {
     exchange(port, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"))
+}
+
+/// [`get`] of a node with a certificate of its own.
+fn get_over_tls(port: u16, path: &str) -> Result<String> {
+    let config = Arc::new(client_config(&Trust::Anybody)?);
+    let mut stream = StreamOwned::new(ClientConnection::new(config, "localhost".try_into()?)?, connect(port)?);
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
 }
 
 /// One request with a JSON body, as [`get`].

@@ -12,6 +12,8 @@ pub const TAGS_MAX: usize = 64;
 pub const COMMANDS_PER_FRAME_MAX: usize = 1_024;
 /// Connections taken from the listener in one turn of a shard's loop.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Sockets that wait for a shard to take them from those who accepted or served them.
+pub const GIVEN_SOCKETS_MAX: usize = 4_096;
 /// Sends of one fan-out between two looks at the sockets and the inbox.
 pub const FANOUT_SLICE: usize = 64;
 /// The same for a while after answers from the log, when those who got them are likely to ask on.
@@ -37,6 +39,23 @@ pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(75);
 pub const REQUEST_BODY_ON_SHARD_MAX: usize = 32 << 10;
 /// Headers in an HTTP request head.
 pub const REQUEST_HEADERS_MAX: usize = 64;
+/// Bytes of an answer over HTTP/2 that are handed on at once: one such piece may wait for the client, and one in the
+/// library.
+pub const HTTP2_PIECE_BYTES: usize = 8 << 10;
+/// Bytes that the kernel may hold of a stream over HTTP/2 between its shard and its HTTP/2 connection; the kernel counts
+/// its own expense and takes twice the number for it.
+pub const HTTP2_BRIDGE_BYTES: usize = 16 << 10;
+/// Bytes of one request's body that an HTTP/2 client may send before they are read.
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// The same for all requests of a connection together.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+/// Streams of an HTTP/2 connection that are reset before anybody looked at them, or for what is wrong with them; more ends
+/// the connection.
+pub const HTTP2_RESETS_MAX: usize = 128;
+/// Between two PINGs on an HTTP/2 connection, which find peers that are gone.
+pub const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(25);
+/// A PING that is not answered within this ends the connection.
+pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(8);
 /// Listen backlog: 128, the usual default, overflows at a burst of 256 connects.
 pub const LISTEN_BACKLOG: i32 = 4_096;
 /// Commands of one connection that wait for a broker at the same time.

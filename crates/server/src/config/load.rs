@@ -16,7 +16,7 @@ use tidegate_core::config::{
 use super::BrokerConfig;
 use super::reader::{Reader, Section, Sources};
 use super::value::Bytes;
-use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, namespaces, tls};
+use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, http2, namespaces, tls};
 use crate::registry;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
@@ -76,6 +76,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
     let window = top.child("window", window);
     let api = top.child("api", |section| api(section, dev));
     let tls = top.child("tls", tls::read);
+    let http2 = top.child("http2", http2::read);
     let (node_name, drain) = top.child("node", node);
     let control = top.child("control", control);
     let (default_namespace, namespaces) = namespaces::read(top, dev);
@@ -119,6 +120,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Config {
         core,
         api,
         tls,
+        http2,
         drain,
         entries: Vec::new(),
     }

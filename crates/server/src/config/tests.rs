@@ -423,3 +423,15 @@ fn names_are_of_one_pattern() {
         ]
     );
 }
+
+#[test]
+fn http_2_is_on_and_bounded() {
+    let http2 = load("").http2.unwrap();
+    assert_eq!((http2.connections_max, http2.streams_per_connection_max), (4_096, 128));
+    let http2 = load("[http2]\nconnections_max = 10\nstreams_per_connection_max = 20").http2.unwrap();
+    assert_eq!((http2.connections_max, http2.streams_per_connection_max), (10, 20));
+    assert_eq!(load("[http2]\nenabled = false").http2, None);
+    let found = problems(sources("[http2]\nconnections_max = 0\nstreams_per_connection_max = 0"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("http2.connections_max") && found[1].contains("between 1 and"), "{found:?}");
+}

@@ -5,6 +5,7 @@
 //! one piece of 8 KiB, what the session keeps of an incomplete record, and one record that the socket did not take.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -33,6 +34,11 @@ impl Carrier {
     /// The socket, its session, and what came by it and was not read.
     pub(super) fn into_parts(self) -> (TcpStream, Option<Box<TlsSession>>, Bytes) {
         (self.stream, self.tls, self.plain)
+    }
+
+    /// Where the other end is.
+    pub(super) fn peer(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
     }
 
     /// Fills `plain`, unless nothing more comes.

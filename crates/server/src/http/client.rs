@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Body;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, CONTENT_TYPE,
@@ -13,7 +14,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method as Verb, Response, StatusCode, Version};
+use hyper::{Method as Verb, Request, Response, StatusCode, Version};
 use tidegate_core::UplinkError;
 use tidegate_dialect_centrifuge::Emulation;
 use tidegate_framing::http::query_value;
@@ -52,43 +53,53 @@ pub(super) async fn answer(state: &AppState, request: Asked<'_>) -> Reply {
 }
 
 /// Whether it asks for a stream or a WebSocket in the right way: it is here only because the connection served other
-/// requests before, or its body has no length.
-pub(super) fn opens(request: &Asked<'_>) -> bool {
-    let upgrades = request.headers().contains_key(UPGRADE);
+/// requests before, its body has no length, or it speaks HTTP/2.
+pub(super) fn opens<B>(request: &Request<B>) -> bool {
+    // As shards see it.
+    let upgrades = request.headers().get_all(UPGRADE).iter().any(|to| !to.as_bytes().eq_ignore_ascii_case(b"h2c"));
     let by_query = || request.uri().query().is_some_and(|query| query_value(query, "cf_connect").is_some());
-    matches!(request.version(), Version::HTTP_10 | Version::HTTP_11)
-        && match (request.uri().path(), request.method()) {
-            (paths::WEBSOCKET | paths::UNI_WEBSOCKET, _) => upgrades,
-            (_, &Verb::POST) => !upgrades,
-            (paths::SSE, &Verb::GET) => !upgrades && by_query(),
-            (paths::UNI_SSE | paths::EVENTS, &Verb::GET) => !upgrades,
-            _ => false,
-        }
+    match (request.uri().path(), request.method()) {
+        (paths::WEBSOCKET | paths::UNI_WEBSOCKET, _) => upgrades,
+        (path, &Verb::POST) => !upgrades && paths::CLIENTS.contains(&path),
+        (paths::SSE, &Verb::GET) => !upgrades && by_query(),
+        (paths::UNI_SSE | paths::EVENTS, &Verb::GET) => !upgrades,
+        _ => false,
+    }
 }
 
 /// Gives the connection to a shard, with the request as if it had come first. Answers only when it cannot.
 pub(super) async fn give_back(state: &AppState, request: Asked<'_>, give_back: &Sender<Vec<u8>>) -> Reply {
     let (head, body) = request.into_parts();
-    let body = match body::read(body, state.message_bytes_max).await {
-        Ok(body) => body,
-        Err(BodyError::TooLarge) => {
-            let most = state.message_bytes_max;
-            let why = format!("the first commands are longer than {most} bytes (client.message_bytes_max)");
-            return refused(413, ErrorCode::LIMIT_EXCEEDED, why);
-        }
-        Err(error) => return body::failed(error),
+    let commands = match first_commands(state, body).await {
+        Ok(commands) => commands,
+        Err(refusal) => return refusal,
     };
-    if give_back.send(plain(&head, &body)).await.is_ok() {
+    if give_back.send(plain(&head, head.version, &commands)).await.is_ok() {
         // The connection is taken from under this.
         std::future::pending::<()>().await;
     }
     refused(503, ErrorCode::INTERNAL, "the node is ending, connect again")
 }
 
+/// The commands with which a stream opens, or the answer where they are not to be had.
+pub(super) async fn first_commands<B>(state: &AppState, body: B) -> Result<Bytes, Reply>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let most = state.message_bytes_max;
+    body::read(body, most).await.map_err(|error| match error {
+        BodyError::TooLarge => {
+            let why = format!("the first commands are longer than {most} bytes (client.message_bytes_max)");
+            refused(413, ErrorCode::LIMIT_EXCEEDED, why)
+        }
+        error => body::failed(error),
+    })
+}
+
 /// The request in the plainest form: its body behind its length.
-fn plain(head: &Parts, body: &[u8]) -> Vec<u8> {
+pub(super) fn plain(head: &Parts, version: Version, body: &[u8]) -> Vec<u8> {
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let mut out = format!("{} {target} {:?}\r\n", head.method, head.version).into_bytes();
+    let mut out = format!("{} {target} {version:?}\r\n", head.method).into_bytes();
     let framing = [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, TRAILER, TE];
     for (name, value) in head.headers.iter().filter(|(name, _)| !framing.contains(name)) {
         out.extend_from_slice(name.as_str().as_bytes());

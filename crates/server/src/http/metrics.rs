@@ -14,9 +14,9 @@ use tidegate_core::Hub;
 use tidegate_core::metrics::{Histogram, NodeMetrics, ShardMetrics};
 
 /// A registry that reads everything anew each time it is encoded.
-pub(super) fn registry(hub: Arc<Hub>) -> Registry {
+pub(super) fn registry(hub: Arc<Hub>, http2: Http2Connections) -> Registry {
     let mut registry = Registry::with_prefix("tidegate");
-    registry.register_collector(Box::new(Node { hub }));
+    registry.register_collector(Box::new(Node { hub, http2 }));
     registry
 }
 
@@ -27,15 +27,25 @@ pub(super) fn text(registry: &Registry) -> String {
     out
 }
 
-#[derive(Debug)]
+/// How many there are.
+pub(super) type Http2Connections = Box<dyn Fn() -> usize + Send + Sync>;
+
 struct Node {
     hub: Arc<Hub>,
+    http2: Http2Connections,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
 }
 
 impl Collector for Node {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         shards(self.hub.shard_metrics(), &mut encoder)?;
         node(self.hub.metrics(), &mut encoder)?;
+        gauge("http2_connections", "Connections that speak HTTP/2", (self.http2)(), &mut encoder)?;
         partitions(&self.hub, &mut encoder)?;
         broker(&self.hub, &mut encoder)
     }

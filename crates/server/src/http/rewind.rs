@@ -1,6 +1,7 @@
 //! A connection whose first bytes were read by somebody else.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -19,6 +20,11 @@ pub(super) struct Rewind {
 impl Rewind {
     pub(super) fn new(head: Vec<u8>, stream: Carrier) -> Self {
         Self { head: head.into(), stream }
+    }
+
+    /// Where the other end is.
+    pub(super) fn peer(&self) -> io::Result<SocketAddr> {
+        self.stream.peer()
     }
 
     /// The connection, and what was not read again.

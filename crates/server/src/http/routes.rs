@@ -30,8 +30,9 @@ const ERROR_MODE: HeaderName = HeaderName::from_static("x-centrifugo-error-mode"
 pub(super) type Asked<'b> = Request<&'b mut Incoming>;
 
 /// Answers a request. A body that the answer did not need is read before it goes out; where that cannot be, the answer says
-/// that the connection ends, so that nobody sends another request over it.
-pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_back: &Sender<Vec<u8>>) -> Reply {
+/// that the connection ends, so that nobody sends another request over it. `give_back` takes a request for a stream or a
+/// WebSocket, and the connection is gone from here with it.
+pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_back: Option<&Sender<Vec<u8>>>) -> Reply {
     let (head, mut body) = request.into_parts();
     // Who waits for a permission to send a body has not sent it.
     let waits = head.headers.contains_key(EXPECT);
@@ -44,7 +45,7 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_ba
     reply
 }
 
-async fn route(state: &AppState, request: Asked<'_>, give_back: &Sender<Vec<u8>>) -> Reply {
+async fn route(state: &AppState, request: Asked<'_>, give_back: Option<&Sender<Vec<u8>>>) -> Reply {
     // First, because it is measured.
     if let Some(name) = request.uri().path().strip_prefix("/api/") {
         return match Method::parse(name) {
@@ -52,6 +53,7 @@ async fn route(state: &AppState, request: Asked<'_>, give_back: &Sender<Vec<u8>>
             None => not_found(state, request.uri().path()),
         };
     }
+    let given_back = give_back.filter(|_| state.entrance.get().is_some() && client::opens(&request));
     let reading = matches!(*request.method(), Verb::GET | Verb::HEAD);
     match request.uri().path() {
         "/health" | "/ready" | "/metrics" | OPENAPI if !reading => method_not_allowed("GET, HEAD"),
@@ -59,9 +61,7 @@ async fn route(state: &AppState, request: Asked<'_>, give_back: &Sender<Vec<u8>>
         "/ready" => ready(state),
         "/metrics" => exposition(state),
         OPENAPI => json(StatusCode::OK, tidegate_api::openapi(env!("CARGO_PKG_VERSION")).to_string().into()),
-        path if paths::CLIENTS.contains(&path) && state.entrance.get().is_some() && client::opens(&request) => {
-            client::give_back(state, request, give_back).await
-        }
+        _ if let Some(give_back) = given_back => client::give_back(state, request, give_back).await,
         paths::WEBSOCKET | paths::UNI_WEBSOCKET => {
             let mut reply =
                 refused(426, ErrorCode::BAD_REQUEST, "this is a WebSocket endpoint: connect with ws:// or wss://");

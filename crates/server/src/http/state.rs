@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tidegate_api::{Api, Keys};
@@ -11,9 +12,10 @@ use tidegate_core::Hub;
 use tidegate_demo::Jobs;
 use tidegate_framing::websocket::Origins;
 use tidegate_shard::Entrance;
+use tokio::sync::Semaphore;
 
 use super::metrics;
-use crate::config::Config;
+use crate::config::{Config, Http2Config};
 
 /// What the routes share.
 pub struct AppState {
@@ -29,6 +31,9 @@ pub struct AppState {
     /// With the demo page, its jobs.
     pub(super) demo: Option<Arc<Jobs>>,
     pub(super) metrics: Registry,
+    pub(super) http2: Option<Http2Config>,
+    /// How long a client may take nothing of what is sent to it.
+    pub(super) unread_max: Duration,
     /// Takes connections back that ask for what shards serve, once there are shards.
     pub(super) entrance: OnceLock<Entrance>,
     address: SocketAddr,
@@ -42,8 +47,17 @@ impl fmt::Debug for AppState {
 }
 
 impl AppState {
-    /// Not ready yet: see [`AppState::set_ready`]. `address` is where the listener really listens.
-    pub fn new(hub: Arc<Hub>, config: &Config, origins: Origins, address: SocketAddr) -> Self {
+    /// Not ready yet: see [`AppState::set_ready`]. `address` is where the listener really listens, and `http2` are the
+    /// connections that may still begin to speak it.
+    pub fn new(
+        hub: Arc<Hub>,
+        config: &Config,
+        origins: Origins,
+        address: SocketAddr,
+        http2: Option<Arc<Semaphore>>,
+    ) -> Self {
+        let most = config.http2.map_or(0, |http2| http2.connections_max);
+        let open = move || http2.as_ref().map_or(0, |left| most.saturating_sub(left.available_permits()));
         let keys = match config.api.insecure {
             true => Keys::insecure(),
             false => {
@@ -59,7 +73,9 @@ impl AppState {
             body_bytes_max: config.api.body_bytes_max,
             origins,
             message_bytes_max: config.core.client.message_bytes_max,
-            metrics: metrics::registry(hub.clone()),
+            metrics: metrics::registry(hub.clone(), Box::new(open)),
+            http2: config.http2,
+            unread_max: config.core.client.write_stall_max,
             hub,
             entrance: OnceLock::new(),
             address,

@@ -7,7 +7,7 @@ use tidegate_core::{Action, Order, Rule};
 use crate::response::Response;
 use crate::rig::{Client, Node, options, session, signed};
 
-fn behind(proxies: &[&str]) -> CoreOptions {
+pub(crate) fn behind(proxies: &[&str]) -> CoreOptions {
     let mut options = options();
     options.control = Some(tidegate_core::config::ControlOptions::default());
     options.rules = Some(RulesOptions::default());

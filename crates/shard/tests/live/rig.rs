@@ -91,6 +91,7 @@ impl Node {
                 Ok(())
             }),
             tls: None,
+            http2: None,
             drain_per_second: 1_000,
         };
         change(&mut shard_options);

@@ -40,7 +40,7 @@ pub(crate) fn node_with(options: CoreOptions, change: impl Fn(&mut ShardOptions)
 
 /// The same with several shards.
 pub(crate) fn node_of(shards: u16, options: CoreOptions, change: impl Fn(&mut ShardOptions)) -> (Node, Arc<Acceptor>) {
-    let acceptor = Arc::new(Acceptor::new(server_config(&VERSIONS)));
+    let acceptor = Arc::new(Acceptor::new(server_config(&VERSIONS), None));
     let taken = acceptor.clone();
     let node = Node::start_with(shards, options, move |options| {
         options.tls = Some(taken.clone());
