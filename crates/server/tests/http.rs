@@ -308,6 +308,21 @@ fn health_ready_and_metrics() {
 }
 
 #[test]
+fn a_page_may_open_its_connection_early() {
+    let node = node(CONFIG);
+    let ask = |origin: &str| {
+        let mut stream = node.connect();
+        write!(stream, "GET /connection/init HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\n\r\n").unwrap();
+        receive(&mut stream)
+    };
+    let answer = ask("https://app.example");
+    assert_eq!((answer.status, &*answer.body), (200, "{}"));
+    assert!(answer.head.contains("access-control-allow-origin: https://app.example\r\n"), "{}", answer.head);
+    assert!(answer.head.contains("cache-control: no-store\r\n"), "{}", answer.head);
+    assert_eq!(ask("https://evil.example").status, 403);
+}
+
+#[test]
 fn shutdown_ends_idle_connections() {
     let node = node(CONFIG);
     let mut stream = node.connect();

@@ -8,9 +8,9 @@ use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, CONTENT_TYPE,
-    EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CACHE_CONTROL, CONTENT_LENGTH,
+    CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
@@ -22,7 +22,7 @@ use tidegate_types::codes::ErrorCode;
 use tokio::sync::mpsc::Sender;
 
 use super::body::{self, BodyError};
-use super::routes::{Asked, Reply, method_not_allowed, refused};
+use super::routes::{Asked, Reply, json, method_not_allowed, refused};
 use super::{AppState, paths};
 
 /// Seconds for which a browser remembers a preflight.
@@ -41,6 +41,8 @@ pub(super) async fn answer(state: &AppState, request: Asked<'_>) -> Reply {
         (&Verb::OPTIONS, _) => preflight(&headers),
         (&Verb::POST, paths::EMULATION) => emulation(state, request).await,
         (_, paths::EMULATION) => method_not_allowed("POST, OPTIONS"),
+        (&Verb::GET | &Verb::HEAD, paths::INIT) => init(),
+        (_, paths::INIT) => method_not_allowed("GET, HEAD, OPTIONS"),
         (_, path) => no_stream(path, request.method()),
     };
     if let Some(origin) = headers.get(ORIGIN) {
@@ -160,6 +162,13 @@ async fn emulation(state: &AppState, request: Asked<'_>) -> Reply {
 /// Room for what an emulation request carries beside commands, and for their escapes in JSON.
 const ENVELOPE_BYTES: usize = 16 << 10;
 
+/// Nothing is said: what counts is the connection that the answer came by, which no cache may save.
+fn init() -> Reply {
+    let mut reply = json(StatusCode::OK, Bytes::from_static(b"{}"));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
 /// What a request for a stream lacks, when the shard that read its head did not take it.
 fn no_stream(path: &str, method: &Verb) -> Reply {
     match (path, method) {
@@ -168,7 +177,9 @@ fn no_stream(path: &str, method: &Verb) -> Reply {
             ErrorCode::BAD_REQUEST,
             "the query needs cf_connect=<commands>, or use POST with them as the body",
         ),
-        (_, &Verb::POST) => refused(400, ErrorCode::BAD_REQUEST, "use HTTP/1.0 or HTTP/1.1, without Upgrade"),
+        (_, &Verb::POST) => {
+            refused(400, ErrorCode::BAD_REQUEST, "a stream is no other protocol: take the header Upgrade away")
+        }
         (paths::SSE | paths::UNI_SSE | paths::EVENTS, _) => method_not_allowed("GET, POST, OPTIONS"),
         _ => method_not_allowed("POST, OPTIONS"),
     }

@@ -11,6 +11,8 @@ pub(crate) const UNI_SSE: &str = "/connection/uni_sse";
 pub(crate) const EVENTS: &str = "/sse";
 /// Where clients of [`HTTP_STREAM`] and [`SSE`] send their commands.
 pub(crate) const EMULATION: &str = "/emulation";
+/// Opens a connection before it is needed, or tells a balancer that clients are heard here.
+pub(crate) const INIT: &str = "/connection/init";
 
-/// All of them but [`EMULATION`]: a shard has the connection.
+/// All of them but [`EMULATION`] and [`INIT`]: a shard has the connection.
 pub(crate) const CLIENTS: [&str; 7] = [WEBSOCKET, HTTP_STREAM, SSE, EVENTS, UNI_WEBSOCKET, UNI_HTTP_STREAM, UNI_SSE];

@@ -68,7 +68,8 @@ async fn route(state: &AppState, request: Asked<'_>, give_back: Option<&Sender<V
             reply.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
             reply
         }
-        path if path == paths::EMULATION || paths::CLIENTS.contains(&path) => client::answer(state, request).await,
+        paths::EMULATION | paths::INIT => client::answer(state, request).await,
+        path if paths::CLIENTS.contains(&path) => client::answer(state, request).await,
         path => page(state, path, &request).await,
     }
 }
