@@ -10,6 +10,7 @@ mod kafka_bare;
 #[cfg(feature = "kafka")]
 mod kafka_warm_up;
 mod many_channels;
+pub(crate) mod overhead;
 mod ping_pong;
 mod presence_joins;
 mod recover;
@@ -29,6 +30,7 @@ pub use kafka_bare::KafkaBare;
 #[cfg(feature = "kafka")]
 pub use kafka_warm_up::KafkaWarmUp;
 pub use many_channels::ManyChannels;
+pub use overhead::Overhead;
 pub use ping_pong::PingPong;
 pub use presence_joins::PresenceJoins;
 pub use recover::Recover;
@@ -64,6 +66,8 @@ pub enum Scenario {
     HttpPublish(HttpPublish),
     /// Publishes by HTTP at a steady rate: how long until each is delivered, through whatever broker the server has
     Deliver(Deliver),
+    /// Bytes of a delivery on the socket, by transport and encoding
+    Overhead(Overhead),
     /// Kafka without a server: how long from a producer to a consumer, which `deliver` through Kafka compares with
     #[cfg(feature = "kafka")]
     KafkaBare(KafkaBare),
@@ -86,6 +90,7 @@ impl Scenario {
             Self::PresenceJoins(_) => "presence-joins",
             Self::HttpPublish(_) => "http-publish",
             Self::Deliver(_) => "deliver",
+            Self::Overhead(_) => "overhead",
             #[cfg(feature = "kafka")]
             Self::KafkaBare(_) => "kafka-bare",
             #[cfg(feature = "kafka")]
@@ -106,6 +111,7 @@ impl Scenario {
             Self::PresenceJoins(o) => o.clients + o.channels,
             Self::HttpPublish(o) => o.channels + o.connections,
             Self::Deliver(o) => 2 * o.channels,
+            Self::Overhead(_) => 2,
             #[cfg(feature = "kafka")]
             Self::KafkaBare(_) => 0,
             #[cfg(feature = "kafka")]
@@ -126,6 +132,7 @@ impl Scenario {
             Self::PresenceJoins(o) => o.run(target, &mut report),
             Self::HttpPublish(o) => o.run(target, &mut report),
             Self::Deliver(o) => o.run(target, &mut report),
+            Self::Overhead(o) => o.run(target, &mut report),
             #[cfg(feature = "kafka")]
             Self::KafkaBare(o) => o.run(&mut report),
             #[cfg(feature = "kafka")]

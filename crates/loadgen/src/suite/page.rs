@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::OURS;
 use super::cases::{Bar, By, Case, Wanted};
 use super::results::{Results, Spread};
+use crate::scenario::overhead;
 
 /// Figures that the page shows where a report has them.
 const SHOWN: &[&str] = &[
@@ -95,7 +96,8 @@ pub(super) fn text(cases: &[&Case], results: &Results) -> String {
             let _ = writeln!(out, "  {}: {}", name_of(bar), judged(case, bar, results, "; "));
         }
         for server in results.servers(case.name) {
-            let figures = SHOWN.iter().filter_map(|f| Some((f, results.figure(case.name, server, f)?)));
+            let figures =
+                SHOWN.iter().chain(overhead::FIGURES).filter_map(|f| Some((f, results.figure(case.name, server, f)?)));
             let figures: Vec<_> = figures.map(|(name, spread)| format!("{name} {}", shown(spread))).collect();
             let _ = writeln!(out, "  {server}: {}", figures.join(", "));
         }
@@ -117,7 +119,7 @@ fn details(out: &mut String, case: &Case, results: &Results) {
         let row = servers.iter().map(|server| results.ratio(case, server, bar));
         let _ = writeln!(out, "| **{}** |{}", name_of(bar), cells(row));
     }
-    for figure in SHOWN {
+    for figure in SHOWN.iter().chain(overhead::FIGURES) {
         let row: Vec<_> = servers.iter().map(|server| results.figure(case.name, server, figure)).collect();
         if row.iter().any(Option::is_some) {
             let _ = writeln!(out, "| {figure} |{}", cells(row.into_iter()));
