@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: every fuzz target of every crate, for a while each.
 //!
 //! They are found, not listed: a folder `fuzz` of a crate with its manifest, and a file per target in it. They need nightly,
-//! so they are workspaces of their own. `cargo xtask test` runs each for some seconds: enough to see that it still builds and
-//! holds for what is found quickly.
+//! so they are workspaces of their own. `cargo xtask test` runs each for a fixed number of inputs: enough to see that it still
+//! builds and holds for what is found quickly.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,50 +26,48 @@ pub(crate) struct Fuzz {
 impl Fuzz {
     /// Runs all, also after one that found something; fails with the names of those.
     pub(crate) fn run(&self) -> Result<()> {
-        self.run_with(&ensure_tools()?)
-    }
-
-    fn run_with(&self, fuzzer: &Path) -> Result<()> {
-        let mut found = Vec::new();
-        let chosen = |name: &str| self.target.as_ref().is_none_or(|target| target == name);
-        let targets: Vec<_> = targets()?.into_iter().filter(|(_, name)| chosen(name)).collect();
-        ensure!(!targets.is_empty(), "there is no such target");
-        for (dir, name) in targets {
-            let label = format!("{} {name}", dir.display());
-            if let Err(error) = step(&format!("fuzz {label}"), &mut self.command(fuzzer, &dir, &name)) {
-                eprintln!("    {error:#}");
-                found.push(label);
-            }
-        }
-        if !found.is_empty() {
-            bail!("see the artifacts of {}", found.join(", "));
-        }
-        Ok(())
-    }
-
-    fn command(&self, fuzzer: &Path, dir: &Path, name: &str) -> Command {
-        let mut command = Command::new("rustup");
-        command.args(["run", NIGHTLY]).arg(fuzzer).args(["fuzz", "run", name, "--"]);
-        command.arg(format!("-max_total_time={}", self.seconds)).arg("-verbosity=0");
-        command.env("CARGO_TARGET_DIR", target_dir().join("fuzz")).current_dir(root().join(dir));
-        command
+        let options = [format!("-max_total_time={}", self.seconds)];
+        run_all(&ensure_tools()?, self.target.as_deref(), &options)
     }
 }
 
-const NIGHTLY: &str = "nightly";
-/// For each target, as a part of all tests.
-const SHORT_SECONDS: u32 = 5;
+/// As a part of all tests: the same inputs each time on a clean clone, as nobody changes anything by chance.
+const SHORT: [&str; 3] = ["-seed=1", "-runs=100000", "-max_total_time=20"];
 
 /// Every target for a short time; where there are no tools for that, only says so.
 pub(crate) fn short() -> Result<()> {
     match ensure_tools() {
-        Ok(fuzzer) => Fuzz { seconds: SHORT_SECONDS, target: None }.run_with(&fuzzer),
+        Ok(fuzzer) => run_all(&fuzzer, None, &SHORT.map(str::to_owned)),
         Err(error) => {
             eprintln!("==> skipped: fuzz targets ({error:#})");
             Ok(())
         }
     }
 }
+
+fn run_all(fuzzer: &Path, chosen: Option<&str>, options: &[String]) -> Result<()> {
+    let mut found = Vec::new();
+    let targets: Vec<_> =
+        targets()?.into_iter().filter(|(_, name)| chosen.is_none_or(|chosen| chosen == name)).collect();
+    ensure!(!targets.is_empty(), "there is no such target");
+    for (dir, name) in targets {
+        let label = format!("{} {name}", dir.display());
+        let mut command = Command::new("rustup");
+        command.args(["run", NIGHTLY]).arg(fuzzer).args(["fuzz", "run", &name, "--"]);
+        command.args(options).arg("-verbosity=0");
+        command.env("CARGO_TARGET_DIR", target_dir().join("fuzz")).current_dir(root().join(&dir));
+        if let Err(error) = step(&format!("fuzz {label}"), &mut command) {
+            eprintln!("    {error:#}");
+            found.push(label);
+        }
+    }
+    if !found.is_empty() {
+        bail!("see the artifacts of {}", found.join(", "));
+    }
+    Ok(())
+}
+
+const NIGHTLY: &str = "nightly";
 
 /// Where `cargo-fuzz` is. It is installed into the folder of tools when it is missing; nightly is not.
 fn ensure_tools() -> Result<PathBuf> {

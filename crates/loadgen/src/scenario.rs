@@ -3,6 +3,7 @@
 mod deliver;
 mod delivery;
 mod fan_out;
+mod http2_streams;
 mod http_publish;
 mod idle;
 #[cfg(feature = "kafka")]
@@ -24,6 +25,7 @@ use anyhow::{Result, ensure};
 pub use deliver::Deliver;
 pub use fan_out::FanOut;
 pub use http_publish::HttpPublish;
+pub use http2_streams::Http2Streams;
 pub use idle::Idle;
 #[cfg(feature = "kafka")]
 pub use kafka_bare::KafkaBare;
@@ -66,6 +68,8 @@ pub enum Scenario {
     HttpPublish(HttpPublish),
     /// Publishes by HTTP at a steady rate: how long until each is delivered, through whatever broker the server has
     Deliver(Deliver),
+    /// Server-sent events over HTTP/2, many on a connection
+    Http2Streams(Http2Streams),
     /// Bytes of a delivery on the socket, by transport and encoding
     Overhead(Overhead),
     /// Kafka without a server: how long from a producer to a consumer, which `deliver` through Kafka compares with
@@ -90,6 +94,7 @@ impl Scenario {
             Self::PresenceJoins(_) => "presence-joins",
             Self::HttpPublish(_) => "http-publish",
             Self::Deliver(_) => "deliver",
+            Self::Http2Streams(_) => "http2-streams",
             Self::Overhead(_) => "overhead",
             #[cfg(feature = "kafka")]
             Self::KafkaBare(_) => "kafka-bare",
@@ -111,6 +116,7 @@ impl Scenario {
             Self::PresenceJoins(o) => o.clients + o.channels,
             Self::HttpPublish(o) => o.channels + o.connections,
             Self::Deliver(o) => 2 * o.channels,
+            Self::Http2Streams(o) => o.streams.div_ceil(o.per_connection.max(1)),
             Self::Overhead(_) => 2,
             #[cfg(feature = "kafka")]
             Self::KafkaBare(_) => 0,
@@ -132,6 +138,7 @@ impl Scenario {
             Self::PresenceJoins(o) => o.run(target, &mut report),
             Self::HttpPublish(o) => o.run(target, &mut report),
             Self::Deliver(o) => o.run(target, &mut report),
+            Self::Http2Streams(o) => o.run(target, &mut report),
             Self::Overhead(o) => o.run(target, &mut report),
             #[cfg(feature = "kafka")]
             Self::KafkaBare(o) => o.run(&mut report),

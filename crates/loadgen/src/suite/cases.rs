@@ -443,6 +443,24 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
+        for_all: false,
+        ..case(
+            "http2-sse",
+            "paced, over server-sent events, 20 of them on each HTTP/2 connection",
+            "http2-streams --streams 1000 --per-connection 20 --rate 20 --seconds 4 --nap-us 200",
+            &[],
+        )
+    },
+    Case {
+        for_all: false,
+        ..case(
+            "http2-sse-alone",
+            "paced, over server-sent events, each on an HTTP/2 connection of its own",
+            "http2-streams --streams 1000 --per-connection 1 --rate 20 --seconds 4 --nap-us 200",
+            &[],
+        )
+    },
+    Case {
         probe: None,
         for_all: false,
         ..case(

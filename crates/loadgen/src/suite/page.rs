@@ -19,6 +19,7 @@ const SHOWN: &[&str] = &[
     "cpu_us_per_round_trip",
     "idle_cpu_us_per_connection_s",
     "rss_bytes_per_connection",
+    "rss_bytes_per_stream",
     "publishes_per_s",
     "deliveries_per_s",
     "connects_per_s",

@@ -180,3 +180,41 @@ fn a_session_that_ended_or_was_never_is_nobodys() {
     node.until("it is gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
     say(&name, &session).unwrap();
 }
+
+#[test]
+fn two_who_speak_for_one_session_are_one_client() {
+    const EACH: u64 = 50;
+    let node = Node::start(1, options());
+    let (mut client, mut other) = (Response::stream(&node, CONNECT), Response::stream(&node, CONNECT));
+    client.connected();
+    other.connected();
+    assert_eq!(other.subscribe(&node, "b")["recoverable"], true);
+    std::thread::scope(|scope| {
+        for who in 0..2 {
+            let (client, node) = (&client, &node);
+            scope.spawn(move || {
+                for id in 1..=EACH {
+                    client.say(
+                        node,
+                        &format!(r#"{{"id":{},"publish":{{"channel":"b","data":1}}}}"#, 100 * (who + 1) + id),
+                    );
+                }
+            });
+        }
+    });
+    // Each is carried out and answered once, in the order of whoever sent it, to the one who hears.
+    let mut answered: Vec<u64> = (0..2 * EACH).map(|_| client.message()["id"].as_u64().unwrap()).collect();
+    assert!(
+        [100, 200].iter().all(|from| answered.iter().filter(|id| **id / 100 == from / 100).is_sorted()),
+        "{answered:?}"
+    );
+    answered.sort_unstable();
+    assert_eq!(answered, (101..=100 + EACH).chain(201..=200 + EACH).collect::<Vec<_>>());
+    (0..2 * EACH).for_each(|_| assert_eq!(other.publication(), 1));
+    // Who connects once more breaks the protocol for both; nobody else notices.
+    client.say(&node, CONNECT);
+    assert_eq!(client.message()["push"]["disconnect"]["code"], 3501);
+    assert_eq!(client.chunk(), None);
+    node.publish("b", "2");
+    assert_eq!(other.publication(), 2);
+}
