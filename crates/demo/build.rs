@@ -12,7 +12,8 @@ use sha1_smol::Sha1;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web");
+    // Where the sources are now, not where they were when this program was built: a target folder may serve both.
+    let web = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../web");
     println!("cargo:rerun-if-changed=build.rs");
     let sources = list(&web).expect("web/ can be read");
     for dir in folders(&web, &sources) {

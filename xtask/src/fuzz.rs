@@ -54,7 +54,7 @@ fn run_all(fuzzer: &Path, chosen: Option<&str>, options: &[String]) -> Result<()
         let label = format!("{} {name}", dir.display());
         let mut command = Command::new("rustup");
         command.args(["run", NIGHTLY]).arg(fuzzer).args(["fuzz", "run", &name, "--"]);
-        command.args(options).arg("-verbosity=0");
+        command.args(options).args(["-verbosity=0", "-print_funcs=0"]);
         command.env("CARGO_TARGET_DIR", target_dir().join("fuzz")).current_dir(root().join(&dir));
         if let Err(error) = step(&format!("fuzz {label}"), &mut command) {
             eprintln!("    {error:#}");
