@@ -4,6 +4,7 @@
 //! the probe beside the servers for every case, and medians are taken over the ratios of the rounds. The server is on
 //! CPU 0, the load on CPU 1.
 
+mod case;
 mod cases;
 mod kafka;
 mod page;
@@ -23,7 +24,7 @@ use crate::Report;
 use crate::limit::{self, Costs};
 use crate::scenario::Scenario;
 use crate::target::Target;
-use cases::Case;
+use case::Case;
 use kafka::{Kafka, Topic};
 use results::Results;
 use server::{Server, pinned};
@@ -225,7 +226,7 @@ impl Suite {
     }
 
     fn probe(&self, options: &str, own_args: &[&str]) -> Result<Costs> {
-        let writer = cases::parse_writer(options)?;
+        let writer = case::parse_writer(options)?;
         let mut command = Command::new(std::env::current_exe().context("own executable")?);
         command.args(own_args).arg("limit-writer");
         let probe = limit::Probe { writer, nap: Duration::from_micros(200) };
@@ -237,7 +238,7 @@ impl Suite {
         let topic = kafka.topic(case, port)?;
         let servers = self.start(case, contender, &topic, port)?;
         let nodes = servers.iter().skip(1).map(|(port, server)| format!("--node 127.0.0.1:{port}={}", server.pid()));
-        let scenario: Scenario = cases::parse_scenario(&case.filled(&topic.options(), &nodes.collect::<Vec<_>>()))?;
+        let scenario: Scenario = case::parse_scenario(&case.filled(&topic.options(), &nodes.collect::<Vec<_>>()))?;
         let target = Target {
             url: format!("{}://127.0.0.1:{port}", if case.tls { "wss" } else { "ws" }),
             api: "/api/publish".into(),

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 
 use anyhow::Result;
 
-use super::cases::Case;
+use super::case::Case;
 
 /// A Kafka, if there is one.
 #[derive(Debug)]

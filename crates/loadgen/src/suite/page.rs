@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::OURS;
-use super::cases::{Bar, By, Case, Wanted};
+use super::case::{Bar, By, Case, Wanted};
 use super::results::{Results, Spread};
 use crate::scenario::overhead;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::OURS;
-use super::cases::{Bar, By, Case};
+use super::case::{Bar, By, Case};
 use crate::Report;
 use crate::limit::Costs;
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::cases::Case;
+use super::case::Case;
 use crate::clock::Deadline;
 
 /// A server answers connects within this time.
