@@ -56,6 +56,8 @@ fn run_all(fuzzer: &Path, chosen: Option<&str>, options: &[String]) -> Result<()
         command.args(["run", NIGHTLY]).arg(fuzzer).args(["fuzz", "run", &name, "--"]);
         command.args(options).args(["-verbosity=0", "-print_funcs=0"]);
         command.env("CARGO_TARGET_DIR", target_dir().join("fuzz")).current_dir(root().join(&dir));
+        // A leak is no mistake of a decoder, and looking for one needs rights that a container may not give.
+        command.env("ASAN_OPTIONS", "detect_leaks=0");
         if let Err(error) = step(&format!("fuzz {label}"), &mut command) {
             eprintln!("    {error:#}");
             found.push(label);
