@@ -34,12 +34,15 @@ fn named(section: &mut Section<'_>, name: String, dev: bool) -> (String, Namespa
     if !is_name(&name) {
         section.problem(&name, "a namespace's name has two or more of a-z, A-Z, 0-9, - and _");
     }
-    let options = section.child(&name, |section| {
-        let doc = "Its channels are those whose whole name is like this, \"/users/:id\"; absent = those behind NAME:.";
-        let pattern = section.optional("pattern", doc);
-        NamespaceOptions { pattern, ..namespace(section, dev) }
-    });
+    let options = section.child(&name, |section| with_name(section, dev));
     (name, options)
+}
+
+/// One that has a name, so that its channels can be told by something else too.
+pub(super) fn with_name(section: &mut Section<'_>, dev: bool) -> NamespaceOptions {
+    let doc = "Its channels are those whose whole name is like this, \"/users/:id\"; absent = those behind NAME:.";
+    let pattern = section.optional("pattern", doc);
+    NamespaceOptions { pattern, ..namespace(section, dev) }
 }
 
 /// A name is of one pattern.

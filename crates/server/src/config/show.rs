@@ -28,7 +28,7 @@ pub fn reference() -> String {
         top.child("channel", |channel| {
             channel.child("without_namespace", |section| namespaces::namespace(section, false))
         });
-        top.child("namespaces", |all| all.child("<name>", |section| namespaces::namespace(section, false)));
+        top.child("namespaces", |all| all.child("<name>", |section| namespaces::with_name(section, false)));
     });
     reader.entries.retain(|e| !e.doc.is_empty());
     write_sections(reader.entries.iter(), |entry, out| {
