@@ -255,7 +255,7 @@ fn api(section: &mut Section<'_>, dev: bool) -> ApiConfig {
 }
 
 /// `[api.scoped.NAME]`: a key for some methods or some channels.
-fn scoped_key(section: &mut Section<'_>, name: &str) -> Option<(Secret, Scope)> {
+pub(super) fn scoped_key(section: &mut Section<'_>, name: &str) -> Option<(Secret, Scope)> {
     let key = section.optional::<Secret>("key", "The key.");
     let words = section.get(
         "methods",

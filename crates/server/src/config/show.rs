@@ -25,6 +25,7 @@ pub fn reference() -> String {
     let (_, mut reader) = Reader::run(Sources::default(), |top| {
         load::read(top);
         top.child("client", token::subscription);
+        top.child("api", |api| api.child("scoped", |all| all.child("<name>", |key| load::scoped_key(key, "<name>"))));
         top.child("channel", |channel| {
             channel.child("without_namespace", |section| namespaces::namespace(section, false))
         });

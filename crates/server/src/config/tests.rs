@@ -242,6 +242,7 @@ fn the_reference_is_a_file_that_sets_nothing() {
     assert!(text.contains("# ping_interval = \"25s\""), "{text}");
     assert!(text.contains("# url = \"embedded:./tidegate-data\""), "{text}");
     assert!(text.contains("[namespaces.\"<name>\"]") && text.contains("# pattern is not set by default"), "{text}");
+    assert!(text.contains("[api.scoped.\"<name>\"]"), "{text}");
     let table: toml::Table = text.parse().unwrap();
     assert!(table["client"].as_table().unwrap().values().all(toml::Value::is_table));
 }
