@@ -10,15 +10,23 @@ use super::token;
 /// Settings as TOML, secrets as `***`: those that somebody set, or with `effective` all of them.
 pub fn render(entries: &[Entry], effective: bool) -> String {
     let shown = entries.iter().filter(|e| effective || !e.is_default);
-    write_sections(shown, |entry, out| {
-        let comment = if effective && entry.is_default { "  # default" } else { "" };
-        match &entry.value {
-            Some(value) => writeln!(out, "{} = {value}{comment}", key(&entry.key)),
-            None => writeln!(out, "# {} is not set", key(&entry.key)),
-        }
-        .expect("writing to a string cannot fail");
-    })
+    write_sections(
+        shown,
+        |_| "",
+        |entry, out| {
+            let comment = if effective && entry.is_default { "  # default" } else { "" };
+            match &entry.value {
+                Some(value) => writeln!(out, "{} = {value}{comment}", key(&entry.key)),
+                None => writeln!(out, "# {} is not set", key(&entry.key)),
+            }
+            .expect("writing to a string cannot fail");
+        },
+    )
 }
+
+/// Sections that say something by being there.
+const SAYING: [&str; 4] =
+    ["api.scoped.<name>", "channel.without_namespace", "client.subscription_token", "namespaces.<name>"];
 
 /// Every setting with its meaning and default, as a TOML file in which everything is commented out.
 pub fn reference() -> String {
@@ -32,7 +40,8 @@ pub fn reference() -> String {
         top.child("namespaces", |all| all.child("<name>", |section| namespaces::with_name(section, false)));
     });
     reader.entries.retain(|e| !e.doc.is_empty());
-    write_sections(reader.entries.iter(), |entry, out| {
+    let comment = |section: &str| if SAYING.contains(&section) { "# " } else { "" };
+    write_sections(reader.entries.iter(), comment, |entry, out| {
         let default = match &entry.value {
             _ if entry.key == "name" && entry.section == "node" => "# name = \"the host's name\"".to_owned(),
             Some(value) => format!("# {} = {value}", key(&entry.key)),
@@ -42,7 +51,12 @@ pub fn reference() -> String {
     })
 }
 
-fn write_sections<'a>(entries: impl Iterator<Item = &'a Entry>, mut write: impl FnMut(&Entry, &mut String)) -> String {
+/// `before` is what stands before the head of a section.
+fn write_sections<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    before: impl Fn(&str) -> &'static str,
+    mut write: impl FnMut(&Entry, &mut String),
+) -> String {
     let mut entries: Vec<&Entry> = entries.collect();
     // Stable: inside a section the order of the declarations stays. The top section must be first in TOML.
     entries.sort_by(|a, b| a.section.cmp(&b.section));
@@ -53,7 +67,7 @@ fn write_sections<'a>(entries: impl Iterator<Item = &'a Entry>, mut write: impl 
             section = &entry.section;
             let path: Vec<String> = section.split('.').map(key).collect();
             let gap = if out.is_empty() { "" } else { "\n" };
-            writeln!(out, "{gap}[{}]", path.join(".")).expect("writing to a string cannot fail");
+            writeln!(out, "{gap}{}[{}]", before(section), path.join(".")).expect("writing to a string cannot fail");
         }
         write(entry, &mut out);
     }

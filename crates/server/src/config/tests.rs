@@ -241,10 +241,12 @@ fn the_reference_is_a_file_that_sets_nothing() {
     let text = reference();
     assert!(text.contains("# ping_interval = \"25s\""), "{text}");
     assert!(text.contains("# url = \"embedded:./tidegate-data\""), "{text}");
-    assert!(text.contains("[namespaces.\"<name>\"]") && text.contains("# pattern is not set by default"), "{text}");
-    assert!(text.contains("[api.scoped.\"<name>\"]"), "{text}");
+    assert!(text.contains("# [namespaces.\"<name>\"]") && text.contains("# pattern is not set by default"), "{text}");
+    assert!(text.contains("# [api.scoped.\"<name>\"]"), "{text}");
     let table: toml::Table = text.parse().unwrap();
     assert!(table["client"].as_table().unwrap().values().all(toml::Value::is_table));
+    let (from_it, from_nothing) = (load(&text), load("[broker]\n"));
+    assert_eq!((from_it.core, from_it.listen), (from_nothing.core, from_nothing.listen));
 }
 
 const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----";
