@@ -42,6 +42,12 @@ impl Namespace {
         }
     }
 
+    /// Whether the key of this name is that of another channel. On a log of its own `ns:$x` would be filed as `$ns:x` is,
+    /// and so open what is private.
+    fn is_taken(&self, channel: &ChannelName) -> bool {
+        self.dedicated && self.rest(channel).starts_with('$')
+    }
+
     /// Whether clients may name this channel of it.
     pub fn admits(&self, channel: &ChannelName) -> bool {
         self.options.channel_regex.as_ref().is_none_or(|regex| regex.matches(self.rest(channel)))
@@ -115,11 +121,12 @@ impl Namespaces {
 
     /// The namespace of a channel; `None` when it is not configured.
     pub fn resolve(&self, channel: &ChannelName) -> Option<&Arc<Namespace>> {
-        match (&self.by_pattern, channel.namespace()) {
+        let found = match (&self.by_pattern, channel.namespace()) {
             (Some(patterns), _) if is_path(channel) => patterns.of(channel),
             (_, Some(name)) => self.by_name.get(name),
             (_, None) => self.default.as_ref(),
-        }
+        };
+        found.filter(|namespace| !namespace.is_taken(channel))
     }
 
     /// The namespace of a channel that a client names.
@@ -177,6 +184,10 @@ mod tests {
         assert_eq!(key(&n, "a:1"), "a:1");
         assert_eq!(key(&n, "news"), "news");
         assert_eq!(n.logs().len(), 3);
+        for taken in ["progress:$job42", "$progress:$job42", "progress:$"] {
+            assert!(n.resolve(&ChannelName::parse(taken).unwrap()).is_none(), "{taken} would be a private channel");
+        }
+        assert_eq!(key(&n, "a:$1"), "a:$1");
         assert!(n.resolve(&ChannelName::parse("none:1").unwrap()).is_none());
     }
     #[test]

@@ -27,6 +27,12 @@ pub(crate) fn eventfd() -> std::io::Result<std::os::fd::OwnedFd> {
 impl Shard {
     /// Runs until the shard is drained or stopped.
     pub(crate) fn run(mut self) {
+        self.go_round();
+        self.control.close();
+    }
+
+    /// Turn after turn.
+    fn go_round(&mut self) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_PER_TURN);
         loop {
             self.now_us = self.hub.clock().monotonic_us();

@@ -10,9 +10,9 @@ use crate::request::Next;
 use crate::shard::Shard;
 use crate::slab::Place;
 
-/// What a connection preface begins with (RFC 9113 section 3.4), and no request of HTTP/1.1 does. Who serves the
-/// connection reads the whole.
-const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+/// The connection preface (RFC 9113 section 3.4), which no request of HTTP/1.1 begins with. Whole, because a permit goes
+/// with it: who sends a part of it ends by the deadline of any request.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Settings that say nothing, and a GOAWAY that says that nothing was done: the client may ask again at once.
 #[rustfmt::skip]
@@ -28,10 +28,10 @@ impl Shard {
         if self.connections.get(place.index)?.phase != Phase::Head {
             return None;
         }
-        if bytes.len() < BEGINNING.len() {
-            return BEGINNING.starts_with(bytes).then(|| self.hold(place, bytes));
+        if bytes.len() < PREFACE.len() {
+            return PREFACE.starts_with(bytes).then(|| self.hold(place, bytes));
         }
-        if !bytes.starts_with(BEGINNING) {
+        if !bytes.starts_with(PREFACE) {
             return None;
         }
         Some(match permits.clone().try_acquire_owned() {

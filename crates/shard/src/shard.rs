@@ -29,30 +29,51 @@ pub(crate) struct Control {
     pub(crate) drain: AtomicBool,
     /// Close what is left at once.
     pub(crate) stop: AtomicBool,
-    /// Sockets that others accepted for this shard; bounded.
-    given: Mutex<VecDeque<HandedOver>>,
+    given: Mutex<Given>,
+}
+
+/// Sockets that others accepted for a shard; bounded.
+#[derive(Debug, Default)]
+struct Given {
+    waiting: VecDeque<HandedOver>,
+    /// The shard has ended: nobody would take them.
+    closed: bool,
 }
 
 impl Control {
-    /// Gives a socket; back where too many wait.
+    /// Gives a socket; back where too many wait, or the shard has ended.
     pub(crate) fn give(&self, socket: HandedOver) -> Result<(), HandedOver> {
         let mut given = self.given();
-        if given.len() >= GIVEN_SOCKETS_MAX {
+        if given.closed || given.waiting.len() >= GIVEN_SOCKETS_MAX {
             return Err(socket);
         }
-        given.push_back(socket);
+        given.waiting.push_back(socket);
         Ok(())
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.given().waiting.len()
+    }
+
+    /// The shard ends: what waits is dropped, and nothing more is taken.
+    pub(crate) fn close(&self) {
+        let mut given = self.given();
+        given.closed = true;
+        let waiting = std::mem::take(&mut given.waiting);
+        drop(given);
+        drop(waiting);
     }
 
     /// Takes some of them; whether more wait.
     pub(crate) fn take_given(&self, most: usize) -> (Vec<HandedOver>, bool) {
         let mut given = self.given();
-        let count = given.len().min(most);
-        let taken = given.drain(..count).collect();
-        (taken, !given.is_empty())
+        let count = given.waiting.len().min(most);
+        let taken = given.waiting.drain(..count).collect();
+        (taken, !given.waiting.is_empty())
     }
 
-    fn given(&self) -> MutexGuard<'_, VecDeque<HandedOver>> {
+    fn given(&self) -> MutexGuard<'_, Given> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -241,9 +241,11 @@ impl Entrance {
     /// Gives a socket, with what was read from it and its TLS session, to the shard that has the fewest.
     ///
     /// # Errors
-    /// With the socket, when too many wait for that shard already.
+    /// With the socket, when too many wait for that shard already, or the shards have ended.
     pub fn give(&self, socket: HandedOver) -> Result<(), HandedOver> {
-        let Some(peer) = self.peers.iter().min_by_key(|p| p.metrics.connections.get()) else { return Err(socket) };
+        // With those that it has not seen yet, or a burst would all go to one.
+        let load = |peer: &&Peer| peer.metrics.connections.get() + i64::try_from(peer.control.waiting()).unwrap_or(0);
+        let Some(peer) = self.peers.iter().min_by_key(load) else { return Err(socket) };
         peer.control.give(socket)?;
         peer.inbox.nudge();
         Ok(())

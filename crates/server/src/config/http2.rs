@@ -3,6 +3,8 @@
 use super::Http2Config;
 use super::reader::Section;
 
+/// A node has no descriptors for more.
+const CONNECTIONS_LIMIT: usize = 10_000_000;
 /// More are no help to a browser, and each may keep some KiB unread.
 const STREAMS_LIMIT: u32 = 10_000;
 
@@ -28,6 +30,9 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Http2Config> {
     };
     if http2.connections_max == 0 {
         section.problem("connections_max", "must be at least 1: http2.enabled = false turns HTTP/2 off");
+    }
+    if http2.connections_max > CONNECTIONS_LIMIT {
+        section.problem("connections_max", format!("must be at most {CONNECTIONS_LIMIT}"));
     }
     if !(1..=STREAMS_LIMIT).contains(&http2.streams_per_connection_max) {
         section.problem("streams_per_connection_max", format!("must be between 1 and {STREAMS_LIMIT}"));

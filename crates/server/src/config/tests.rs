@@ -434,6 +434,8 @@ fn http_2_is_on_and_bounded() {
     let http2 = load("[http2]\nconnections_max = 10\nstreams_per_connection_max = 20").http2.unwrap();
     assert_eq!((http2.connections_max, http2.streams_per_connection_max), (10, 20));
     assert_eq!(load("[http2]\nenabled = false").http2, None);
+    let most = problems(sources("[http2]\nconnections_max = 9000000000000000000"));
+    assert_eq!(most, ["http2.connections_max: must be at most 10000000"]);
     let found = problems(sources("[http2]\nconnections_max = 0\nstreams_per_connection_max = 0"));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].contains("http2.connections_max") && found[1].contains("between 1 and"), "{found:?}");

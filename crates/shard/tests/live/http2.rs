@@ -52,6 +52,26 @@ fn the_preface_decides_in_whatever_pieces_it_comes() {
 }
 
 #[test]
+fn a_part_of_the_preface_takes_nothing_and_ends_by_the_deadline() {
+    let permits = Arc::new(Semaphore::new(1));
+    let (mut settings, of_shards) = (options(), permits.clone());
+    settings.client.stale_close_delay = Duration::from_millis(300);
+    let node = Node::start_with(1, settings, move |options| options.http2 = Some(of_shards.clone()));
+    let mut sockets = [&PREFACE[..18], &PREFACE[..23]].map(|part| {
+        let mut socket = connect(&node);
+        socket.write_all(part).unwrap();
+        socket
+    });
+    sockets.iter_mut().for_each(|socket| assert_eq!(socket.read(&mut [0; 100]).unwrap(), 0, "they end"));
+    assert_eq!(permits.available_permits(), 1);
+    let mut answer = String::new();
+    let mut socket = connect(&node);
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").unwrap();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
+}
+
+#[test]
 fn who_is_one_too_many_is_told_to_go() {
     let (node, _permits) = node(Some(1));
     let first = connect(&node).write_all(PREFACE).map(|()| taken(&node, 1)).unwrap();
