@@ -1,6 +1,6 @@
 //! Clients whose tokens expire while their node is killed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,8 +63,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads until it has everything up to `last`, or its connection ends.
-    fn read(&mut self, last: &AtomicU64, ended: &AtomicBool) -> Result<()> {
+    /// Reads until it has everything up to `total`, which is 0 until it is known, or its connection ends.
+    fn read(&mut self, total: &AtomicU64) -> Result<()> {
         let begun = Instant::now();
         loop {
             if let Some(push) = self.client.push()? {
@@ -72,8 +72,8 @@ impl Reader {
                 self.take(channel.context("a channel of its own")?, &push["pub"])?;
                 continue;
             }
-            let has_all = self.seen.iter().all(|seen| seen.last() == Some(&last.load(Relaxed)));
-            if ended.load(Relaxed) && has_all {
+            let total = total.load(Relaxed);
+            if total > 0 && self.seen.iter().all(|seen| seen.last() == Some(&total)) {
                 return Ok(());
             }
             ensure!(begun.elapsed() < 4 * ANSWER_MAX, "{} stands at {:?}", self.user, self.at);
@@ -114,21 +114,24 @@ impl Reader {
     }
 }
 
-/// Publishes numbers to both channels at random nodes until told to stop; what failed is tried again.
-fn publish(ports: [u16; 2], last: &AtomicU64, ended: &AtomicBool) {
+/// Publishes numbers to both channels until told to stop, and says then how many. What fails is tried at the other node.
+fn publish(ports: [u16; 2], stop: &AtomicBool, total: &AtomicU64) -> Result<()> {
     let mut n = 0;
-    while !ended.load(Relaxed) {
+    while !stop.load(Relaxed) {
         n += 1;
         for channel in ["news:1", "$news:2"] {
             let request = json!({ "channel": channel, "data": { "n": n }, "idempotency_key": n.to_string() });
-            let mut tries = ports.iter().cycle();
-            while tries.next().is_some_and(|port| call(*port, "publish", &request).is_err()) {
+            let begun = Instant::now();
+            let mut turns = ports.iter().cycle();
+            while let Some(Err(error)) = turns.next().map(|port| call(*port, "publish", &request)) {
+                ensure!(begun.elapsed() < ANSWER_MAX, "cannot publish: {error:#}");
                 thread::sleep(PAUSE);
             }
         }
-        last.store(n, Relaxed);
         thread::sleep(PAUSE);
     }
+    total.store(n, Relaxed);
+    Ok(())
 }
 
 #[test]
@@ -139,38 +142,41 @@ fn tokens_that_expire_while_their_node_dies_cost_nothing() -> Result<()> {
     let open = |port, expire_at| move |n: usize| Reader::open(port, format!("user-{port}-{n}"), expire_at);
     let movers = (0..CLIENTS).map(open(dying, expire_at)).collect::<Result<Vec<_>>>()?;
     let stayers = (0..CLIENTS).map(open(other, now() + 600)).collect::<Result<Vec<_>>>()?;
-    let (last, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (stop, total, moved) = (AtomicBool::new(false), AtomicU64::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
-        let (last, ended) = (&last, &ended);
-        scope.spawn(move || publish([dying, other], last, ended));
+        let (stop, total, moved) = (&stop, &total, &moved);
+        let publisher = scope.spawn(move || publish([dying, other], stop, total));
         let readers: Vec<_> = (movers.into_iter().map(|mover| (mover, true)))
             .chain(stayers.into_iter().map(|stayer| (stayer, false)))
             .map(|(mut reader, moves)| {
                 scope.spawn(move || {
                     if moves {
-                        let read = reader.read(last, ended);
-                        ensure!(read.is_err(), "the node lives on");
+                        ensure!(reader.read(total).is_err(), "the node lives on");
                         reader.move_to(other)?;
+                        moved.fetch_add(1, Relaxed);
                     }
-                    reader.read(last, ended)?;
+                    reader.read(total)?;
                     anyhow::Ok(reader)
                 })
             })
             .collect();
         // The last second of the tokens: they are still good here, and no more elsewhere.
         while now() < expire_at - 1 {
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(PAUSE);
         }
         let killed = cluster.nodes[0].kill_9();
-        thread::sleep(Duration::from_secs(4));
-        ended.store(true, Relaxed);
+        let begun = Instant::now();
+        while moved.load(Relaxed) < CLIENTS && begun.elapsed() < 2 * ANSWER_MAX {
+            thread::sleep(PAUSE);
+        }
+        stop.store(true, Relaxed);
         killed?;
+        publisher.join().map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
+        let expected: Vec<u64> = (1..=total.load(Relaxed)).collect();
         for reader in readers {
             let reader = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
-            let expected: Vec<u64> = (1..=last.load(Relaxed)).collect();
             for (channel, seen) in reader.seen.iter().enumerate() {
-                let from = seen.first().copied().unwrap_or(0);
-                ensure!(*seen == expected[from.saturating_sub(1) as usize..], "{} in channel {channel}", reader.user);
+                ensure!(*seen == expected, "{} in channel {channel}: {seen:?}", reader.user);
             }
         }
         Ok(())
