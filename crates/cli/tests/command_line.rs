@@ -3,7 +3,6 @@
 mod common;
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -123,13 +122,6 @@ fn a_node_whose_terminal_is_closed_goes_on_without_a_log() {
     common::signal(&node.child, "-HUP");
     publish(&url, "news", "1");
     assert_eq!(node.terminate(), 0);
-}
-
-#[test]
-fn a_node_in_development_mode_ends_with_its_terminal() {
-    let (mut node, _) = node("127.0.0.1:0");
-    common::signal(&node.child, "-HUP");
-    assert_eq!(node.child.wait().unwrap().signal(), Some(1));
 }
 
 #[test]
