@@ -14,9 +14,13 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts logging; `RUST_LOG` chooses what is logged, `info` by default.
+/// What is logged where `RUST_LOG` says nothing. A client can make the HTTP/2 library warn with each connection it
+/// opens: no client may fill a log.
+const DEFAULT: &str = "info,h2=error";
+
+/// Starts logging; `RUST_LOG` chooses what is logged.
 pub(crate) fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     // Where nobody reads any more, as when a terminal was closed, there is nobody to tell that; telling it would panic.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {

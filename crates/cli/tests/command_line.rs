@@ -125,6 +125,13 @@ fn a_node_whose_terminal_is_closed_goes_on_without_a_log() {
 }
 
 #[test]
+fn a_node_in_development_mode_ends_with_its_terminal() {
+    let (mut node, _) = node("127.0.0.1:0");
+    common::signal(&node.child, "-HUP");
+    assert_eq!(node.wait(), -1, "ended by the signal, not by an exit");
+}
+
+#[test]
 fn refusals_end_with_a_sentence() {
     let (_node, url) = node("127.0.0.1:0");
     let check = |args: &[&str], expected: &str| {

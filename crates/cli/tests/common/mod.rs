@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The binary, without what the environment of the tests would tell it.
+///
+/// Started by way of `env`, because whoever starts the tests may have switched signals off, as `nohup` does, and a
+/// program does not switch them on by itself.
 pub(crate) fn tidegate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_tidegate")]);
     let inherited: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
     for name in inherited.iter().filter(|n| n.to_string_lossy().starts_with("TIDEGATE_")) {
         command.env_remove(name);
