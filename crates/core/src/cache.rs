@@ -32,15 +32,16 @@ impl Hub {
     /// The same with what the log has.
     pub(crate) async fn start_from_cache(&self, channel: &Channel, since: &Since) -> Result<Start, HubError> {
         for _ in 0..LOOKS_MAX {
-            self.warm(&channel.log, &channel.cell).await;
+            self.warm(&channel.log, &channel.cell).await?;
             if let Some(start) = self.start_from_cached(channel, since) {
                 return Ok(start);
             }
+            let floor = self.floor(channel);
             let kept = match channel.namespace.options.has_history() {
                 true => self.visible(channel).await?.1.pop(),
                 false => None,
             };
-            if let Some(start) = self.follow_kept(channel, since, kept) {
+            if let Some(start) = self.follow_kept(channel, since, floor, kept) {
                 return Ok(start);
             }
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -48,15 +49,20 @@ impl Hub {
         Err(HubError::Timeout)
     }
 
-    /// What the window does not hold lies in the log up to its floor, and `kept` was read from there; `None` when the window
-    /// holds something by now.
-    fn follow_kept(&self, channel: &Channel, since: &Since, kept: Option<Arc<Publication>>) -> Option<Start> {
+    /// What the window does not hold lies in the log up to `floor`, and `kept` was read from there; `None` when the window
+    /// has taken something since.
+    fn follow_kept(
+        &self,
+        channel: &Channel,
+        since: &Since,
+        floor: Offset,
+        kept: Option<Arc<Publication>>,
+    ) -> Option<Start> {
         let broker_top = self.broker_top(channel);
         let top = {
             let state = channel.cell.lock();
-            let floor = state.window.floor(&channel.key, broker_top);
-            let follows = kept.as_ref().is_none_or(|p| p.offset <= floor);
-            (state.window.newest(&channel.key).is_none() && follows)
+            let is_same = state.window.floor(&channel.key, broker_top) == floor;
+            (state.window.newest(&channel.key).is_none() && is_same)
                 .then(|| state.window.top(&channel.key, broker_top))?
         };
         Some(self.cached(channel, since, top, kept))

@@ -12,13 +12,11 @@ use tidegate_broker::{Refused, TailHandle, TailLoss, TailSink, Tailed};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::Clock;
-use crate::config::DataFormat;
 use crate::hub::CellId;
 use crate::inbox::{Delivery, Inbox, ShardEvent};
 use crate::judge::Verdict;
 use crate::metrics::NodeMetrics;
 use crate::namespace::Namespaces;
-use crate::payload;
 use crate::window::Window;
 
 /// Where the tail of a partition is.
@@ -143,12 +141,10 @@ impl Cell {
         }
     }
 
-    /// Whether the record's namespace takes JSON only and this is none.
-    fn refuses(&self, record: &Tailed) -> bool {
-        let Some(namespaces) = &self.formats else { return false };
-        let json_only =
-            || namespaces.of_key(self.log, &record.key).is_some_and(|n| n.options.data_format == DataFormat::Json);
-        record.payload.as_ref().is_some_and(|p| json_only() && !payload::is_json(p))
+    /// Whether the record's namespace takes such a payload.
+    fn takes(&self, record: &Tailed) -> bool {
+        let namespace = self.formats.as_ref().and_then(|namespaces| namespaces.of_key(self.log, &record.key));
+        namespace.is_none_or(|namespace| namespace.takes(record))
     }
 
     fn take(&self, state: &mut CellState, record: Tailed, entered_us: u64) {
@@ -158,13 +154,11 @@ impl Cell {
         if log_offset < state.window.next() {
             return;
         }
-        if self.refuses(&record) {
-            metrics.undecodable.add(1);
-            state.window.set_next(log_offset + 1);
-            return;
-        }
         let judged = record.meta.as_ref().is_some_and(|m| m.idempotency_key.is_some() || m.version.is_some());
-        let applied = state.window.apply(record);
+        let applied = state.window.apply(record, |record| self.takes(record));
+        if applied.refused {
+            metrics.undecodable.add(1);
+        }
         match applied.verdict {
             Verdict::Accepted => {}
             Verdict::Duplicate { .. } => metrics.duplicates.add(1),

@@ -68,7 +68,7 @@ impl Hub {
     }
 
     async fn history_of(&self, channel: &Channel, query: &History) -> Result<HistoryResult, HubError> {
-        self.warm_idle(channel).await;
+        self.warm_idle(channel).await?;
         if self.numbering() == Numbering::Log {
             // Another node may have answered a publish that this one has not read.
             let end = channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?.end;
@@ -96,14 +96,14 @@ impl Hub {
     }
 
     /// Warms the partition up for a reader that is no subscriber: the tail lingers and stops by itself.
-    async fn warm_idle(&self, channel: &Channel) {
+    async fn warm_idle(&self, channel: &Channel) -> Result<(), HubError> {
         {
             let mut state = channel.cell.lock();
             if state.window.listeners() == 0 {
                 state.idle_since_us = Some(self.clock().monotonic_us());
             }
         }
-        self.warm(&channel.log, &channel.cell).await;
+        Ok(self.warm(&channel.log, &channel.cell).await?)
     }
 
     /// Everything of the channel that its namespace shows, oldest first, and its top.

@@ -5,12 +5,11 @@
 //! answered from the window is answered at once, on the caller's thread; everything else runs on the tokio side and
 //! comes back through the shard's [`Inbox`].
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use tidegate_broker::{Broker, BrokerError, Health, Key, Log, LogPurpose, LogSpec, Partition, TailSink};
+use tidegate_broker::{Broker, BrokerError, Health, Key, Log, LogPurpose, LogSpec, Partition};
 use tidegate_types::{ChannelName, Epoch};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -26,7 +25,7 @@ use crate::namespace::{Namespace, Namespaces};
 use crate::rules::Rules;
 use crate::uplink::Sessions;
 use crate::users::UserCounts;
-use crate::window::{Bounds, Listener, Numbering, Window};
+use crate::window::{Bounds, Budget, Listener, Numbering, Window};
 
 /// Names a partition of a log for as long as its epoch lasts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -39,6 +38,16 @@ pub(crate) struct OpenLog {
     pub(crate) epoch: Epoch,
     pub(crate) compacted: bool,
     pub(crate) cells: Box<[Arc<Cell>]>,
+}
+
+impl OpenLog {
+    /// An error once the log itself is at another epoch: positions, partitions and cells of this one are void.
+    pub(crate) fn check(&self) -> Result<(), BrokerError> {
+        match self.log.info().epoch == self.epoch {
+            true => Ok(()),
+            false => Err(BrokerError::Unavailable("the log was made anew or re-partitioned, retry".into())),
+        }
+    }
 }
 
 /// A log that can be printed.
@@ -109,10 +118,12 @@ pub struct Hub {
     broker: BrokerRef,
     pub(crate) numbering: Numbering,
     logs: Box<[ArcSwapOption<OpenLog>]>,
+    /// Held while a log is replaced by its next epoch: one at a time, and once.
+    reopening: Mutex<()>,
     context: Arc<CellContext>,
     shard_metrics: Arc<[Arc<ShardMetrics>]>,
     runtime: Handle,
-    node_bytes: Arc<AtomicUsize>,
+    budget: Arc<Budget>,
     next_cell: AtomicU32,
     pub(crate) uid: String,
     pub(crate) sessions: Arc<Sessions>,
@@ -134,9 +145,6 @@ impl std::fmt::Debug for BrokerRef {
 
 /// Reads of the log at the same time: recoveries, slow readers and history share them.
 const LOG_READS_MAX: usize = 8;
-
-/// Between two looks of the hub's housekeeping.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 impl Hub {
     /// A hub over `broker`, whose shards are told through `shards`. Starts the housekeeping on `runtime`; it ends when
@@ -171,8 +179,10 @@ impl Hub {
         let rules = options.rules.clone();
         let rules = rules.map(|o| Rules::new(o, context.clock, context.shards.clone()));
         let users = UserCounts::new(options.client.user_connection_limit);
+        let budget = options.window.payload_bytes_max;
         let hub = Arc::new(Self {
             rules,
+            reopening: Mutex::default(),
             logs: namespaces.logs().iter().map(|_| ArcSwapOption::empty()).collect(),
             options,
             namespaces,
@@ -181,7 +191,7 @@ impl Hub {
             context,
             shard_metrics,
             runtime,
-            node_bytes: Arc::default(),
+            budget: Arc::new(Budget::new(budget)),
             next_cell: AtomicU32::new(0),
             uid,
             sessions,
@@ -190,7 +200,7 @@ impl Hub {
             users,
             log_reads: Semaphore::new(LOG_READS_MAX),
         });
-        hub.runtime.spawn(housekeeping(Arc::downgrade(&hub), lost));
+        hub.look_after_tails(lost);
         hub
     }
 
@@ -232,8 +242,7 @@ impl Hub {
         let bounds = Bounds {
             dedup_offsets: self.options.window.dedup_offsets,
             index_max: self.options.window.index_keys_max / info.partitions.max(1) as usize,
-            node_bytes: self.node_bytes.clone(),
-            node_bytes_max: self.options.window.payload_bytes_max,
+            budget: self.budget.clone(),
         };
         let cell = |partition: u32| {
             let id = CellId(self.next_cell.fetch_add(1, Relaxed));
@@ -246,12 +255,14 @@ impl Hub {
     }
 
     /// Starts a log anew after its numbering changed: new cells, and every subscription on the old ones ends.
-    fn reopen(&self, index: usize) {
+    pub(crate) fn reopen(&self, index: usize) {
+        let one = self.reopening.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(old) = self.logs[index].load_full() else { return };
-        if old.log.info().epoch == old.epoch {
+        if old.check().is_ok() {
             return;
         }
         self.logs[index].store(Some(Arc::new(self.open_log(index, old.log.0.clone()))));
+        drop(one);
         for cell in &old.cells {
             // The handle is dropped after the lock: ending a tail may take a lock of the broker's.
             let ended = std::mem::replace(&mut cell.lock().tail, Tail::Cold);
@@ -260,15 +271,29 @@ impl Hub {
         }
     }
 
+    /// Every log that was opened, with its index.
+    pub(crate) fn open_logs(&self) -> impl Iterator<Item = (usize, Arc<OpenLog>)> {
+        self.logs.iter().enumerate().filter_map(|(index, log)| Some((index, log.load_full()?)))
+    }
+
+    /// A log at its present epoch. Whoever asks first after a change starts it anew: there may be no tail that would say.
+    fn log(&self, index: usize) -> Result<Arc<OpenLog>, HubError> {
+        let away = || BrokerError::Unavailable("the log was not reached since this node started, retry".into());
+        let log = self.logs[index].load_full().ok_or_else(away)?;
+        if log.check().is_ok() {
+            return Ok(log);
+        }
+        self.reopen(index);
+        Ok(self.logs[index].load_full().ok_or_else(away)?)
+    }
+
     /// Looks a channel up.
     ///
     /// # Errors
     /// [`HubError::UnknownChannel`]; a retryable error while its log was never reached.
     pub fn channel(&self, name: &ChannelName) -> Result<Channel, HubError> {
         let namespace = self.namespaces.resolve(name).ok_or_else(|| HubError::UnknownChannel(name.clone()))?;
-        let log = self.logs[namespace.log]
-            .load_full()
-            .ok_or_else(|| BrokerError::Unavailable("the log was not reached since this node started, retry".into()))?;
+        let log = self.log(namespace.log)?;
         let key = namespace.key(name);
         let Partition(partition) = log.log.partition_of(&key);
         let cell = log
@@ -342,8 +367,7 @@ impl Hub {
 
     /// Every partition that was opened.
     pub fn partitions(&self) -> Vec<PartitionStatus> {
-        let open = self.logs.iter().filter_map(|log| log.load_full());
-        open.flat_map(|log| log.cells.iter().map(|cell| status(cell)).collect::<Vec<_>>()).collect()
+        self.open_logs().flat_map(|(_, log)| log.cells.iter().map(|cell| status(cell)).collect::<Vec<_>>()).collect()
     }
 
     /// The nodes that are known, this one among them, by their ids, which differ in every life of a process.
@@ -385,35 +409,6 @@ impl Hub {
     pub(crate) fn inbox(&self, shard: u16) -> &Arc<Inbox> {
         &self.context.shards[usize::from(shard)]
     }
-
-    /// Waits until the cell's window can serve, starting its tail when nobody did.
-    pub(crate) async fn warm(&self, log: &Arc<OpenLog>, cell: &Arc<Cell>) {
-        loop {
-            let progressed = cell.progressed.notified();
-            tokio::pin!(progressed);
-            progressed.as_mut().enable();
-            let start = {
-                let mut state = cell.lock();
-                if state.is_warm() {
-                    return;
-                }
-                let cold = matches!(state.tail, Tail::Cold);
-                if cold {
-                    state.tail = Tail::Starting;
-                }
-                cold
-            };
-            if start {
-                self.runtime.spawn(start_tail(
-                    log.clone(),
-                    cell.clone(),
-                    self.numbering,
-                    self.options.window.dedup_offsets,
-                ));
-            }
-            progressed.await;
-        }
-    }
 }
 
 fn report(name: &str, version: &str, shards: &[Arc<ShardMetrics>], clock: Clock) -> Report {
@@ -445,84 +440,4 @@ pub fn random_id() -> tidegate_types::ClientId {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
     tidegate_types::ClientId::from_random(random)
-}
-
-/// Starts the tail of a cold cell. On trouble the cell is cold again after a pause, and who waits tries anew.
-async fn start_tail(log: Arc<OpenLog>, cell: Arc<Cell>, numbering: Numbering, dedup_offsets: u64) {
-    if let Err(error) = try_start_tail(&log, &cell, numbering, dedup_offsets).await {
-        tracing::warn!(partition = cell.name(), %error, "cannot tail yet");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        cell.lock().tail = Tail::Cold;
-    }
-    cell.progressed.notify_waiters();
-}
-
-async fn try_start_tail(
-    log: &Arc<OpenLog>,
-    cell: &Arc<Cell>,
-    numbering: Numbering,
-    dedup_offsets: u64,
-) -> Result<(), BrokerError> {
-    let partition = log.cells.iter().position(|c| c.id == cell.id).unwrap_or_default();
-    let partition = Partition(u32::try_from(partition).unwrap_or(u32::MAX));
-    let bounds = log.log.bounds(partition).await?;
-    let (from, serve_from) = match numbering {
-        // Twice the depth: the first half makes the verdicts on the second everybody's.
-        Numbering::Log => match bounds.end.saturating_sub(dedup_offsets.saturating_mul(2)) {
-            from if from > bounds.start => (from, from + dedup_offsets),
-            _ => (bounds.start, bounds.start),
-        },
-        // The broker decides duplicates itself, and the past is read by channel.
-        Numbering::Channel => (bounds.end, bounds.end),
-    };
-    cell.lock().window.restart(from, serve_from, dedup_offsets);
-    cell.set_known_end(bounds.end);
-    let sink: Arc<dyn TailSink> = cell.clone();
-    let handle = log.log.tail(partition, from, sink).await?;
-    cell.lock().tail = Tail::Running { warm_at: bounds.end, handle };
-    Ok(())
-}
-
-/// Stops tails that nobody needs, asks for the ends of the others, and re-opens logs whose numbering changed.
-async fn housekeeping(hub: std::sync::Weak<Hub>, mut lost: mpsc::Receiver<usize>) {
-    loop {
-        let index = tokio::time::timeout(HOUSEKEEPING, lost.recv()).await;
-        let Some(hub) = hub.upgrade() else { return };
-        match index {
-            Ok(Some(index)) => hub.reopen(index),
-            Ok(None) => return,
-            Err(_) => hub.tidy().await,
-        }
-    }
-}
-
-impl Hub {
-    async fn tidy(&self) {
-        if let Some(rules) = &self.rules {
-            rules.follow_again().await;
-        }
-        let linger_us = u64::try_from(self.options.window.linger.as_micros()).unwrap_or(u64::MAX);
-        for log in self.logs.iter().filter_map(|log| log.load_full()) {
-            for (partition, cell) in log.cells.iter().enumerate() {
-                let now = self.clock().monotonic_us();
-                let stopped = {
-                    let mut state = cell.lock();
-                    let idle = state.idle_since_us.is_some_and(|since| now - since > linger_us);
-                    match state.tail {
-                        Tail::Running { .. } if idle && state.window.listeners() == 0 => {
-                            state.window.restart(0, 0, self.options.window.dedup_offsets);
-                            Some(std::mem::replace(&mut state.tail, Tail::Cold))
-                        }
-                        Tail::Running { .. } => None,
-                        Tail::Cold | Tail::Starting => continue,
-                    }
-                };
-                if stopped.is_none()
-                    && let Ok(bounds) = log.log.bounds(Partition(u32::try_from(partition).unwrap_or(u32::MAX))).await
-                {
-                    cell.set_known_end(bounds.end);
-                }
-            }
-        }
-    }
 }

@@ -66,6 +66,8 @@ pub enum ShardEvent {
         ticket: Ticket,
         /// The cursor.
         after: Offset,
+        /// Up to where the log was asked: there is nothing up to here when nothing came.
+        until: Offset,
         /// What follows its cursor.
         result: ReadAfter,
     },

@@ -30,6 +30,7 @@ mod recover;
 mod rules;
 mod session;
 mod start;
+mod tails;
 mod uplink;
 mod users;
 mod window;

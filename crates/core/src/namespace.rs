@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_broker::Key;
+use tidegate_broker::{Key, Tailed};
 use tidegate_types::ChannelName;
 use tidegate_types::codes::ErrorCode;
 
 use crate::config::{CoreOptions, DataFormat, NamespaceOptions};
 use crate::names::{NamePatterns, is_path};
+use crate::payload;
 
 /// A set of channels that share settings.
 #[derive(Debug)]
@@ -46,6 +47,11 @@ impl Namespace {
     /// and so open what is private.
     fn is_taken(&self, channel: &ChannelName) -> bool {
         self.dedicated && self.rest(channel).starts_with('$')
+    }
+
+    /// Whether it takes what a record carries: one that takes JSON only passes everything else over.
+    pub(crate) fn takes(&self, record: &Tailed) -> bool {
+        self.options.data_format != DataFormat::Json || record.payload.as_ref().is_none_or(|p| payload::is_json(p))
     }
 
     /// Whether clients may name this channel of it.

@@ -99,9 +99,9 @@ impl Hub {
                     state.idle_since_us = Some(self.clock().monotonic_us());
                 }
             }
-            self.warm(&channel.log, &channel.cell).await;
+            self.warm(&channel.log, &channel.cell).await
         };
-        tokio::time::timeout(COMMAND_WAIT_MAX, warm).await.map_err(|_| HubError::Timeout)
+        Ok(tokio::time::timeout(COMMAND_WAIT_MAX, warm).await.map_err(|_| HubError::Timeout)??)
     }
 
     async fn judged_offset(&self, channel: &Channel, appended: Appended) -> Result<Offset, HubError> {

@@ -72,10 +72,13 @@ impl Hub {
     pub(crate) async fn read_log(&self, channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
         let _permit = self.log_reads.acquire().await;
         self.metrics().log_reads.add(1);
-        match self.numbering() {
-            Numbering::Channel => read_channel(channel, span).await,
-            Numbering::Log => self.scan(channel, span).await,
-        }
+        let read = match self.numbering() {
+            Numbering::Channel => read_channel(channel, span).await?,
+            Numbering::Log => self.scan(channel, span).await?,
+        };
+        // What was read of a log that was made anew meanwhile is not what the positions meant.
+        channel.log.check()?;
+        Ok(read)
     }
 
     /// A log with holes is read as a range of the partition. It starts early enough to see the duplicates that
@@ -116,7 +119,11 @@ impl Hub {
             }
             at = page.next;
             for record in page.records {
-                if record.key != channel.key || judge.judge(&record) != Verdict::Accepted || record.payload.is_none() {
+                let counts = record.key == channel.key
+                    && judge.judge(&record) == Verdict::Accepted
+                    && record.payload.is_some()
+                    && channel.namespace.takes(&record);
+                if !counts {
                     continue;
                 }
                 let offset = Offset(record.log_offset + 1);
@@ -150,7 +157,8 @@ async fn read_channel(channel: &Channel, span: Span) -> Result<LogRead, BrokerEr
             if offset > span.until {
                 break;
             }
-            if record.payload.is_some() && !gathered.push(to_publication(record, offset)) {
+            let counts = record.payload.is_some() && channel.namespace.takes(&record);
+            if counts && !gathered.push(to_publication(record, offset)) {
                 return Ok(gathered.full(span.partial));
             }
         }

@@ -108,10 +108,7 @@ impl Hub {
     pub fn read_behind(self: &Arc<Self>, channel: &Channel, after: Offset, bytes_max: usize, reply_to: ReplyTo) {
         let (hub, channel) = (self.clone(), channel.clone());
         self.runtime().spawn(async move {
-            let until = {
-                let top = hub.broker_top(&channel);
-                channel.cell.lock().window.floor(&channel.key, top)
-            };
+            let until = hub.floor(&channel);
             let limits = ReadLimits { count_max: usize::MAX, bytes_max };
             let span = Span { after, until, limits, partial: true, from_oldest: false };
             let result = match hub.read_log(&channel, span).await {
@@ -128,7 +125,7 @@ impl Hub {
                 }
             };
             let ReplyTo { shard, ticket } = reply_to;
-            hub.inbox(shard).send(ShardEvent::Read { ticket, after, result });
+            hub.inbox(shard).send(ShardEvent::Read { ticket, after, until, result });
         });
     }
 
@@ -138,7 +135,7 @@ impl Hub {
             let given_up = match self.attempt(channel, recovery.as_mut()) {
                 Attempt::Ready(start) => return Ok(start),
                 Attempt::Cold => {
-                    self.warm(&channel.log, &channel.cell).await;
+                    self.warm(&channel.log, &channel.cell).await?;
                     false
                 }
                 Attempt::Ahead(position) => !self.catch_up_with(channel, position).await?,
@@ -262,6 +259,12 @@ impl Hub {
             }
             progressed.await;
         }
+    }
+
+    /// Everything of the channel above this is in the window.
+    pub(crate) fn floor(&self, channel: &Channel) -> Offset {
+        let broker_top = self.broker_top(channel);
+        channel.cell.lock().window.floor(&channel.key, broker_top)
     }
 
     /// What the broker says of the channel, where it numbers channels. Must be asked before the cell is locked.

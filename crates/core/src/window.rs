@@ -5,14 +5,14 @@
 //! under which appending and choosing of shards happen together.
 //!
 //! # Invariants
-//! - Everything of a key with an offset above the key's *floor* is held, in order. What lies at or below may be gone.
+//! - Everything of a key with an offset above the key's *floor* is held, in order. At the floor lies the key's newest
+//!   publication that is not held, or nothing where that one lies before all that is known.
 //! - `index` knows the last offset of every key that occurred since `index_since`, far deeper than the payloads.
 //! - On a log with holes the offset that clients see is the log's offset + 1, so that 0 is before everything.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
@@ -23,6 +23,10 @@ use tidegate_types::{Offset, Publication};
 use crate::judge::{Judge, Verdict};
 use crate::payload;
 use crate::start::{Hidden, ReadAfter, ReadLimits};
+
+mod budget;
+
+pub(crate) use budget::Budget;
 
 /// How the offsets that clients see come about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +64,9 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Applied<'a> {
     pub(crate) verdict: Verdict,
-    /// The publication and who wants it; `None` when the record does not count or is a tombstone.
+    /// The namespace does not take such a payload.
+    pub(crate) refused: bool,
+    /// The publication and who wants it; `None` when the record does not count, is refused or is a tombstone.
     pub(crate) publication: Option<(Arc<Publication>, &'a [Listener])>,
 }
 
@@ -76,15 +82,15 @@ pub(crate) struct Window {
     /// Held publications in log order, for eviction.
     order: VecDeque<(Key, u32)>,
     bytes: usize,
-    /// On a log with holes: the floor of keys that hold nothing.
-    floor: Offset,
-    index: HashMap<u64, u64, RandomState>,
-    index_since: u64,
+    /// On a log with holes: by hash of the key, the last offset that clients see.
+    index: HashMap<u64, Offset, RandomState>,
+    /// A key that is not in the index has nothing after this.
+    index_since: Offset,
     index_max: usize,
+    /// Keys that the index keeps however old, because somebody listens to them.
+    index_kept: usize,
     judge: Judge,
-    /// Bytes held by all windows of this node.
-    node_bytes: Arc<AtomicUsize>,
-    node_bytes_max: usize,
+    budget: Arc<Budget>,
     listeners: usize,
 }
 
@@ -93,8 +99,7 @@ pub(crate) struct Window {
 pub(crate) struct Bounds {
     pub(crate) dedup_offsets: u64,
     pub(crate) index_max: usize,
-    pub(crate) node_bytes: Arc<AtomicUsize>,
-    pub(crate) node_bytes_max: usize,
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// What a publication costs besides its payload, roughly.
@@ -118,13 +123,12 @@ impl Window {
             keys: HashMap::default(),
             order: VecDeque::new(),
             bytes: 0,
-            floor: Offset::ZERO,
             index: HashMap::default(),
-            index_since: 0,
+            index_since: Offset::ZERO,
             index_max: bounds.index_max,
+            index_kept: 0,
             judge: Judge::new(bounds.dedup_offsets),
-            node_bytes: bounds.node_bytes.clone(),
-            node_bytes_max: bounds.node_bytes_max,
+            budget: bounds.budget.clone(),
             listeners: 0,
         }
     }
@@ -132,7 +136,7 @@ impl Window {
     /// Forgets everything but the listeners; the tail will begin at log offset `from`. What lies before `serve_from` is
     /// only judged, so that the verdicts on what is served are everybody's.
     pub(crate) fn restart(&mut self, from: u64, serve_from: u64, dedup_offsets: u64) {
-        self.node_bytes.fetch_sub(self.bytes, Relaxed);
+        self.budget.give(self.bytes, self.bytes);
         self.bytes = 0;
         self.order = VecDeque::new();
         self.keys.retain(|_, state| {
@@ -141,9 +145,9 @@ impl Window {
         });
         self.keys.shrink_to_fit();
         self.index = HashMap::default();
-        self.index_since = from;
+        self.index_since = Offset(from);
+        self.index_kept = 0;
         self.serve_from = serve_from;
-        self.floor = Offset(serve_from);
         self.next = from;
         self.judge = Judge::new(dedup_offsets);
     }
@@ -190,59 +194,66 @@ impl Window {
         }
     }
 
-    /// Takes the next record of the partition.
-    pub(crate) fn apply(&mut self, record: Tailed) -> Applied<'_> {
+    /// Takes the next record of the partition. `takes` says whether the record's namespace takes such a payload: it is
+    /// asked after the record was judged, so that what is refused suppresses what follows it, here and in a reader.
+    pub(crate) fn apply(&mut self, record: Tailed, takes: impl FnOnce(&Tailed) -> bool) -> Applied<'_> {
         self.next = record.log_offset + 1;
         let verdict = match self.numbering {
             Numbering::Log => self.judge.judge(&record),
             Numbering::Channel => Verdict::Accepted,
         };
+        let refused = verdict == Verdict::Accepted && record.payload.is_some() && !takes(&record);
         let offset = self.client_offset(&record);
-        if verdict != Verdict::Accepted || record.payload.is_none() {
-            return Applied { verdict, publication: None };
+        if verdict != Verdict::Accepted || record.payload.is_none() || refused {
+            return Applied { verdict, refused, publication: None };
         }
-        if self.numbering == Numbering::Log {
-            self.note_in_index(&record.key, record.log_offset);
-        }
+        let floor = match self.numbering {
+            Numbering::Log => self.note_in_index(&record.key, offset),
+            Numbering::Channel => Offset(offset.0 - 1),
+        };
         if record.log_offset < self.serve_from {
-            return Applied { verdict, publication: None };
+            return Applied { verdict, refused, publication: None };
         }
         let key = record.key.clone();
         let publication = Arc::new(to_publication(record, offset));
-        self.hold(&key, publication.clone());
+        self.hold(&key, floor, publication.clone());
         let listeners = self.keys.get(&key).map_or(&[][..], |state| &state.listeners);
-        Applied { verdict, publication: Some((publication, listeners)) }
+        Applied { verdict, refused, publication: Some((publication, listeners)) }
     }
 
-    fn hold(&mut self, key: &Key, publication: Arc<Publication>) {
+    /// Holds a publication of a key whose floor is `floor` if it holds nothing yet.
+    fn hold(&mut self, key: &Key, floor: Offset, publication: Arc<Publication>) {
         let bytes = cost(&publication);
-        let floor = match self.numbering {
-            Numbering::Log => self.floor,
-            Numbering::Channel => Offset(publication.offset.0 - 1),
-        };
         let state = self.keys.entry(key.clone()).or_default();
         let held = state.held.get_or_insert_with(|| Box::new(Held { publications: VecDeque::new(), floor }));
         held.publications.push_back(publication);
         self.order.push_back((key.clone(), u32::try_from(bytes).unwrap_or(u32::MAX)));
+        self.budget.take(self.bytes, bytes);
         self.bytes += bytes;
-        let mut total = self.node_bytes.fetch_add(bytes, Relaxed) + bytes;
-        while total > self.node_bytes_max && self.order.len() > 1 {
-            total = self.evict_oldest();
-        }
+        self.shrink(usize::MAX);
     }
 
-    /// Drops the oldest held publication; returns what the node holds then.
-    fn evict_oldest(&mut self) -> usize {
-        let Some((key, bytes)) = self.order.pop_front() else { return 0 };
-        let bytes = bytes as usize;
+    /// Gives way where the node holds too much, by at most `count_max` publications and never by the newest. Whether
+    /// there is more to do.
+    pub(crate) fn shrink(&mut self, count_max: usize) -> bool {
+        for _ in 0..count_max {
+            if self.order.len() <= 1 || !self.budget.is_over(self.bytes) {
+                return false;
+            }
+            self.evict_oldest();
+        }
+        true
+    }
+
+    /// Drops the oldest held publication.
+    fn evict_oldest(&mut self) {
+        let Some((key, bytes)) = self.order.pop_front() else { return };
+        let bytes = (bytes as usize).min(self.bytes);
         if let Some(state) = self.keys.get_mut(&key)
             && let Some(held) = &mut state.held
         {
             if let Some(gone) = held.publications.pop_front() {
                 held.floor = gone.offset;
-                if self.numbering == Numbering::Log {
-                    self.floor = self.floor.max(gone.offset);
-                }
             }
             if held.publications.is_empty() {
                 state.held = None;
@@ -251,18 +262,31 @@ impl Window {
                 }
             }
         }
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.node_bytes.fetch_sub(bytes, Relaxed).saturating_sub(bytes)
+        self.budget.give(self.bytes, bytes);
+        self.bytes -= bytes;
     }
 
-    fn note_in_index(&mut self, key: &str, log_offset: u64) {
-        self.index.insert(index_hash(key), log_offset);
-        if self.index.len() > self.index_max {
-            // Forget the older half, by offsets; rare enough to walk the table.
-            let middle = self.index_since + (log_offset - self.index_since) / 2;
-            self.index.retain(|_, last| *last > middle);
-            self.index_since = middle + 1;
+    /// Notes where the key occurred; returns where it did before, or where nothing is known before.
+    fn note_in_index(&mut self, key: &str, offset: Offset) -> Offset {
+        let before = self.index.insert(index_hash(key), offset).unwrap_or(self.index_since);
+        if self.index.len() > self.index_max + self.index_kept {
+            self.forget_old_keys(offset);
         }
+        before
+    }
+
+    /// Forgets the older half of the index, by offsets; rare enough to walk the tables. Keys that somebody listens to
+    /// stay: their subscribers' cursors are as old as what they had last.
+    fn forget_old_keys(&mut self, newest: Offset) {
+        let since = self.index_since;
+        let listened = self.keys.iter().filter(|(_, state)| !state.listeners.is_empty());
+        let kept: Vec<_> = listened.map(|(key, _)| index_hash(key)).collect();
+        let kept: Vec<_> = kept.into_iter().map(|key| (key, self.index.get(&key).copied().unwrap_or(since))).collect();
+        let middle = Offset(since.0 + (newest.0 - since.0) / 2);
+        self.index.retain(|_, last| *last > middle);
+        self.index_kept = kept.len();
+        self.index.extend(kept);
+        self.index_since = middle;
     }
 
     /// Where the key's stream stands. `broker_top` is what the broker said *before* this window was locked, where it
@@ -282,22 +306,13 @@ impl Window {
         self.keys.get(key)?.held.as_ref()?.publications.back()
     }
 
-    /// Everything of the key above this is held.
+    /// Everything of the key above this is held. See the module docs for what lies there.
     pub(crate) fn floor(&self, key: &Key, broker_top: Option<ChannelTop>) -> Offset {
-        match self.keys.get(key).and_then(|state| state.held.as_ref()) {
-            Some(held) if self.numbering == Numbering::Channel => held.floor,
-            None if self.numbering == Numbering::Channel => Offset(broker_top.unwrap_or_default().last),
-            _ => self.floor,
+        match (self.keys.get(key).and_then(|state| state.held.as_ref()), self.numbering) {
+            (Some(held), _) => held.floor,
+            (None, Numbering::Channel) => Offset(broker_top.unwrap_or_default().last),
+            (None, Numbering::Log) => self.index.get(&index_hash(key)).copied().unwrap_or(self.index_since),
         }
-    }
-
-    /// Whether the key has nothing after `after`, by the index alone.
-    fn nothing_after(&self, key: &Key, after: Offset) -> bool {
-        self.numbering == Numbering::Log
-            && match self.index.get(&index_hash(key)) {
-                Some(last) => *last < after.0,
-                None => after.0 >= self.index_since,
-            }
     }
 
     /// What the window has after `after`, oldest first.
@@ -308,7 +323,7 @@ impl Window {
         broker_top: Option<ChannelTop>,
         limits: ReadLimits,
     ) -> ReadAfter {
-        if after < self.floor(key, broker_top) && !self.nothing_after(key, after) {
+        if after < self.floor(key, broker_top) {
             return ReadAfter::NeedsLog;
         }
         let mut bytes = 0;
@@ -345,7 +360,7 @@ pub(crate) fn to_publication(record: Tailed, offset: Offset) -> Publication {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.node_bytes.fetch_sub(self.bytes, Relaxed);
+        self.budget.give(self.bytes, self.bytes);
     }
 }
 

@@ -1,7 +1,5 @@
 //! The hub over a log whose offsets have holes, in the hands of the test.
 
-#[path = "hub/log.rs"]
-mod log;
 #[path = "hub/rig.rs"]
 mod rig;
 

@@ -1,7 +1,9 @@
 //! Subscriptions that are behind read on from their cursors: from the window, or through the hub from the log.
 
-use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
+
+use bytes::Bytes;
 use tidegate_core::{ReadAfter, ReplyTo, Ticket};
 use tidegate_protocol::Data;
 use tidegate_types::codes::{Disconnect, Unsubscribe};
@@ -87,9 +89,9 @@ impl Shard {
         self.end_subscription(place, slot, Unsubscribe::INSUFFICIENT_STATE);
     }
 
-    /// What the log had for a subscription that was behind.
-    pub(crate) fn read_back(&mut self, place: Place, slot: u32, after: Offset, result: ReadAfter) {
-        if !self.connections.is_at(place) || !self.is_cursor(place, slot, after) {
+    /// What the log had for a subscription that was behind, after the start and up to the end of `span`.
+    pub(crate) fn read_back(&mut self, place: Place, slot: u32, span: Range<Offset>, result: ReadAfter) {
+        if !self.connections.is_at(place) || !self.is_cursor(place, slot, span.start) {
             return;
         }
         let Some(connection) = self.connections.get_mut(place.index) else { return };
@@ -98,6 +100,13 @@ impl Shard {
         subscription.reading = false;
         match result {
             ReadAfter::Lost => return self.lose(place, slot),
+            ReadAfter::Publications(publications) if publications.is_empty() => {
+                // The log has nothing there, so the cursor may stand where the window goes on.
+                let entry = subscription.entry as usize;
+                if let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(entry)) {
+                    entry.has_nothing_before(span.end.0 + 1);
+                }
+            }
             ReadAfter::Publications(publications) if !blocked => self.send_page(place, slot, &publications),
             ReadAfter::Publications(_) | ReadAfter::NeedsLog => {}
         }

@@ -44,6 +44,11 @@ impl Entry {
         }
     }
 
+    /// The channel has nothing between its cursor and `offset`. A cursor that is as new as can be is in the window's reach.
+    pub(crate) fn has_nothing_before(&mut self, offset: u64) {
+        self.cursor = self.cursor.max(offset.saturating_sub(1));
+    }
+
     /// It has everything up to `offset`.
     pub(crate) fn advance(&mut self, offset: u64) {
         self.cursor = offset;
@@ -115,6 +120,11 @@ impl FanOut {
     pub(crate) fn push(&mut self, framed: Framed) {
         self.log_bytes += framed.bytes();
         self.log.push_back(framed);
+    }
+
+    /// Offset of the first frame after a cursor.
+    pub(crate) fn next_after(&self, cursor: u64) -> Option<u64> {
+        Some(self.log.get(self.first_after(cursor))?.offset)
     }
 
     /// Drops everything up to `offset`.

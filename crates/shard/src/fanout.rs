@@ -115,12 +115,14 @@ impl Shard {
     fn shorten_log(&mut self, slot: u32) {
         let Some(channel) = self.channels.get_mut(slot) else { return };
         let Some(fan_out) = &mut channel.fan_out else { return };
+        let oldest = fan_out.log.front().map_or(0, |framed| framed.offset);
         let mut base = 0;
         while fan_out.log_bytes > FANOUT_LOG_BYTES_MAX / 2 && fan_out.log.len() > 1 {
             base = fan_out.drop_oldest();
         }
         let mut late = Vec::new();
         for entry in channel.entries.iter_mut().filter(|e| !e.behind && e.cursor < base) {
+            entry.has_nothing_before(oldest);
             entry.behind = true;
             late.push(entry.connection);
         }
@@ -206,9 +208,8 @@ impl Shard {
             return Served::Nothing;
         }
         let first = fan_out.first_after(entry.cursor);
-        if first >= fan_out.log.len() {
-            return Served::Nothing;
-        }
+        let Some(next) = fan_out.log.get(first) else { return Served::Nothing };
+        entry.has_nothing_before(next.offset);
         let Some(connection) = self.connections.get_mut(entry.connection) else { return Served::Nothing };
         let index = entry.connection;
         // Where something is not for it, it reads from the window, and passes that over.
@@ -271,8 +272,12 @@ impl Shard {
     fn send_all_behind(&mut self, slot: u32) {
         let Some(channel) = self.channels.get_mut(slot) else { return };
         let live = channel.entries.iter_mut().filter(|e| !e.behind);
+        let fan_out = channel.fan_out.as_ref();
         let late: Vec<u32> = live
             .map(|entry| {
+                if let Some(next) = fan_out.and_then(|f| f.next_after(entry.cursor)) {
+                    entry.has_nothing_before(next);
+                }
                 entry.behind = true;
                 entry.connection
             })

@@ -247,7 +247,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let Some(at) = connection.subscriptions.iter().position(|s| s.slot == slot) else { return };
         let subscription = connection.subscriptions.swap_remove(at);
-        let was_waiting = connection.take_waiting(|waiting| waiting.slot == slot).is_some();
+        let waiting = connection.take_waiting(|waiting| waiting.slot == slot);
         let entry = usize::try_from(subscription.entry).unwrap_or(usize::MAX);
         let behind = self.channels.get(slot).and_then(|c| c.entries.get(entry)).is_some_and(|e| e.behind);
         if behind {
@@ -256,7 +256,11 @@ impl Shard {
         }
         let client = connection.session.client_id();
         self.leave(&subscription, client, false);
-        self.forget_at_connect(place, slot, was_waiting);
+        if let Some(Asked::Client { command, .. }) = waiting.as_ref().map(|waiting| &waiting.asked) {
+            // Given up before it began: a command without an answer would run into the client's timeout.
+            self.reply(place.index, *command, &Reply::Error(ErrorCode::INTERNAL));
+        }
+        self.forget_at_connect(place, slot, waiting.is_some());
     }
 
     /// Takes a subscription of `client` out of its channel; the channel goes with its last one. `away`: its connection
@@ -304,9 +308,9 @@ impl Shard {
                     self.reply(place.index, ticket.command, &reply);
                 }
             }
-            ShardEvent::Read { ticket, after, result } => {
+            ShardEvent::Read { ticket, after, until, result } => {
                 let place = Place { index: ticket.connection, generation: ticket.generation };
-                self.read_back(place, ticket.command, after, result);
+                self.read_back(place, ticket.command, after..until, result);
             }
             ShardEvent::Response { ticket } => {
                 self.expect_more();
@@ -328,8 +332,17 @@ impl Shard {
         }
     }
 
-    /// Ends every subscription on a partition whose positions are void.
+    /// Ends every subscription on a partition whose positions are void, and those that would begin there.
     fn invalidate(&mut self, cell: tidegate_core::CellId) {
+        let waiting = self.connections.indices().into_iter().filter_map(|index| {
+            let waiting = self.connections.get(index)?.waiting.as_deref()?;
+            let lies_there = |w: &&Waiting| self.channels.get(w.slot).is_some_and(|c| c.hub.cell() == cell);
+            let place = self.connections.place(index);
+            Some(waiting.iter().filter(lies_there).map(move |w| (place, w.number)).collect::<Vec<_>>())
+        });
+        for (place, number) in waiting.flatten().collect::<Vec<_>>() {
+            self.started(place, number, Err(ErrorCode::INTERNAL));
+        }
         for slot in self.channels.indices() {
             let Some(channel) = self.channels.get(slot).filter(|c| c.hub.cell() == cell) else { continue };
             let connections: Vec<u32> = channel.entries.iter().map(|e| e.connection).collect();

@@ -14,13 +14,15 @@ use crate::meta;
 
 pub(crate) struct EmbeddedLog {
     store: Arc<Store>,
+    epoch: Epoch,
     /// What the last append said, when it failed.
     trouble: Arc<Mutex<String>>,
 }
 
 impl EmbeddedLog {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store: Arc::new(store), trouble: Arc::default() }
+        let epoch = Epoch::new(&format!("{:016x}", store.epoch()));
+        Self { store: Arc::new(store), epoch, trouble: Arc::default() }
     }
 
     /// Whether nothing will be stored until the process is started anew.
@@ -93,8 +95,7 @@ fn tailed(entry: &Entry) -> Tailed {
 
 impl Log for EmbeddedLog {
     fn info(&self) -> LogInfo {
-        let epoch = Epoch::new(&format!("{:016x}", self.store.epoch()));
-        LogInfo { partitions: 1, epoch, compacted: false, stamps_time: true }
+        LogInfo { partitions: 1, epoch: self.epoch.clone(), compacted: false, stamps_time: true }
     }
 
     fn partition_of(&self, _key: &str) -> Partition {

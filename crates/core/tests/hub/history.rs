@@ -1,6 +1,7 @@
 //! History on a log with holes.
 
 use tidegate_core::HubError;
+use tidegate_core::config::DataFormat;
 use tidegate_protocol::{History, HistoryResult, Since};
 
 use crate::rig::{Rig, options};
@@ -55,4 +56,23 @@ fn a_search_that_meets_its_bound_is_an_error_and_never_a_shorter_list() {
     let error = history(&rig, |_| {}).unwrap_err();
     assert_eq!(error.code().code, 112);
     assert!(error.to_string().contains("recovery_scan_records_max"));
+}
+
+#[test]
+fn what_a_namespace_does_not_take_is_in_neither_the_live_stream_nor_the_log() {
+    let mut options = options();
+    options.default_namespace.as_mut().unwrap().data_format = DataFormat::Json;
+    let mut rig = Rig::new(options);
+    for n in 0..60 {
+        rig.log.put("job", if n % 2 == 0 { "1" } else { "no JSON" });
+    }
+    let recovered = rig.subscribe("job", Some((0, ""))).unwrap();
+    assert!(recovered.recovered && recovered.publications.iter().all(|p| &p.payload.json()[..] == b"1"));
+    assert_eq!(recovered.publications.len(), 30, "of the window and of the log");
+    assert!(rig.log.reads() > 0);
+    rig.log.put("job", "neither");
+    rig.log.put("job", "2");
+    rig.drain();
+    assert_eq!(rig.deliveries.last().unwrap().1, "2");
+    assert_eq!(data(&history(&rig, |_| {}).unwrap()).len(), 31);
 }

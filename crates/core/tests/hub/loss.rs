@@ -1,5 +1,9 @@
 //! The log is made anew, or lost records under the tail: subscribers are told, and start anew.
 
+use tidegate_core::{PublishOptions, ReplyTo, Ticket};
+use tidegate_testkit::hole_log::HoleLog;
+use tidegate_types::ChannelName;
+
 use crate::rig::{Rig, options};
 
 #[test]
@@ -8,11 +12,7 @@ fn a_new_epoch_voids_positions_loudly() {
     rig.log.put("job", "1");
     let start = rig.subscribe("job", None).unwrap();
     rig.log.recreate();
-    let begun = std::time::Instant::now();
-    while rig.invalidated == 0 {
-        assert!(begun.elapsed().as_secs() < 8);
-        rig.drain();
-    }
+    rig.wait_for_invalidation();
     rig.log.put("job", "2");
     let old = start.position;
     let start = rig.subscribe("job", Some((old.offset.0, old.epoch.as_str()))).unwrap();
@@ -33,4 +33,47 @@ fn records_lost_under_the_tail_end_the_subscriptions() {
     rig.drain();
     assert_eq!(rig.invalidated, 1);
     assert!(!rig.subscribe("job", Some((seen + 1, ""))).unwrap().recovered);
+}
+
+#[test]
+fn a_log_made_anew_while_nobody_tails_it_is_another_one_for_whoever_comes_next() {
+    let mut rig = Rig::new(options());
+    for n in 0..5 {
+        rig.log.put("job", &n.to_string());
+    }
+    rig.log.recreate();
+    for n in 0..50 {
+        rig.log.put("job", &n.to_string());
+    }
+    let start = rig.subscribe("job", Some((4, "0"))).unwrap();
+    assert!(!start.recovered, "positions of the old log say nothing of this one");
+    assert_eq!(start.position.epoch.as_str(), "1");
+}
+
+#[test]
+fn partitions_that_are_added_while_nobody_tails_are_published_to_and_read() {
+    let mut rig = Rig::over(HoleLog::with_partitions(1), options());
+    rig.log.put("a", "1");
+    rig.log.grow(8);
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        let channel = ChannelName::parse(name).unwrap();
+        let published = rig.hub.publish(&channel, "1".into(), PublishOptions::default());
+        let position = rig.runtime.block_on(published).unwrap();
+        assert_eq!(position.epoch.as_str(), "1");
+        assert!(rig.subscribe(name, Some((position.offset.0, "1"))).unwrap().recovered, "{name}");
+    }
+}
+
+#[test]
+fn a_log_made_anew_is_noticed_where_a_tail_could_not_start() {
+    let mut rig = Rig::new(options());
+    rig.log.put("job", "1");
+    rig.log.hold_back(true);
+    let channel = rig.channel("job");
+    rig.hub.listen(&channel, 0, 1, 1);
+    let ticket = Ticket { connection: 0, generation: 0, command: 1 };
+    assert!(rig.hub.subscribe(&channel, None, ReplyTo { shard: 0, ticket }).is_none());
+    rig.log.recreate();
+    assert_eq!(rig.wait_for_start().unwrap_err().code, 100, "it would begin where nothing is any more");
+    rig.wait_for_invalidation();
 }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use tidegate_core::config::{CoreOptions, NamespaceOptions};
 use tidegate_core::{Channel, Drained, Hub, Inbox, ReplyTo, ShardEvent, Start, Ticket};
 use tidegate_protocol::Since;
+use tidegate_testkit::hole_log::HoleLog;
 use tidegate_types::ChannelName;
 use tidegate_types::codes::ErrorCode;
-
-use crate::log::HoleLog;
 
 pub(crate) struct Rig {
     pub(crate) log: HoleLog,
@@ -69,6 +68,16 @@ impl Rig {
                 return result;
             }
             assert!(begun.elapsed() < Duration::from_secs(8), "no start");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until the shard is told that positions are void.
+    pub(crate) fn wait_for_invalidation(&mut self) {
+        let begun = Instant::now();
+        while self.invalidated == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(8), "nobody says that positions are void");
+            self.drain();
             std::thread::yield_now();
         }
     }

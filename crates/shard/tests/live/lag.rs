@@ -4,6 +4,7 @@ use crate::rig::{Client, Node, open_namespace, options};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use tidegate_core::config::OnLag;
+use tidegate_testkit::hole_log::HoleLog;
 
 /// A client whose kernel takes next to nothing, so that it lags soon.
 fn lazy(node: &Node) -> Client {
@@ -104,4 +105,44 @@ fn a_namespace_may_disconnect_slow_readers() {
     }
     node.until("the slow one is closed", |hub| hub.shard_metrics()[0].closed_slow.get() == 1);
     assert_eq!(slow.close_code(), 3008);
+}
+
+#[test]
+fn a_reader_behind_the_window_of_a_shared_partition_reads_on_to_the_live_stream() {
+    let mut options = options();
+    options.window.payload_bytes_max = 100_000;
+    let log = HoleLog::default();
+    let node = Node::on_log(&log, options);
+    let mut slow = lazy(&node);
+    slow.subscribe(2, "big", None);
+    for n in 0..2_000 {
+        log.put("big", &payload(n));
+        log.put("noise", "1");
+    }
+    for _ in 0..20 {
+        log.put("noise", &payload(0));
+    }
+    check_all(&mut slow, 2_000);
+    node.until("nobody is behind", |hub| hub.shard_metrics()[0].behind.get() == 0);
+    let reads = node.hub.metrics().log_reads.get();
+    assert!((1..400).contains(&reads), "{reads} reads: pages of the log, and none over and over");
+}
+
+#[test]
+fn a_quiet_subscriber_in_a_busy_partition_is_within_reach_when_its_socket_blocks() {
+    let mut options = options();
+    options.window.payload_bytes_max = 10_000_000;
+    options.client.recovery_scan_records_max = 50;
+    let log = HoleLog::default();
+    let node = Node::on_log(&log, options);
+    let mut slow = lazy(&node);
+    slow.subscribe(2, "big", None);
+    for _ in 0..500 {
+        log.put("noise", "1");
+    }
+    for n in 0..2_000 {
+        log.put("big", &payload(n));
+    }
+    check_all(&mut slow, 2_000);
+    assert_eq!(node.hub.metrics().log_reads.get(), 0, "the window has it all");
 }

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::rig::{Client, Heard, Node, options};
+use serde_json::json;
 use tidegate_framing::websocket::Opcode;
+use tidegate_testkit::hole_log::HoleLog;
 
 fn answer_to(node: &Node, request: &str) -> String {
     let mut socket = TcpStream::connect(node.address).unwrap();
@@ -157,4 +159,38 @@ fn draining_closes_everybody_with_3001_and_ends() {
 /// The listener is closed with its last shard; until the kernel has done so a connect may still get through.
 fn answer_is_empty(node: &Node) -> bool {
     TcpStream::connect(node.address).map(|mut s| s.read(&mut [0; 1]).unwrap_or(0) == 0).unwrap_or(true)
+}
+
+#[test]
+fn a_subscription_that_waits_when_its_log_is_made_anew_is_refused_and_can_be_tried_again() {
+    let log = HoleLog::default();
+    log.put("job", "1");
+    log.hold_back(true);
+    let node = Node::on_log(&log, options());
+    let mut client = node.connect();
+    client.say(r#"{"id":2,"subscribe":{"channel":"job"}}"#);
+    client.say(r#"{"id":3,"ping":{}}"#);
+    assert_eq!(client.message()["id"], 3, "the subscription waits for the tail");
+    log.recreate();
+    let refused = client.reply(2);
+    assert_eq!((&refused["error"]["code"], &refused["error"]["temporary"]), (&json!(100), &json!(true)));
+    log.hold_back(false);
+    assert_eq!(client.subscribe(4, "job", None)["epoch"], "1");
+    log.put("job", "2");
+    assert_eq!(client.publication(), 2);
+}
+
+#[test]
+fn who_unsubscribes_from_what_has_not_begun_gets_both_answers() {
+    let log = HoleLog::default();
+    log.put("job", "1");
+    log.hold_back(true);
+    let node = Node::on_log(&log, options());
+    let mut client = node.connect();
+    client.say(r#"{"id":2,"subscribe":{"channel":"job"}}"#);
+    client.say(r#"{"id":3,"unsubscribe":{"channel":"job"}}"#);
+    assert_eq!(client.reply(2)["error"]["code"], 100);
+    assert!(client.reply(3)["unsubscribe"].is_object());
+    log.hold_back(false);
+    assert!(client.subscribe(4, "job", None).is_object());
 }

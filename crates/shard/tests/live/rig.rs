@@ -6,20 +6,26 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tidegate_broker::{BrokerFactory, BrokerUrl, BuildContext};
+use tidegate_broker::{Broker, BrokerFactory, BrokerUrl, BuildContext};
 use tidegate_core::config::{CoreOptions, NamespaceOptions};
 use tidegate_core::{Hub, Order, PublishOptions, Rule, UplinkError, Verifier};
 use tidegate_dialect_centrifuge::{Json, JsonOneWay, Protobuf};
 use tidegate_framing::websocket::{Decoder, Event, Limits, Opcode, Origins, Role, handshake, write_masked_frame};
 use tidegate_shard::{Choice, Framing, HandedOver, Route, ShardOptions, Shards, ShardsBuilder, Wire, listen};
+use tidegate_testkit::hole_log::HoleLog;
 use tidegate_types::{ChannelName, StreamPosition};
+use tokio::runtime::Runtime;
 
 pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     pub(crate) address: SocketAddr,
     pub(crate) handed_over: Arc<Mutex<Vec<HandedOver>>>,
     pub(crate) shards: Option<Shards>,
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 /// Everything open, with history.
@@ -51,13 +57,27 @@ impl Node {
 
     /// The same with other options of the shards.
     pub(crate) fn start_with(shards: u16, options: CoreOptions, change: impl Fn(&mut ShardOptions)) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = runtime();
         let url = BrokerUrl::parse("memory:").unwrap();
-        let factory = &tidegate_broker_memory::FACTORY;
-        let broker = runtime.block_on(factory.build(&url, BuildContext::default())).unwrap();
+        let broker = tidegate_broker_memory::FACTORY.build(&url, BuildContext::default());
+        let broker = runtime.block_on(broker).unwrap();
+        Self::start_over(broker, runtime, shards, options, change)
+    }
+
+    /// A node on a log that the test has in its hands.
+    pub(crate) fn on_log(log: &HoleLog, options: CoreOptions) -> Self {
+        Self::start_over(Arc::new(log.clone()), runtime(), 1, options, |_| {})
+    }
+
+    fn start_over(
+        broker: Arc<dyn Broker>,
+        runtime: Runtime,
+        shards: u16,
+        options: CoreOptions,
+        change: impl Fn(&mut ShardOptions),
+    ) -> Self {
         let builder = ShardsBuilder::new(shards).unwrap();
-        let hub =
-            Hub::new(options.clone(), broker, &factory.default_log(&url), builder.inboxes(), runtime.handle().clone());
+        let hub = Hub::new(options.clone(), broker, &"main".into(), builder.inboxes(), runtime.handle().clone());
         runtime.block_on(hub.open()).unwrap();
         let handed_over = Arc::new(Mutex::new(Vec::new()));
         let taker = handed_over.clone();
