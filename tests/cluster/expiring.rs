@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidegate_testkit::node::Node;
 
 use crate::Cluster;
-use crate::client::{ANSWER_MAX, Client, call, now, token};
+use tidegate_tests::client::{ANSWER_MAX, Client, call, now, token};
 
 const CONFIG: &str = r#"
 [client.token]

@@ -2,7 +2,6 @@
 //! connections that hear on one node and say on the other, presence and orders across both. And clients that move between
 //! the nodes at a bad moment.
 
-mod client;
 mod expiring;
 mod moving;
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use tidegate_testkit::node::Node;
 
 use crate::Cluster;
-use crate::client::{ANSWER_MAX, Client, call, token};
+use tidegate_tests::client::{ANSWER_MAX, Client, call, token};
 
 const CONFIG: &str = r#"
 [client.token]

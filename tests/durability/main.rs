@@ -1,4 +1,7 @@
-//! A node on the embedded log, killed with SIGKILL fifty times while it takes and delivers publications.
+//! A node on the embedded log, killed with SIGKILL fifty times while it takes and delivers publications; and one whose disk
+//! is full.
+
+mod disk;
 
 use std::path::Path;
 use std::sync::Arc;

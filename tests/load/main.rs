@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use tidegate_testkit::haproxy;
 use tidegate_testkit::kafka::{Kafka, Topic};
 use tidegate_testkit::node::{Node, Options, get};
+use tidegate_testkit::process::run;
 use tidegate_testkit::proxy::Proxy;
 use tidegate_tests::load::{Board, Channel, Client, Publishers};
 use tidegate_tests::output_dir;
@@ -44,6 +45,13 @@ fn clients_lose_nothing_whatever_fails() -> Result<()> {
         rig.kafka_away().await.context("Kafka is away")?;
         rig.finish().await
     })
+}
+
+/// 0 closed, 1 half-open, 2 open.
+fn breaker(node: &Node) -> Result<u32> {
+    let metrics = get(node.port(), "/metrics")?;
+    let value = metrics.lines().find_map(|line| line.strip_prefix("tidegate_broker_breaker "));
+    Ok(value.context("the breaker's metric")?.parse()?)
 }
 
 struct Rig {
@@ -131,11 +139,16 @@ impl Rig {
         for node in &self.nodes {
             let ready = get(node.port(), "/ready")?;
             ensure!(ready.starts_with("HTTP/1.1 200 "), "{} is not ready without Kafka: {ready}", node.name());
+            let breaker = breaker(node)?;
+            ensure!(breaker > 0, "{}: Kafka is away and the breaker is closed", node.name());
         }
         self.kafka.restart(0)?;
         sleep(PHASE.saturating_sub(began.elapsed())).await;
         publishers.finish().await?;
         eprintln!("Kafka away: {refused} publications answered with a retryable error");
+        for node in &self.nodes {
+            ensure!(breaker(node)? == 0, "{}: Kafka is back and the breaker is not closed", node.name());
+        }
         self.settled("Kafka away", 0..=0).await
     }
 
@@ -145,6 +158,9 @@ impl Rig {
         for node in &mut self.nodes {
             node.check_alive()?;
         }
+        let mut groups = self.kafka.tools().command("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
+        let groups = run(groups.arg("--list"))?;
+        ensure!(groups.trim().is_empty(), "three nodes have read everything without a group, and there are: {groups}");
         self.board.check()
     }
 

@@ -4,6 +4,7 @@
 //! `cargo xtask test` installs that and runs them all. Here is what they share.
 
 mod chromium;
+pub mod client;
 pub mod line;
 pub mod load;
 pub mod packages;

@@ -83,7 +83,8 @@ pub enum Refused {
 /// Something happened to a partition that a tail cannot pass over in silence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TailLoss {
-    /// The numbering changed (log re-created, partitions added, partitioner changed): positions so far are void.
+    /// The numbering changed (log re-created, partitions added, partitioner changed): positions so far are void, and the
+    /// tail ends. `Log::info` says so first, and a tail that is started from then on is not told.
     NewEpoch {
         /// The new incarnation.
         epoch: Epoch,

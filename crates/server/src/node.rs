@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::Signal;
 use tidegate_broker::{BrokerError, BrokerFactory, BuildContext};
 use tidegate_core::{Hub, Verifier};
 use tidegate_dialect_centrifuge::{Json, JsonOneWay, Protobuf};
@@ -55,6 +56,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Whoever only tries it out ends it by closing the terminal, which is what SIGHUP does where nobody hears it.
     let has_files = config.tls.as_ref().is_some_and(|tls| matches!(tls.source, TlsSource::Files { .. }));
     let hears = has_files || !config.dev;
+    // Where files may not grow any more, a write is to fail as on a full disk, and not to end the process.
+    let _file_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot hear SIGXFSZ")?;
     let hangups = hears.then(|| signal(SignalKind::hangup())).transpose().context("cannot hear SIGHUP")?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?.as_socket().unwrap_or(config.listen);

@@ -135,7 +135,7 @@ fn settings_of(connection: &Connection, topic: &str, description: &Description, 
 
 fn records_of(connection: &Connection, topic: &str, description: &Description, report: &mut Report) {
     let partitions = u32::try_from(description.replicas.len()).unwrap_or(u32::MAX);
-    match connection.with_reader(|reader| read::sample(reader, topic, partitions)) {
+    match connection.with_reader(|reader| read::sample(reader, topic, partitions, &[])) {
         Ok(sample) => {
             let counts: Vec<_> =
                 Partitioner::ALL.iter().zip(sample.fits).map(|(p, n)| format!("{} {n}", p.name())).collect();

@@ -18,6 +18,8 @@ use crate::tail::{Command, Lane, Tail};
 use crate::topic;
 use crate::watch::{self, Signal};
 
+/// How long the producer may take to learn the partitions of a topic.
+const LEARN_MAX: Duration = Duration::from_secs(2);
 /// Tails of the same partition at the same time.
 const LANES_MAX: usize = 8;
 /// At most one line about misplaced records in this time.
@@ -38,6 +40,10 @@ pub(crate) struct Shared {
     /// `auto` was asked for and the records did not speak clearly yet.
     unsure: AtomicBool,
     gone: AtomicBool,
+    /// By partition, where it ended when the topic got more of them.
+    grown_at: Mutex<Vec<u64>>,
+    /// A publish was refused where it should have been taken: the producer may not know all partitions.
+    unknown_partition: AtomicBool,
     // Held to compare two instants.
     misplaced: Mutex<Option<Instant>>,
 }
@@ -82,11 +88,13 @@ impl KafkaLog {
             lanes: Mutex::default(),
             unsure: AtomicBool::new(unsure),
             gone: AtomicBool::new(false),
+            grown_at: Mutex::default(),
+            unknown_partition: AtomicBool::new(false),
             misplaced: Mutex::default(),
         });
         watch::spawn(&shared)?;
         if !spec.read_only {
-            connection.producer()?.warm_up(topic, Duration::from_secs(2));
+            connection.producer()?.warm_up(topic, LEARN_MAX);
         }
         Ok(Self(shared))
     }
@@ -98,7 +106,7 @@ fn partitioner(connection: &Arc<Connection>, topic: &str, partitions: u32) -> Re
     if partitions == 1 {
         return Ok((set.unwrap_or(Partitioner::Murmur2), false));
     }
-    let sample = connection.with_reader(|reader| read::sample(reader, topic, partitions))?;
+    let sample = connection.with_reader(|reader| read::sample(reader, topic, partitions, &[]))?;
     let found = sample.best();
     if let Some(set) = set {
         if let Some(found) = found.filter(|found| *found != set && sample.is_sure()) {
@@ -134,7 +142,15 @@ impl Shared {
                 }
                 let partitions = u32::try_from(found.partitions).unwrap_or(u32::MAX);
                 let old = self.state();
-                self.renew(&old, old.changed(&found.id, partitions, old.partitioner));
+                let new = old.changed(&found.id, partitions, old.partitioner);
+                let is_new = new != *old;
+                if is_new {
+                    self.note_growth(&old, &new);
+                }
+                if is_new || self.unknown_partition.swap(false, Relaxed) {
+                    self.learn_partitions();
+                }
+                self.renew(&old, new);
             }
             Ok(_) | Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 if !self.gone.swap(true, Relaxed) {
@@ -145,6 +161,26 @@ impl Shared {
         }
     }
 
+    /// Where partitions end whose older records were placed among fewer of them.
+    fn note_growth(&self, old: &State, new: &State) {
+        let ends = if old.topic_id == new.topic_id {
+            let end = |partition| self.bounds_now(Partition(partition)).map_or(0, |bounds| bounds.end);
+            (0..old.info.partitions.min(new.info.partitions)).map(end).collect()
+        } else {
+            Vec::new()
+        };
+        *self.grown_at.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+    }
+
+    /// The producer asks for partitions by itself every half minute, and refuses those it does not know.
+    fn learn_partitions(&self) {
+        if !self.read_only
+            && let Ok(producer) = self.connection.producer()
+        {
+            producer.warm_up(&self.topic, LEARN_MAX);
+        }
+    }
+
     /// While `auto` is a guess: asks the records again. Blocks.
     pub(crate) fn sample_while_unsure(&self) {
         if !self.unsure.load(Relaxed) || self.gone.load(Relaxed) {
@@ -152,9 +188,9 @@ impl Shared {
         }
         let old = self.state();
         let partitions = old.info.partitions;
-        let Ok(sample) = self.connection.with_reader(|reader| read::sample(reader, &self.topic, partitions)) else {
-            return;
-        };
+        let since = self.grown_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sampled = self.connection.with_reader(|reader| read::sample(reader, &self.topic, partitions, &since));
+        let Ok(sample) = sampled else { return };
         let Some(best) = sample.best() else { return };
         let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
         self.unsure.store(!sample.is_sure(), Relaxed);
@@ -169,9 +205,13 @@ impl Shared {
         let Some(why) = new.change_since(old) else { return };
         tracing::error!(topic = %self.topic, epoch = %new.info.epoch, "{why}: older positions cannot be recovered");
         let epoch = new.info.epoch.clone();
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        // Together: a tail that is started from here on is one of the new numbering, and is not told.
+        let lanes = {
+            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+            std::mem::take(&mut *lanes)
+        };
         self.connection.drop_readers();
-        let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
         for lane in lanes {
             lane.tell(Command::NewEpoch { epoch: epoch.clone(), why: why.clone() });
         }
@@ -279,7 +319,12 @@ impl Log for KafkaLog {
                 .admit()
                 .map_err(|why| BrokerError::Unavailable(format!("Kafka is away, retry: {why}").into()))?;
             let producer = connection.producer().inspect_err(|_| connection.breaker.withdrawn())?;
-            let answer = producer.send(&self.0.topic, self.partition_of(&record.key), &record)?;
+            let sent = producer.send(&self.0.topic, self.partition_of(&record.key), &record);
+            if let Err(BrokerError::Unavailable(_)) = sent {
+                self.0.unknown_partition.store(true, Relaxed);
+                self.0.signal.check_soon();
+            }
+            let answer = sent?;
             drop(producer);
             let closed = |_| Err(BrokerError::UnknownOutcome("the Kafka client was closed".into()));
             answer.await.unwrap_or_else(closed).map_err(|error| match error {

@@ -173,13 +173,15 @@ pub(crate) fn position_of(consumer: &Consumer, topic: &str, partition: Partition
     position(consumer.client(), topic, number(partition))
 }
 
-/// Reads the newest keys of every partition and counts whom they speak for.
-pub(crate) fn sample(consumer: &Consumer, topic: &str, partitions: u32) -> Result<Sample, BrokerError> {
+/// Reads the newest keys of every partition and counts whom they speak for. What lies before `since`, by partition, is
+/// from a time when there were fewer, and is left out.
+pub(crate) fn sample(consumer: &Consumer, topic: &str, partitions: u32, since: &[u64]) -> Result<Sample, BrokerError> {
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
         let bounds = bounds(consumer, topic, Partition(partition))?;
-        if bounds.end > bounds.start {
-            let from = bounds.end.saturating_sub(SAMPLED_PER_PARTITION).max(bounds.start);
+        let start = bounds.start.max(since.get(partition as usize).copied().unwrap_or(0));
+        if bounds.end > start {
+            let from = bounds.end.saturating_sub(SAMPLED_PER_PARTITION).max(start);
             list.add_partition_offset(topic, number(Partition(partition)), at(from))
                 .map_err(|error| unavailable("cannot sample", &error))?;
         }

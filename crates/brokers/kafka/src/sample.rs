@@ -27,12 +27,13 @@ impl Sample {
         Self { keys: different.len(), fits }
     }
 
-    /// The partitioner that fits more keys than each of the others.
+    /// The partitioner that fits most keys, and more of them than each of the others. Where a topic had fewer partitions
+    /// once, its old records fit any of them by chance, and none of them most.
     pub(crate) fn best(&self) -> Option<Partitioner> {
         let most = *self.fits.iter().max()?;
         let mut with_most = self.fits.iter().zip(Partitioner::ALL).filter(|(count, _)| **count == most);
         let (_, best) = with_most.next()?;
-        (most > 0 && with_most.next().is_none()).then_some(best)
+        (2 * most > self.keys && with_most.next().is_none()).then_some(best)
     }
 
     /// Enough keys were seen and one partitioner explains them better than the others.
@@ -70,6 +71,12 @@ mod tests {
         assert_eq!(Sample::of(&[], 8).best(), None);
         assert_eq!(Sample::of(&keys(Partitioner::Crc32, 50), 1).best(), None);
         assert!(!Sample::of(&keys(Partitioner::Crc32, 3), 8).is_sure());
+    }
+
+    #[test]
+    fn records_from_before_a_topic_grew_speak_for_nobody() {
+        let old: Vec<_> = keys(Partitioner::Murmur2, 200).into_iter().map(|(at, key)| (at % 2, key)).collect();
+        assert_eq!(Sample::of(&old, 6).best(), None);
     }
 
     #[test]

@@ -4,10 +4,15 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::rig::{Client, Heard, Node, options};
+use tidegate_core::config::CoreOptions;
 use tidegate_framing::websocket::Opcode;
 
 fn check(name: &str, code: u16, act: impl FnOnce(&mut Client)) {
-    let node = Node::start(1, options());
+    check_with(options(), name, code, act);
+}
+
+fn check_with(options: CoreOptions, name: &str, code: u16, act: impl FnOnce(&mut Client)) {
+    let node = Node::start(1, options);
     let mut witness = node.connect();
     witness.subscribe(2, "news", None);
     let mut client = node.connect();
@@ -49,18 +54,15 @@ fn broken_commands_close_with_3501() {
     check("a pong that nobody asked for", 3501, |c| c.say("{}"));
     check("a second connect", 3501, |c| c.say(r#"{"id":2,"connect":{}}"#));
     check("no channel", 3501, |c| c.say(r#"{"id":2,"subscribe":{"channel":""}}"#));
-    check("10,000 commands in a frame", 3501, |c| c.say(&r#"{"id":2,"ping":{}}"#.to_owned().repeat_lines(3_000)));
     check("a wrong token", 3500, |c| c.say(r#"{"id":2,"refresh":{"token":"nonsense"}}"#));
 }
 
-trait RepeatLines {
-    fn repeat_lines(&self, n: usize) -> String;
-}
-
-impl RepeatLines for String {
-    fn repeat_lines(&self, n: usize) -> String {
-        vec![self.as_str(); n].join("\n")
-    }
+#[test]
+fn ten_thousand_commands_in_a_frame_close_with_3501() {
+    let mut options = options();
+    options.client.message_bytes_max = 1 << 20;
+    let commands = [r#"{"id":2,"ping":{}}"#; 10_000].join("\n");
+    check_with(options, "10,000 commands in a frame", 3501, |c| c.say(&commands));
 }
 
 #[test]
