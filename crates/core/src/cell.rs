@@ -34,6 +34,9 @@ pub(crate) enum Tail {
     },
 }
 
+/// Between two lines about records of a partition that are passed over.
+const PASSED_OVER_EVERY_US: u64 = 60_000_000;
+
 /// Verdicts kept per partition for publishers that have not learned their offset yet.
 const VERDICTS_MAX: usize = 4_096;
 
@@ -80,6 +83,8 @@ pub(crate) struct Cell {
     state: Mutex<CellState>,
     /// The log's end as last asked for; 0 = never.
     pub(crate) known_end: AtomicU64,
+    /// When a line last said that a record was passed over (monotonic us); 0 = never.
+    passed_over_us: AtomicU64,
     /// Wakes who waits for the window to move.
     pub(crate) progressed: Notify,
     /// Where a namespace on this log takes JSON only.
@@ -102,8 +107,17 @@ impl Cell {
             recent: VecDeque::new(),
             idle_since_us: None,
         };
-        let (state, progressed) = (Mutex::new(state), Notify::new());
-        Self { id, log, name, context, state, known_end: AtomicU64::new(0), progressed, formats }
+        Self {
+            id,
+            log,
+            name,
+            context,
+            state: Mutex::new(state),
+            known_end: AtomicU64::new(0),
+            passed_over_us: AtomicU64::new(0),
+            progressed: Notify::new(),
+            formats,
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, CellState> {
@@ -147,6 +161,17 @@ impl Cell {
         namespace.is_none_or(|namespace| namespace.takes(record))
     }
 
+    /// Counts a record that nobody gets. A line a minute and partition says which and why.
+    fn pass_over(&self, log_offset: u64, why: &str) {
+        self.context.metrics.undecodable.add(1);
+        let now_us = self.context.clock.monotonic_us().max(1);
+        let last_us = self.passed_over_us.load(Relaxed);
+        let due = last_us == 0 || now_us.saturating_sub(last_us) >= PASSED_OVER_EVERY_US;
+        if due && self.passed_over_us.compare_exchange(last_us, now_us, Relaxed, Relaxed).is_ok() {
+            tracing::warn!(partition = %self.name, offset = log_offset, "a record is passed over: {why}");
+        }
+    }
+
     fn take(&self, state: &mut CellState, record: Tailed, entered_us: u64) {
         let metrics = &self.context.metrics;
         let log_offset = record.log_offset;
@@ -157,7 +182,7 @@ impl Cell {
         let judged = record.meta.as_ref().is_some_and(|m| m.idempotency_key.is_some() || m.version.is_some());
         let applied = state.window.apply(record, |record| self.takes(record));
         if applied.refused {
-            metrics.undecodable.add(1);
+            self.pass_over(log_offset, "its namespace takes JSON only and it is none");
         }
         match applied.verdict {
             Verdict::Accepted => {}
@@ -215,10 +240,16 @@ impl TailSink for Cell {
         }
     }
 
-    fn refused(&self, _log_offset: u64, why: Refused) {
+    fn refused(&self, log_offset: u64, why: Refused) {
         match why {
+            // The log itself says what to do.
             Refused::Misplaced => self.context.metrics.misplaced.add(1),
-            _ => self.context.metrics.undecodable.add(1),
+            Refused::NoKey => self.pass_over(log_offset, "it has no key, so it is of no channel"),
+            Refused::BinaryKey => {
+                self.pass_over(log_offset, "its key is not printable ASCII, so it is no channel's name")
+            }
+            Refused::LongKey => self.pass_over(log_offset, "its key is longer than a channel's name can be"),
+            Refused::BadHeaders => self.pass_over(log_offset, "its headers cannot be read"),
         }
     }
 }

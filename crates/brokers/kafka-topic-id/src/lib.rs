@@ -1,4 +1,4 @@
-//! What rdkafka lacks: the id of a topic, a consumer's place in one partition, record headers with any name, and whether
+//! What rdkafka lacks: the id of a topic, what one may do with it, a consumer's place in one partition, record headers with any name, and whether
 //! a record that was not acknowledged may be stored.
 //!
 //! The only crate with `unsafe`. Each function takes rdkafka's own safe handles, borrows them for the length of the call
@@ -28,6 +28,17 @@ pub struct Topic {
     pub partitions: usize,
 }
 
+/// What the one who asks may do with a topic. A cluster without an authorizer lets everybody do everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Permissions {
+    /// Read its records.
+    pub read: bool,
+    /// Write records.
+    pub write: bool,
+    /// Read its settings.
+    pub describe_configs: bool,
+}
+
 /// Asks for a topic's id. Waits at most `timeout`.
 ///
 /// # Errors
@@ -37,6 +48,27 @@ pub fn describe<C: ClientContext>(
     topic: &str,
     timeout: Duration,
 ) -> Result<Topic, RDKafkaErrorCode> {
+    Ok(ask(client, topic, timeout, false)?.0)
+}
+
+/// Asks what may be done with a topic. Waits at most `timeout`.
+///
+/// # Errors
+/// As [`describe`].
+pub fn permissions<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Permissions, RDKafkaErrorCode> {
+    Ok(ask(client, topic, timeout, true)?.1)
+}
+
+fn ask<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+    operations: bool,
+) -> Result<(Topic, Permissions), RDKafkaErrorCode> {
     let name = CString::new(topic).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
     let rk = client.native_ptr();
     let began = Instant::now();
@@ -46,7 +78,7 @@ pub fn describe<C: ClientContext>(
         unsafe { sys::rd_kafka_queue_new(rk) },
         sys::rd_kafka_queue_destroy,
     )?;
-    send_describe(rk, &name, timeout, &queue)?;
+    send_describe(rk, &name, timeout, operations, &queue)?;
     loop {
         let left = timeout.saturating_sub(began.elapsed());
         // SAFETY: the queue is live. The event belongs to the caller and is destroyed by `Owned`.
@@ -70,6 +102,7 @@ fn send_describe(
     rk: *mut sys::rd_kafka_t,
     name: &CStr,
     timeout: Duration,
+    operations: bool,
     queue: &Owned<sys::rd_kafka_queue_t>,
 ) -> Result<(), RDKafkaErrorCode> {
     let mut names = [name.as_ptr()];
@@ -96,12 +129,19 @@ fn send_describe(
     if set != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Err(set.into());
     }
+    if operations {
+        // SAFETY: the options are live. An error belongs to the caller and is destroyed by `Owned`.
+        let error = unsafe { sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.as_ptr(), 1) };
+        if Owned::new(error, sys::rd_kafka_error_destroy).is_ok() {
+            return Err(RDKafkaErrorCode::InvalidArgument);
+        }
+    }
     // SAFETY: all four are live. librdkafka copies topics and options and keeps its own reference to the queue.
     unsafe { sys::rd_kafka_DescribeTopics(rk, topics.as_ptr(), options.as_ptr(), queue.as_ptr()) };
     Ok(())
 }
 
-fn read_description(event: &Owned<sys::rd_kafka_event_t>) -> Result<Topic, RDKafkaErrorCode> {
+fn read_description(event: &Owned<sys::rd_kafka_event_t>) -> Result<(Topic, Permissions), RDKafkaErrorCode> {
     let event = event.as_ptr();
     // SAFETY: the event is live and a result of DescribeTopics. Everything taken from it lives as long as it does, and
     // is copied before this returns. Counts are written by librdkafka and are the lengths of the arrays returned.
@@ -125,7 +165,16 @@ fn read_description(event: &Owned<sys::rd_kafka_event_t>) -> Result<Topic, RDKaf
         sys::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
         let id = sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(topic));
         let id = if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() };
-        Ok(Topic { id, partitions })
+        let mut count = 0;
+        let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+        let operations = if operations.is_null() { &[] } else { std::slice::from_raw_parts(operations, count) };
+        let may = |operation| operations.contains(&operation);
+        let permissions = Permissions {
+            read: may(sys::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ),
+            write: may(sys::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE),
+            describe_configs: may(sys::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS),
+        };
+        Ok((Topic { id, partitions }, permissions))
     }
 }
 

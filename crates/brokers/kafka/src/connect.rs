@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use tidegate_broker::BrokerError;
-use tidegate_kafka_topic_id::Topic;
+use tidegate_kafka_topic_id::{Permissions, Topic};
 
 use crate::breaker::Breaker;
 use crate::context::{Context, Trouble};
@@ -82,6 +82,11 @@ impl Connection {
                 return answer;
             }
         }
+    }
+
+    /// What this user may do with a topic. Blocks.
+    pub(crate) fn permissions(&self, topic: &str) -> Result<Permissions, RDKafkaErrorCode> {
+        tidegate_kafka_topic_id::permissions(self.control.client(), topic, ASK_MAX)
     }
 
     /// How many copies each partition has. Blocks.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use tidegate_broker::{BrokerError, BrokerUrl, BuildContext, LogPurpose, Partition};
+use tidegate_kafka_topic_id::Permissions;
 
 use crate::connect::Connection;
 use crate::partitioner::Partitioner;
 use crate::read;
+use crate::sample::ENOUGH;
 use crate::settings::Settings;
 use crate::topic::{self, Description, TopicConfig};
 
@@ -76,8 +78,16 @@ fn examine(connection: &Connection, topic: Option<Arc<str>>) -> Vec<Check> {
         }
     };
     report.add("topic", Verdict::Ok, format!("{} partitions, id {}", description.replicas.len(), description.id));
+    permissions(connection, &topic, &mut report);
     settings_of(connection, &topic, &description, &mut report);
     records_of(connection, &topic, &description, &mut report);
+    for (check, purpose) in [("control", LogPurpose::Control), ("rules", LogPurpose::Rules)] {
+        let name = format!("{topic}.{check}");
+        match topic::find(connection, &name, purpose) {
+            Ok(_) => report.add(check, Verdict::Ok, name),
+            Err(error) => report.add(check, Verdict::Warn, format!("{error}; or set {check}.enabled = false")),
+        }
+    }
     report.0
 }
 
@@ -92,14 +102,27 @@ fn security(connection: &Connection, report: &mut Report) {
     }
 }
 
+fn permissions(connection: &Connection, topic: &str, report: &mut Report) {
+    let (verdict, text) = match connection.permissions(topic) {
+        Ok(Permissions { read: false, .. }) => (Verdict::Fail, "nothing can be read: grant Read on the topic".into()),
+        Ok(Permissions { write: false, .. }) => {
+            let text = "Read without Write: publishing is refused. Grant Write, or set read_only = true for every namespace on it";
+            (Verdict::Warn, text.into())
+        }
+        Ok(Permissions { describe_configs: false, .. }) => {
+            (Verdict::Warn, "Read and Write, but the topic's settings cannot be checked: grant DescribeConfigs".into())
+        }
+        Ok(_) => (Verdict::Ok, "Read, Write and DescribeConfigs".into()),
+        Err(error) => (Verdict::Warn, format!("what is allowed cannot be asked: {error}")),
+    };
+    report.add("permissions", verdict, text);
+}
+
 fn settings_of(connection: &Connection, topic: &str, description: &Description, report: &mut Report) {
     let config = match topic::config(connection, topic) {
-        Ok(config) => {
-            report.add("permissions", Verdict::Ok, "the topic and its settings can be read");
-            config
-        }
+        Ok(config) => config,
         Err(error) => {
-            report.add("permissions", Verdict::Warn, error.to_string());
+            report.add("settings", Verdict::Warn, error.to_string());
             TopicConfig::default()
         }
     };
@@ -135,6 +158,7 @@ fn settings_of(connection: &Connection, topic: &str, description: &Description, 
 
 fn records_of(connection: &Connection, topic: &str, description: &Description, report: &mut Report) {
     let partitions = u32::try_from(description.replicas.len()).unwrap_or(u32::MAX);
+    let mut markers = 0;
     match connection.with_reader(|reader| read::sample(reader, topic, partitions, &[])) {
         Ok(sample) => {
             let counts: Vec<_> =
@@ -153,16 +177,24 @@ fn records_of(connection: &Connection, topic: &str, description: &Description, r
                     format!("{counts}; producers disagree: all must use {}", best.name()),
                 ),
                 (Some(_), _) => report.add("partitioner", Verdict::Ok, counts),
-                (None, _) => report.add("partitioner", Verdict::Warn, format!("{counts}; too few to tell")),
+                (None, _) if sample.keys < ENOUGH => {
+                    report.add("partitioner", Verdict::Warn, format!("{counts}; too few to tell"));
+                }
+                (None, _) => {
+                    let text =
+                        "producers disagree, or the topic got more partitions; set kafka.partitioner to what they use";
+                    report.add("partitioner", Verdict::Warn, format!("{counts}; {text}"));
+                }
             }
+            markers = sample.left_out;
         }
         Err(error) => report.add("partitioner", Verdict::Fail, format!("{error}: grant Read on the topic")),
     }
-    ends_of(connection, topic, partitions, report);
+    ends_of(connection, topic, partitions, markers, report);
 }
 
 /// Open transactions hold the last stable offset back; that is what subscribers wait for.
-fn ends_of(connection: &Connection, topic: &str, partitions: u32, report: &mut Report) {
+fn ends_of(connection: &Connection, topic: &str, partitions: u32, left_out: u64, report: &mut Report) {
     let ends = |level: &str| {
         let reader = connection.consumer_with_isolation(level)?;
         (0..partitions)
@@ -174,7 +206,13 @@ fn ends_of(connection: &Connection, topic: &str, partitions: u32, report: &mut R
             let held: u64 = stable.iter().zip(&all).map(|(s, a)| a.end.saturating_sub(s.end)).sum();
             let kept: u64 = stable.iter().map(|bounds| bounds.end - bounds.start).sum();
             if held == 0 {
-                report.add("transactions", Verdict::Ok, "none is open");
+                let seen = match left_out {
+                    0 => String::new(),
+                    n => format!(
+                        "; {n} of the newest offsets are ends of transactions, taken back by them or compacted away"
+                    ),
+                };
+                report.add("transactions", Verdict::Ok, format!("none is open{seen}"));
             } else {
                 let text = format!("{held} records wait for a transaction to end; see kafka-transactions.sh");
                 report.add("transactions", Verdict::Warn, text);

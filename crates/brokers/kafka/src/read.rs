@@ -177,11 +177,13 @@ pub(crate) fn position_of(consumer: &Consumer, topic: &str, partition: Partition
 /// from a time when there were fewer, and is left out.
 pub(crate) fn sample(consumer: &Consumer, topic: &str, partitions: u32, since: &[u64]) -> Result<Sample, BrokerError> {
     let mut list = TopicPartitionList::new();
+    let (mut offsets, mut records) = (0, 0);
     for partition in 0..partitions {
         let bounds = bounds(consumer, topic, Partition(partition))?;
         let start = bounds.start.max(since.get(partition as usize).copied().unwrap_or(0));
         if bounds.end > start {
             let from = bounds.end.saturating_sub(SAMPLED_PER_PARTITION).max(start);
+            offsets += bounds.end - from;
             list.add_partition_offset(topic, number(Partition(partition)), at(from))
                 .map_err(|error| unavailable("cannot sample", &error))?;
         }
@@ -195,6 +197,7 @@ pub(crate) fn sample(consumer: &Consumer, topic: &str, partitions: u32, since: &
     while open > 0 && found.len() < SAMPLED_MAX && Instant::now() < deadline {
         match consumer.poll(POLL) {
             Some(Ok(message)) => {
+                records += 1;
                 if let (Some(key), Ok(partition)) = (message.key(), u32::try_from(message.partition())) {
                     found.push((partition, key.to_vec()));
                 }
@@ -203,5 +206,6 @@ pub(crate) fn sample(consumer: &Consumer, topic: &str, partitions: u32, since: &
             Some(Err(_)) | None => {}
         }
     }
-    Ok(Sample::of(&found, partitions))
+    let left_out = if open == 0 { offsets.saturating_sub(records) } else { 0 };
+    Ok(Sample { left_out, ..Sample::of(&found, partitions) })
 }

@@ -16,6 +16,9 @@ pub(crate) struct Sample {
     pub(crate) keys: usize,
     /// How many of them lie where each partitioner puts them, in the order of [`Partitioner::ALL`].
     pub(crate) fits: [usize; 3],
+    /// Offsets among those read that hold nothing to read: ends of transactions, records that one took back, what was
+    /// compacted away. 0 where not everything could be read in time.
+    pub(crate) left_out: u64,
 }
 
 impl Sample {
@@ -24,7 +27,7 @@ impl Sample {
         let different: HashSet<_> = found.iter().collect();
         let fits = Partitioner::ALL
             .map(|p| different.iter().filter(|(partition, key)| p.partition(key, partitions) == *partition).count());
-        Self { keys: different.len(), fits }
+        Self { keys: different.len(), fits, left_out: 0 }
     }
 
     /// The partitioner that fits most keys, and more of them than each of the others. Where a topic had fewer partitions

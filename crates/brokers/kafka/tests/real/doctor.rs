@@ -30,6 +30,8 @@ async fn every_check_says_ok_or_what_to_do() {
     assert_eq!(verdict(&report, "security").0, Verdict::Warn);
     let (replication, text) = verdict(&report, "replication");
     assert!(replication == Verdict::Fail && text.contains("allow_unsafe_topics"), "{text}");
+    let (control, text) = verdict(&report, "control");
+    assert!(control == Verdict::Warn && text.contains("--create") && text.contains("control.enabled"), "{text}");
     let wrong = examine(&kafka.bootstrap, &topic, &[("partitioner", "murmur2")]).await;
     let (partitioner, text) = verdict(&wrong, "partitioner");
     assert!(partitioner == Verdict::Fail && text.contains("crc32"), "{text}");

@@ -1,9 +1,10 @@
 //! What each permission is for: a consumer's ACLs suffice to read.
 
-use tidegate_broker::{BrokerError, LogPurpose, LogSpec};
+use tidegate_broker::{BrokerError, BrokerUrl, LogPurpose, LogSpec};
+use tidegate_broker_kafka::{Verdict, doctor};
 use tidegate_testkit::kafka::{Kafka, Options, Passwords, Tools};
 
-use crate::support::{PAGE, Sink, broker, create_topic, open, producer, record, write};
+use crate::support::{PAGE, Sink, broker, context, create_topic, open, producer, record, write};
 
 fn grant(tools: &Tools, user: &str, operations: &[&str]) {
     let mut command = tools.command("org.apache.kafka.tools.AclCommand");
@@ -54,6 +55,11 @@ async fn a_consumers_suffice_to_read() {
     assert_eq!(log.bounds(partition).await.unwrap().end, 1);
     let error = log.append(record("k", "v")).await.unwrap_err();
     assert!(matches!(&error, BrokerError::Refused(text) if text.contains("read-only")), "{error:?}");
+
+    let url = BrokerUrl::parse(&format!("kafka://{}/t", kafka.sasl_bootstrap())).unwrap();
+    let report = doctor(&url, context(&settings)).await.unwrap();
+    let check = report.iter().find(|check| check.check == "permissions").unwrap();
+    assert!(check.verdict == Verdict::Warn && check.text.contains("Grant Write"), "{}", check.text);
 
     // Publishing needs Write, and says so without being asked twice.
     let log = open(&broker, "t").await.unwrap();
