@@ -60,7 +60,7 @@ pub struct NamespaceOptions {
     pub history_ttl: Duration,
     /// Every subscription is recoverable.
     pub force_recovery: bool,
-    /// Clients may ask for recovery.
+    /// Clients may ask for recovery, as those may who may read history.
     pub allow_recovery: bool,
     /// What a recovery brings.
     pub recovery_mode: RecoveryMode,
@@ -68,7 +68,7 @@ pub struct NamespaceOptions {
     pub auto_cache_recover: bool,
     /// Every subscription gets positions.
     pub force_positioning: bool,
-    /// Clients may ask for positions.
+    /// Clients may ask for positions, as those may who may recover.
     pub allow_positioning: bool,
     /// Any client may subscribe.
     pub allow_subscribe_for_client: bool,

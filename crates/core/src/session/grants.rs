@@ -138,7 +138,9 @@ impl Session {
         let force_recovery = overrides.force_recovery.unwrap_or(settings.force_recovery);
         let force_positioning = overrides.force_positioning.unwrap_or(settings.force_positioning);
         let keeps = settings.has_history();
-        let may_recover = force_recovery || settings.allow_recovery;
+        // Who may read what was missed may have it by a recovery as well.
+        let may_read = self.may_read_history(settings, channel, true).is_ok();
+        let may_recover = force_recovery || settings.allow_recovery || may_read;
         grant.recoverable = keeps && (force_recovery || (request.recoverable && may_recover));
         grant.positioned = grant.recoverable
             || force_positioning

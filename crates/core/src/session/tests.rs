@@ -276,6 +276,39 @@ fn recovery_needs_history() {
 }
 
 #[test]
+fn who_may_read_history_may_recover_and_have_positions() {
+    let rig = Rig::new();
+    let caps = json!([{"channels": ["news"], "allow": ["hst"]}]);
+    let (plain, reader, nobody) =
+        (rig.open(Some(json!({"sub": "u1"}))), rig.open(Some(json!({"sub": "u1", "caps": caps}))), rig.open(None));
+    let closed = NamespaceOptions { allow_recovery: false, allow_subscribe_for_anonymous: true, ..open_namespace() };
+    let subscribers = NamespaceOptions { allow_history_for_subscriber: true, ..closed.clone() };
+    let clients = NamespaceOptions { allow_history_for_client: true, ..closed.clone() };
+    let anybody = NamespaceOptions { allow_history_for_anonymous: true, ..subscribers.clone() };
+    let kept_nowhere = NamespaceOptions { history_size: 0, ..subscribers.clone() };
+    let granted = |session: &Session, settings: &NamespaceOptions| {
+        let (channel, wish) = subscribe("news", None);
+        let wish = Subscribe { recover: Some(Since::default()), ..wish };
+        let recovery = session.may_subscribe(&rig.policy(), settings, &channel, &wish).unwrap();
+        assert_eq!(recovery.since.is_some(), recovery.recoverable);
+        let wish = Subscribe { positioned: true, recoverable: false, ..wish };
+        let positions = session.may_subscribe(&rig.policy(), settings, &channel, &wish).unwrap();
+        (recovery.recoverable, positions.positioned)
+    };
+    assert_eq!(granted(&plain, &closed), (false, false));
+    assert_eq!(granted(&plain, &subscribers), (true, true));
+    assert_eq!(granted(&plain, &clients), (true, true));
+    assert_eq!(granted(&reader, &closed), (true, true), "its token says so");
+    assert_eq!(granted(&nobody, &subscribers), (false, false));
+    assert_eq!(granted(&nobody, &anybody), (true, true));
+    assert_eq!(granted(&plain, &kept_nowhere), (false, false));
+    let (channel, wish) = subscribe("news", None);
+    let unasked = Subscribe { recoverable: false, ..wish };
+    let grant = plain.may_subscribe(&rig.policy(), &subscribers, &channel, &unasked).unwrap();
+    assert!(!grant.recoverable && !grant.positioned, "nobody asked");
+}
+
+#[test]
 fn pongs_come_only_when_asked_for() {
     let mut session = Rig::new().open(None);
     assert!(session.ponged().is_err());

@@ -114,14 +114,14 @@ fn history(section: &mut Section<'_>, o: &mut NamespaceOptions) {
         history_size: "Newest publications of a channel that history and recovery may return; 0 = none.",
         history_ttl: "Age up to which they may; \"0s\" = none.",
         force_recovery: "Every subscription is recoverable.",
-        allow_recovery: "Clients may ask for recovery.",
+        allow_recovery: "Clients may ask for recovery; those that may read history may in any case.",
     );
     let doc = "What a recovery brings: all that was missed, or the newest publication.";
     o.recovery_mode = section.get("force_recovery_mode", o.recovery_mode, doc);
     read!(section, o,
         auto_cache_recover: "Every subscription recovers, and so begins with the newest publication; for force_recovery_mode = \"cache\".",
         force_positioning: "Every subscription has a position.",
-        allow_positioning: "Clients may ask for positions.",
+        allow_positioning: "Clients may ask for positions; those that may recover may in any case.",
         allow_history_for_client: "Clients may read history.",
         allow_history_for_subscriber: "Clients that are subscribed may read history.",
         allow_history_for_anonymous: "Clients without a user too, where clients or subscribers may.",
