@@ -15,7 +15,7 @@ pub(crate) struct Request {
     #[serde(deserialize_with = "or_default")]
     pub(crate) channel: String,
     #[serde(deserialize_with = "or_default")]
-    /// How many at most: 0 = none, the position alone; below 0 = as many as the server allows.
+    /// How many at most: 0 = none, the position alone; below 0 = all that the namespace keeps.
     limit: i32,
     /// Only what comes after this position, or before it with `reverse`.
     since: Option<Since>,

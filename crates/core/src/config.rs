@@ -142,7 +142,7 @@ pub struct ClientOptions {
     pub user_header: Option<UserHeader>,
     /// Bytes of one client message; more closes with 1009.
     pub message_bytes_max: usize,
-    /// Publications in one history answer.
+    /// Publications in one history answer to a client; backends have `history_size`.
     pub history_publications_max: usize,
     /// Publications that one recovery may bring; more is `recovered: false`.
     pub recovery_publications_max: usize,

@@ -86,7 +86,7 @@ impl Hub {
             publications.reverse();
         }
         let asked = usize::try_from(query.limit).unwrap_or(usize::MAX);
-        publications.truncate(asked.min(self.options.client.history_publications_max));
+        publications.truncate(asked);
         Ok(HistoryResult { publications, top: StreamPosition { offset: top, epoch: channel.log.epoch.clone() } })
     }
 

@@ -157,10 +157,15 @@ impl Shard {
         )
     }
 
-    fn history(&mut self, place: Place, id: u32, query: History) -> Result<(), Refusal> {
+    /// A client gets so many at most; backends, which ask the hub themselves, whatever the namespace keeps.
+    fn history(&mut self, place: Place, id: u32, mut query: History) -> Result<(), Refusal> {
         let (name, subscribed) = self.known_channel(place, &query.channel)?;
         let settings = self.hub.namespaces().for_client(&name)?.clone();
         self.session(place)?.may_read_history(&settings.options, &name, subscribed)?;
+        let most = i32::try_from(self.options.client.history_publications_max).unwrap_or(i32::MAX);
+        if query.limit < 0 || query.limit > most {
+            query.limit = most;
+        }
         let hub = self.hub.clone();
         self.answer_later(
             place,

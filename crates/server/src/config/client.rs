@@ -34,7 +34,8 @@ fn client(section: &mut Section<'_>, dev: bool) -> ClientOptions {
     times(section, &mut o);
     limits(section, &mut o);
     o.user_header = user_header(section);
-    let doc = "Publications in one history answer.";
+    let doc =
+        "Publications in one history answer to a client. Backends get as many as they ask for and history_size keeps.";
     o.history_publications_max = section.get("history_max", o.history_publications_max, doc);
     read!(section, o, write_stall_max: "A socket that takes no byte for this long is closed.",);
     section.child("recovery", |section| recovery(section, &mut o));

@@ -176,6 +176,24 @@ fn who_publishes_may_leave_itself_out() {
 }
 
 #[test]
+fn a_client_gets_as_much_history_at_once_as_it_may() {
+    let mut options = options();
+    options.client.history_publications_max = 2;
+    let node = Node::start(1, options);
+    for n in 0..3 {
+        node.publish("job", &n.to_string());
+    }
+    let mut client = node.connect();
+    let asked = [(2, "-1", 2), (3, "100", 2), (4, "1", 1), (5, "0", 0)];
+    for (id, limit, count) in asked {
+        client.say(&format!(r#"{{"id":{id},"history":{{"channel":"job","limit":{limit}}}}}"#));
+        let history = client.reply(id)["history"].clone();
+        let found = history["publications"].as_array().map_or(0, Vec::len);
+        assert_eq!((found, &history["offset"]), (count, &json!(3)), "limit {limit}");
+    }
+}
+
+#[test]
 fn a_removed_history_is_gone_and_positions_stay() {
     let mut options = options();
     options.rules = Some(RulesOptions::default());
