@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 use tidegate_testkit::install::{find_program, tools_dir};
 use tidegate_testkit::process::run as output_of;
 
-use crate::steps::{cargo, root, step, target_dir, timed};
+use crate::steps::{cargo, in_ci, root, step, target_dir, timed};
 
 /// Options of `cargo xtask fuzz`.
 #[derive(Debug, clap::Args)]
@@ -34,15 +34,20 @@ impl Fuzz {
 /// As a part of all tests: the same inputs each time on a clean clone, as nobody changes anything by chance.
 const SHORT: [&str; 3] = ["-seed=1", "-runs=100000", "-max_total_time=20"];
 
-/// Every target for a short time; where there are no tools for that, only says so.
+/// Every target for a short time; where there are no tools for that, only says so, and fails in CI.
 pub(crate) fn short() -> Result<()> {
     match ensure_tools() {
         Ok(fuzzer) => run_all(&fuzzer, None, &SHORT.map(str::to_owned)),
-        Err(error) => {
-            eprintln!("==> skipped: fuzz targets ({error:#})");
-            Ok(())
-        }
+        Err(error) => skip(error, in_ci()),
     }
+}
+
+fn skip(missing: Error, ci: bool) -> Result<()> {
+    if ci {
+        return Err(missing.context("CI runs every suite, but the fuzz targets cannot run"));
+    }
+    eprintln!("==> skipped: fuzz targets ({missing:#})");
+    Ok(())
 }
 
 fn run_all(fuzzer: &Path, chosen: Option<&str>, options: &[String]) -> Result<()> {
@@ -102,7 +107,15 @@ fn parse(files: &str) -> Vec<(PathBuf, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, targets};
+    use super::{parse, skip, targets};
+
+    #[test]
+    fn without_the_tools_ci_fails_and_says_what_to_install() {
+        let missing = || anyhow::anyhow!("no such toolchain").context("nightly is missing: rustup toolchain install");
+        assert!(skip(missing(), false).is_ok());
+        let text = format!("{:#}", skip(missing(), true).unwrap_err());
+        assert!(text.starts_with("CI runs every suite") && text.contains("rustup toolchain install"), "{text}");
+    }
 
     #[test]
     fn a_file_is_a_target_of_its_crate() {

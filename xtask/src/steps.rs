@@ -23,6 +23,11 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// Whether this runs where nothing may be skipped.
+pub(crate) fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
+}
+
 /// Runs one step; its output is shown as it comes.
 pub(crate) fn step(name: &str, command: &mut Command) -> Result<()> {
     timed(name, || {

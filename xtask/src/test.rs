@@ -11,7 +11,7 @@ use tidegate_testkit::kafka::Jars;
 use tidegate_testkit::process::run as output_of;
 
 use crate::fuzz;
-use crate::steps::{cargo, root, step, target_dir, timed};
+use crate::steps::{cargo, in_ci, root, step, target_dir, timed};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -98,7 +98,7 @@ impl Test {
     /// Installs, then tests; fails when a test fails, or in CI when a suite cannot run.
     pub(crate) fn run(&self) -> Result<()> {
         let missing = install();
-        if !missing.is_empty() && std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        if !missing.is_empty() && in_ci() {
             bail!("CI runs every suite, but there is no {}", names(&missing));
         }
         if self.install_only {
