@@ -1,0 +1,62 @@
+//! What backends are answered by a node on the memory broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate_api::{Access, Api, ErrorMode, Keys, Method};
+use tidegate_broker::{BrokerFactory as _, BrokerUrl, BuildContext};
+use tidegate_broker_memory::FACTORY;
+use tidegate_core::Hub;
+use tidegate_core::config::{CoreOptions, NamespaceOptions};
+
+/// A node that keeps 400 publications of a channel.
+struct Node {
+    hub: Arc<Hub>,
+    api: Api,
+}
+
+impl Node {
+    async fn start() -> Self {
+        let url = BrokerUrl::parse("memory:").unwrap();
+        let broker = FACTORY.build(&url, BuildContext::default()).await.unwrap();
+        let (history_size, history_ttl) = (400, Duration::from_secs(600));
+        let namespace = NamespaceOptions { history_size, history_ttl, ..Default::default() };
+        let options = CoreOptions { default_namespace: Some(namespace), ..Default::default() };
+        let runtime = tokio::runtime::Handle::current();
+        let hub = Hub::new(options, broker, &FACTORY.default_log(&url), Vec::new(), runtime);
+        hub.open().await.unwrap();
+        Self { api: Api::new(hub.clone(), Keys::insecure()), hub }
+    }
+
+    async fn call(&self, method: Method, body: Value) -> Value {
+        let answer = self.api.call(method, body.to_string().as_bytes(), ErrorMode::Body, &Access::full()).await;
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_backend_may_have_all_that_is_kept() {
+    let node = Node::start().await;
+    for n in 0..450 {
+        let answer = node.call(Method::Publish, json!({"channel": "job", "data": n})).await;
+        assert_eq!(answer["result"]["offset"], n + 1);
+    }
+    for (limit, count) in [(350, 350), (1000, 400), (-1, 400), (5, 5), (0, 0)] {
+        let answer = node.call(Method::History, json!({"channel": "job", "limit": limit})).await;
+        assert_eq!(answer["result"]["publications"].as_array().unwrap().len(), count, "limit {limit}");
+    }
+    let client_max = CoreOptions::default().client.history_publications_max;
+    assert!(client_max < 350, "a client gets fewer at once");
+}
+
+#[tokio::test]
+async fn info_counts_each_user_once() {
+    let node = Node::start().await;
+    for user in ["u1", "u1", "u2", "", ""] {
+        node.hub.users().come(user);
+    }
+    let answer = node.call(Method::Info, json!({})).await;
+    let nodes = answer["result"]["nodes"].as_array().unwrap();
+    assert_eq!((nodes.len(), &nodes[0]["num_users"]), (1, &json!(3)));
+}
