@@ -18,7 +18,7 @@ pub(crate) enum Call<'a> {
     Disconnect(clients::Disconnect),
     Subscribe(Box<subscribe::Request<'a>>),
     Unsubscribe(clients::Unsubscribe),
-    Refresh(clients::Refresh),
+    Refresh(clients::Refresh<'a>),
     BlockUser(revoke::BlockUser),
     UnblockUser(revoke::UnblockUser),
     RevokeToken(revoke::RevokeToken),

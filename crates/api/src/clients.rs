@@ -2,13 +2,14 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tidegate_core::{Action, Hub, Order};
 use tidegate_types::ChannelName;
 use tidegate_types::codes;
 use tidegate_types::limits::CLOSE_REASON_BYTES_MAX;
 
 use crate::answer::Failure;
-use crate::read::or_default;
+use crate::read::{or_default, raw, shown};
 
 /// Sessions: at least one of these is given, and all that are given have to fit.
 #[derive(Deserialize, Default, JsonSchema)]
@@ -58,15 +59,26 @@ pub(crate) struct Unsubscribe {
 
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
-pub(crate) struct Refresh {
-    #[serde(flatten)]
-    named: Named,
+pub(crate) struct Refresh<'a> {
+    /// Sessions of this user.
+    #[serde(deserialize_with = "or_default")]
+    user: String,
+    /// The session with this id.
+    #[serde(deserialize_with = "or_default")]
+    client: String,
+    /// The session with this secret, which clients of some transports have.
+    #[serde(deserialize_with = "or_default")]
+    session: String,
     /// They end now.
     #[serde(deserialize_with = "or_default")]
     expired: bool,
     /// When their token expires, in seconds since 1970; 0 = never.
     #[serde(deserialize_with = "or_default")]
     expire_at: i64,
+    /// How they show to others from now on, until their next token: any JSON value. Without it, as before.
+    #[serde(borrow, deserialize_with = "raw")]
+    #[schemars(with = "serde_json::Value")]
+    info: Option<&'a RawValue>,
 }
 
 /// Closes sessions.
@@ -85,14 +97,16 @@ pub(crate) async fn unsubscribe(hub: &Hub, request: Unsubscribe) -> Result<(), F
     order(hub, request.named, Action::Unsubscribe { channel: request.channel }).await
 }
 
-/// Sets when their token expires.
-pub(crate) async fn refresh(hub: &Hub, request: Refresh) -> Result<(), Failure> {
+/// Sets when their token expires, and how they show.
+pub(crate) async fn refresh(hub: &Hub, request: Refresh<'_>) -> Result<(), Failure> {
     let expire_at = match (request.expired, request.expire_at) {
         (true, _) => Some(0),
         (false, 0) => None,
         (false, at) => Some(at),
     };
-    order(hub, request.named, Action::Refresh { expire_at }).await
+    let Refresh { user, client, session, info, .. } = request;
+    let info = shown("info", info, "")?;
+    order(hub, Named { user, client, session }, Action::Refresh { expire_at, info }).await
 }
 
 /// Has every node carry out an action for the sessions that are named.

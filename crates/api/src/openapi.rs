@@ -153,7 +153,7 @@ fn schemas(method: Method, generator: &mut SchemaGenerator) -> (Schema, Schema) 
         Method::Disconnect => of::<clients::Disconnect, Empty>(generator),
         Method::Subscribe => of::<subscribe::Request<'_>, Empty>(generator),
         Method::Unsubscribe => of::<clients::Unsubscribe, Empty>(generator),
-        Method::Refresh => of::<clients::Refresh, Empty>(generator),
+        Method::Refresh => of::<clients::Refresh<'_>, Empty>(generator),
         Method::BlockUser => of::<revoke::BlockUser, Empty>(generator),
         Method::UnblockUser => of::<revoke::UnblockUser, Empty>(generator),
         Method::RevokeToken => of::<revoke::RevokeToken, Empty>(generator),

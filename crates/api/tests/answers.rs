@@ -8,7 +8,7 @@ use tidegate_api::{Access, Api, ErrorMode, Keys, Method};
 use tidegate_broker::{BrokerFactory as _, BrokerUrl, BuildContext};
 use tidegate_broker_memory::FACTORY;
 use tidegate_core::Hub;
-use tidegate_core::config::{CoreOptions, NamespaceOptions};
+use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions};
 
 /// A node that keeps 400 publications of a channel.
 struct Node {
@@ -22,7 +22,8 @@ impl Node {
         let broker = FACTORY.build(&url, BuildContext::default()).await.unwrap();
         let (history_size, history_ttl) = (400, Duration::from_secs(600));
         let namespace = NamespaceOptions { history_size, history_ttl, ..Default::default() };
-        let options = CoreOptions { default_namespace: Some(namespace), ..Default::default() };
+        let control = Some(ControlOptions::default());
+        let options = CoreOptions { default_namespace: Some(namespace), control, ..Default::default() };
         let runtime = tokio::runtime::Handle::current();
         let hub = Hub::new(options, broker, &FACTORY.default_log(&url), Vec::new(), runtime);
         hub.open().await.unwrap();
@@ -59,4 +60,15 @@ async fn info_counts_each_user_once() {
     let answer = node.call(Method::Info, json!({})).await;
     let nodes = answer["result"]["nodes"].as_array().unwrap();
     assert_eq!((nodes.len(), &nodes[0]["num_users"]), (1, &json!(3)));
+}
+
+#[tokio::test]
+async fn a_refresh_takes_any_info() {
+    let node = Node::start().await;
+    for info in [json!({"name": "Ann"}), json!(null), json!("text")] {
+        let answer = node.call(Method::Refresh, json!({"user": "u", "info": info})).await;
+        assert_eq!(answer, json!({"result": {}}));
+    }
+    let answer = node.call(Method::Refresh, json!({"info": {}})).await;
+    assert_eq!(answer["error"]["code"], 107, "nobody is named");
 }

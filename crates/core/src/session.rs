@@ -101,7 +101,7 @@ enum Phase {
     Refused,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Identity {
     user: String,
     info: Bytes,
@@ -292,6 +292,11 @@ impl Session {
     pub fn set_expiry(&mut self, expire_at: Option<i64>, now_ms: i64) -> Option<u32> {
         self.expire_at_ms = expire_at.map_or(0, |at| at.saturating_mul(1000));
         ttl_seconds(expire_at, now_ms)
+    }
+
+    /// A backend has set how the client shows, as JSON: until its next token says otherwise.
+    pub fn set_info(&mut self, info: Bytes) {
+        self.identity.get_or_insert_default().info = info;
     }
 
     /// Whether what the session stands on is revoked by now, and how it ends then.

@@ -4,6 +4,7 @@
 //! Every shard of every node gets every order. One for a user finds the user's sessions by [`crate::users::Users`]; one
 //! that names no user looks at all.
 
+use bytes::Bytes;
 use tidegate_core::{Action, Order, OrderedSubscription, Rule, ServerSubscription, Start};
 use tidegate_protocol::{Push, Since, Subscribe};
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
@@ -43,7 +44,10 @@ impl Shard {
                     }
                 }
                 Action::Single { client } => self.yield_to(place, client),
-                Action::Refresh { expire_at } => self.set_expiry(place, *expire_at),
+                Action::Refresh { expire_at, info } => {
+                    self.set_info(place, info);
+                    self.set_expiry(place, *expire_at);
+                }
                 Action::Nothing => {}
             }
         }
@@ -94,6 +98,13 @@ impl Shard {
         } else if !connection.claiming {
             self.flush_replies(place.index);
             self.close(place.index, Disconnect::CONNECTION_LIMIT);
+        }
+    }
+
+    /// Who is present in a channel shows there as when it came.
+    fn set_info(&mut self, place: Place, info: &str) {
+        if let Some(connection) = self.connections.get_mut(place.index).filter(|_| !info.is_empty()) {
+            connection.session.set_info(Bytes::copy_from_slice(info.as_bytes()));
         }
     }
 

@@ -218,6 +218,9 @@ pub enum Action {
     Refresh {
         /// Seconds since 1970; `None` = never.
         expire_at: Option<i64>,
+        /// How they show from now on, as JSON; empty = as before.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        info: String,
     },
     /// Nothing: of a version that this node does not know.
     #[default]
@@ -313,6 +316,14 @@ mod tests {
     fn an_order_of_another_version_is_nothing() {
         let order: Order = serde_json::from_str(r#"{"user":"u","action":{"dance":{"tempo":3}}}"#).unwrap();
         assert_eq!((order.user.as_str(), order.action), ("u", Action::Nothing));
+    }
+
+    #[test]
+    fn a_refresh_of_before_there_was_info_has_none() {
+        let refresh = Action::Refresh { expire_at: Some(7), info: String::new() };
+        let text = r#"{"refresh":{"expire_at":7}}"#;
+        assert_eq!(serde_json::to_string(&refresh).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Action>(text).unwrap(), refresh);
     }
 
     #[test]

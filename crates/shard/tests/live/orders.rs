@@ -57,19 +57,52 @@ fn a_subscription_ends_by_order_and_the_others_stay() {
     assert_eq!(client.publication(), 2);
 }
 
+fn refresh(expire_at: Option<i64>) -> Action {
+    Action::Refresh { expire_at, info: String::new() }
+}
+
 #[test]
 fn a_token_lives_as_long_as_a_backend_says() {
     let node = node();
     let (mut client, _) = session(&node, "u");
     let soon = node.hub.clock().wall_ms() / 1_000 + 600;
-    order(&node, "u", Action::Refresh { expire_at: Some(soon) });
-    let refresh = client.message()["push"]["refresh"].clone();
-    assert_eq!(refresh["expires"], true);
-    assert!((590..=600).contains(&refresh["ttl"].as_u64().unwrap()), "{refresh}");
-    order(&node, "u", Action::Refresh { expire_at: None });
+    order(&node, "u", refresh(Some(soon)));
+    let told = client.message()["push"]["refresh"].clone();
+    assert_eq!(told["expires"], true);
+    assert!((590..=600).contains(&told["ttl"].as_u64().unwrap()), "{told}");
+    order(&node, "u", refresh(None));
     assert_eq!(client.message()["push"]["refresh"], serde_json::json!({}));
-    order(&node, "u", Action::Refresh { expire_at: Some(1) });
+    order(&node, "u", refresh(Some(1)));
     assert_eq!(client.close_code(), 3_005);
+}
+
+#[test]
+fn a_client_shows_as_a_backend_says_until_its_next_token() {
+    let node = node();
+    let claims = json!({"sub": "u", "info": {"name": "Ann"}});
+    let mut client = Client::open(node.address);
+    client.say(&json!({"id": 1, "connect": {"token": signed(&claims)}}).to_string());
+    client.reply(1);
+    let mut nobody = node.connect();
+    let mut reader = node.connect();
+    reader.subscribe(2, "a", None);
+    let mut shown = |client: &mut Client| {
+        client.say(r#"{"id":9,"publish":{"channel":"a","data":1}}"#);
+        client.reply(9);
+        reader.message()["push"]["pub"]["info"]["conn_info"].clone()
+    };
+    assert_eq!((shown(&mut client), shown(&mut nobody)), (json!({"name": "Ann"}), json!(null)));
+    let told = |client: &mut Client| while client.message()["push"]["refresh"].is_null() {};
+    let named = |info: &str| Action::Refresh { expire_at: None, info: info.into() };
+    order(&node, "u", named(r#"{"name":"Bea"}"#));
+    told(&mut client);
+    assert_eq!(shown(&mut client), json!({"name": "Bea"}));
+    order(&node, "u", refresh(None));
+    told(&mut client);
+    assert_eq!(shown(&mut client), json!({"name": "Bea"}), "an order without it leaves it");
+    client.say(&json!({"id": 3, "refresh": {"token": signed(&claims)}}).to_string());
+    client.reply(3);
+    assert_eq!(shown(&mut client), json!({"name": "Ann"}));
 }
 
 #[test]
