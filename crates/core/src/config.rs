@@ -216,7 +216,8 @@ pub struct WindowOptions {
     pub payload_bytes_max: usize,
     /// Keys with their last offsets on this node, shared by all partitions: far deeper than the payloads.
     pub index_keys_max: usize,
-    /// An idempotency key counts as seen when it occurs among this many preceding offsets of its partition.
+    /// An idempotency key or a version counts as seen when it occurs among this many preceding offsets of its partition,
+    /// of whatever channels and however long ago. For logs whose broker does not decide that.
     pub dedup_offsets: u64,
     /// How long a partition is still tailed when its last subscriber left.
     pub linger: Duration,

@@ -201,8 +201,9 @@ fn window(section: &mut Section<'_>) -> WindowOptions {
         dedup_offsets: section.get(
             "dedup_offsets",
             default.dedup_offsets,
-            "An idempotency key counts as seen when it occurs among this many preceding offsets of its partition. The same on \
-             every node.",
+            "On Kafka an idempotency key or a version counts as seen when it occurs among this many preceding offsets of its \
+             partition, of whatever channels and however long ago: the same on every node. The brokers memory and embedded \
+             look back 50000 records.",
         ),
         linger: section.get(
             "linger",
