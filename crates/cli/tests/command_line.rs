@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::{address_in, tidegate};
+use tidegate_loadgen::suite::CASES;
 
 fn run(args: &[&str]) -> Output {
     tidegate().args(args).output().unwrap()
@@ -89,6 +90,22 @@ fn what_is_published_is_printed_from_any_position() {
     assert_eq!(text(&rest.stdout), "{\"data\":\"two\",\"offset\":2}\n");
     assert!(text(&rest.stderr).contains("recovered 1"), "{}", text(&rest.stderr));
     assert_eq!(node.terminate(), 0);
+}
+
+#[test]
+fn a_delivery_has_no_more_bytes_than_its_bar_allows() {
+    let (_node, url) = node("127.0.0.1:0");
+    let url = url.replace("http:", "ws:");
+    let output = run(&["bench", "overhead", "--publications", "50", "--json", "--url", &url]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bars = CASES.iter().find(|case| case.name == "overhead").unwrap().bars;
+    assert!(!bars.is_empty());
+    for bar in bars {
+        assert!(bar.wanted.holds(report[bar.figure].as_f64().unwrap()), "{}: {report}", bar.figure);
+    }
+    let [small, large] = ["", "_at_2_31"].map(|at| report[format!("protobuf_message_bytes_above{at}")].as_f64());
+    assert_eq!(large.unwrap() - small.unwrap(), 4.0, "an offset of 2^31 has five bytes: {report}");
 }
 
 #[test]

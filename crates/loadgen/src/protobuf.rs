@@ -125,6 +125,24 @@ pub(crate) fn is_unsubscribe(push: &[u8]) -> bool {
     fields(push).filter(|f| f.0 == 4).flat_map(|f| fields(f.2)).any(|f| f.0 == 7)
 }
 
+/// How many bytes longer the message of a publication would be at a larger offset, with the lengths around it.
+pub(crate) fn growth_at(message: &[u8], offset: u64) -> Option<usize> {
+    let of = |message, number| fields(message).find(|f| f.0 == number);
+    let push = of(message, 4)?.2;
+    let publication = of(push, 4)?.2;
+    let mut growth = varint_bytes(offset).saturating_sub(varint_bytes(of(publication, 6)?.1));
+    for length in [publication.len(), push.len(), message.len()] {
+        growth += varint_bytes((length + growth) as u64) - varint_bytes(length as u64);
+    }
+    Some(growth)
+}
+
+fn varint_bytes(value: u64) -> usize {
+    let mut out = Vec::new();
+    varint(value, &mut out);
+    out.len()
+}
+
 /// Reads an answer.
 pub(crate) fn reply(message: &[u8]) -> Reply {
     match fields(message).find(|f| f.0 > 1) {
@@ -179,6 +197,27 @@ mod tests {
         assert_eq!(reply(b"\x08\x03\x42\x00"), Reply::Done);
         assert!(matches!(reply(b"\x08\x03\x12\x02\x08\x67"), Reply::Failed(_)));
         assert!(is_unsubscribe(b"\x22\x04\x3a\x02\x10\x01") && !is_unsubscribe(b"\x22\x02\x22\x00"));
+    }
+
+    #[test]
+    fn a_publication_is_longer_at_a_larger_offset() {
+        let message = |data: &[u8], offset| {
+            let (mut publication, mut push, mut reply) = (Vec::new(), Vec::new(), Vec::new());
+            bytes(4, data, &mut publication);
+            number(6, offset, &mut publication);
+            bytes(2, b"c", &mut push);
+            bytes(4, &publication, &mut push);
+            bytes(4, &push, &mut reply);
+            reply
+        };
+        for size in [1, 110, 115, 118, 119, 120, 122, 125, 128, 16_370] {
+            let (small, data) = (message(&vec![0; size], 50), vec![0; size]);
+            let large = message(&data, 1 << 31);
+            let framed = |message: &[u8]| varint_bytes(message.len() as u64) + message.len();
+            assert_eq!(growth_at(&small, 1 << 31), Some(framed(&large) - framed(&small)), "{size}");
+            assert_eq!(growth_at(&large, 1 << 31), Some(0));
+        }
+        assert_eq!(growth_at(b"\x22\x00", 1 << 31), None);
     }
 
     #[test]

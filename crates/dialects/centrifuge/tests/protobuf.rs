@@ -208,6 +208,21 @@ fn a_publication_carries_the_untouched_payload_and_what_came_beside_it() {
     assert_eq!(out[1..], pushed(&[&field(4, &raw), &varint(6, 5)]));
 }
 
+/// What a load generator counts on a socket and computes for large offsets, of the encoder itself.
+#[test]
+fn a_publication_has_as_many_bytes_beside_its_payload_as_its_offset_needs() {
+    let beside = |offset| {
+        let json = Bytes::from(vec![b'1'; 128]);
+        let payload = Payload::new(json.clone(), json, PayloadKind::Json);
+        let publication = Publication { offset: Offset(offset), time_ms: 1, payload, meta: None };
+        let mut out = Vec::new();
+        Protobuf.encode_publication("bench1", &publication, Data::Plain, &mut out);
+        out.len() - 128 - "bench1".len()
+    };
+    let offsets = [1, 127, 128, (1 << 14) - 1, 1 << 14, 1 << 21, 1 << 28, 1 << 31];
+    assert_eq!(offsets.map(beside), [15, 15, 16, 16, 17, 18, 19, 19]);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -5,7 +5,9 @@
 //! run stays far below their interval.
 //!
 //! Figures: `NAME_bytes` for each way; `json_message_bytes_above` and `protobuf_message_bytes_above` are what a message has
-//! beside payload and channel name, without what frames it.
+//! beside payload and channel name, without what frames it. An offset is longer the larger it is, and those of a new
+//! channel are small: `protobuf_message_bytes_above_at_2_31` is what the last message would have at that offset, computed
+//! from what came.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -19,7 +21,7 @@ use crate::clients::{Speech, Transport};
 use crate::clock::{Deadline, now_ns};
 use crate::mark::{Mark, Marker};
 use crate::target::Checked;
-use crate::wire::{self, SubscribeOptions};
+use crate::wire::{self, Line, SubscribeOptions};
 use crate::{Report, protobuf};
 
 /// Options of the scenario.
@@ -45,10 +47,13 @@ pub(crate) const FIGURES: &[&str] = &[
     "event_source_json_bytes",
     "json_message_bytes_above",
     "protobuf_message_bytes_above",
+    "protobuf_message_bytes_above_at_2_31",
 ];
 
 /// How long nothing comes when all has come.
 const QUIET: Duration = Duration::from_millis(100);
+/// An offset as a partition of Kafka may have it.
+const LARGE_OFFSET: u64 = 1 << 31;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A handshake key that need not be a secret.
 const NONCE: [u8; 16] = *b"tidegate loadgen";
@@ -88,17 +93,23 @@ impl Overhead {
         ensure!(self.publications > 0, "--publications must be above zero");
         let marker = Marker::new((now_ns() >> 20) as u16, self.size);
         let mut publisher = Publisher::connect(target, marker)?;
-        let mut messages = [0.0; 2];
+        let mut above = [0.0; 2];
+        let mut above_at_large = 0.0;
         for ((channel, way), figure) in (0..).zip(WAYS).zip(FIGURES) {
             let bytes = self.measure(target, &mut publisher, way, channel).with_context(|| (*figure).to_owned())?;
             report.add(figure, bytes.len() as f64 / f64::from(self.publications));
             if let Way::Speech(Speech { transport: Transport::Websocket, protobuf }) = way {
-                let beside = publisher.data_bytes() + format!("{}{channel}", target.prefix).len();
-                messages[usize::from(protobuf)] =
-                    message_bytes(bytes)? as f64 / f64::from(self.publications) - beside as f64;
+                let beside = (publisher.data_bytes() + format!("{}{channel}", target.prefix).len()) as f64;
+                let messages = messages(bytes)?;
+                above[usize::from(protobuf)] =
+                    messages.iter().map(Vec::len).sum::<usize>() as f64 / f64::from(self.publications) - beside;
+                if protobuf {
+                    let last = messages.last().context("no message came")?;
+                    above_at_large = bytes_at(last, LARGE_OFFSET)? as f64 - beside;
+                }
             }
         }
-        for (figure, bytes) in ["json_message_bytes_above", "protobuf_message_bytes_above"].iter().zip(messages) {
+        for (figure, bytes) in FIGURES[WAYS.len()..].iter().zip([above[0], above[1], above_at_large]) {
             report.add(figure, bytes);
         }
         Ok(())
@@ -258,20 +269,26 @@ fn read_to_quiet(stream: &mut TcpStream, into: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the messages in frames of a WebSocket.
-fn message_bytes(mut frames: Vec<u8>) -> Result<usize> {
-    let mut bytes = 0;
+/// Bytes of a message with one publication in Protobuf, were it at this offset.
+fn bytes_at(message: &[u8], offset: u64) -> Result<usize> {
+    let Some(Line::Push(push)) = protobuf::lines(message).last() else { bail!("the last message is no publication") };
+    Ok(message.len() + protobuf::growth_at(push, offset).context("the last message has no offset")?)
+}
+
+/// The messages in frames of a WebSocket.
+fn messages(mut frames: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+    let mut messages = Vec::new();
     let mut on_event = |event: Event<'_>| {
-        bytes += match event {
-            Event::Text(text) => text.len(),
-            Event::Binary(message) => message.len(),
-            _ => 0,
-        };
+        match event {
+            Event::Text(text) => messages.push(text.as_bytes().to_vec()),
+            Event::Binary(message) => messages.push(message.to_vec()),
+            _ => {}
+        }
         ControlFlow::Continue(())
     };
     let limits = Limits { message_bytes_max: 16 << 20 };
     Decoder::new(Role::Client).decode(&mut frames, &limits, &mut on_event).context("bad frame")?;
-    Ok(bytes)
+    Ok(messages)
 }
 
 #[cfg(test)]
@@ -280,7 +297,7 @@ mod tests {
 
     #[test]
     fn every_way_has_a_figure() {
-        assert_eq!(FIGURES.len(), WAYS.len() + 2);
+        assert_eq!(FIGURES.len(), WAYS.len() + 3);
         for (way, figure) in WAYS.iter().zip(FIGURES) {
             let protobuf = matches!(way, Way::Speech(speech) if speech.protobuf);
             assert_eq!(figure.contains("protobuf"), protobuf, "{figure}");

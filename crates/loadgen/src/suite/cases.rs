@@ -383,8 +383,8 @@ pub const CASES: &[Case] = &[
         for_all: false,
         ..case(
             "overhead",
-            "Bytes of a delivery on the socket: 128 of payload, 6 of channel name, offsets to 50. TLS adds 22 to what is sent \
-             at once",
+            "Bytes of a delivery on the socket: 128 of payload, 6 of channel name, offsets to 50; at 2^31, as a partition of \
+             Kafka may have it, computed. TLS adds 22 to what is sent at once",
             "overhead --publications 50",
             &[at_most("protobuf_message_bytes_above", By::One, 16.0, None)],
         )
