@@ -82,7 +82,7 @@ impl<'a> Call<'a> {
             Self::Presence(request) => presence::write(&presence::members(hub, request).await?, out),
             Self::PresenceStats(request) => presence::write_stats(presence::stats(hub, request).await?, out),
             Self::Channels(request) => channels::write(&channels::run(hub, request).await?, out),
-            Self::Info => info::write(hub, out),
+            Self::Info => info::write(&hub.nodes(), out),
             other => {
                 other.command(hub).await?;
                 out.extend_from_slice(b"{}");

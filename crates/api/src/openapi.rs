@@ -130,7 +130,7 @@ struct NodeInfo {
     name: String,
     version: String,
     num_clients: u64,
-    /// Each counted once, sessions without a user as one. Of other nodes than the one that is asked it is their sessions.
+    /// Each counted once, sessions without a user as one.
     num_users: u64,
     num_subs: u64,
     num_channels: u64,

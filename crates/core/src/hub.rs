@@ -130,7 +130,7 @@ pub struct Hub {
     control: Option<Arc<Control>>,
     rules: Option<Arc<Rules>>,
     default_log: Arc<str>,
-    users: UserCounts,
+    users: Arc<UserCounts>,
     /// Bounds the reads of the log that run at the same time.
     pub(crate) log_reads: Semaphore,
 }
@@ -170,15 +170,15 @@ impl Hub {
         let uid = random_id().to_string();
         let sessions = Arc::<Sessions>::default();
         let shard_metrics: Arc<[Arc<ShardMetrics>]> = shard_metrics.into();
+        let users = Arc::new(UserCounts::new(options.client.user_connection_limit));
         let control = options.control.clone().map(|control| {
             let (name, version, clock) = (options.node_name.clone(), options.version, context.clock);
-            let metrics = shard_metrics.clone();
-            let report = move || report(&name, version, &metrics, clock);
+            let (metrics, users) = (shard_metrics.clone(), users.clone());
+            let report = move || report(&name, version, &metrics, &users, clock);
             Control::new(control, &uid, clock, context.shards.clone(), sessions.clone(), report)
         });
         let rules = options.rules.clone();
         let rules = rules.map(|o| Rules::new(o, context.clock, context.shards.clone()));
-        let users = UserCounts::new(options.client.user_connection_limit);
         let budget = options.window.payload_bytes_max;
         let hub = Arc::new(Self {
             rules,
@@ -380,7 +380,7 @@ impl Hub {
 
     /// How this node is.
     pub fn report(&self) -> Report {
-        report(&self.options.node_name, self.options.version, &self.shard_metrics, self.clock())
+        report(&self.options.node_name, self.options.version, &self.shard_metrics, &self.users, self.clock())
     }
 
     /// What this node and others tell each other; `None` where that is switched off.
@@ -411,12 +411,13 @@ impl Hub {
     }
 }
 
-fn report(name: &str, version: &str, shards: &[Arc<ShardMetrics>], clock: Clock) -> Report {
+fn report(name: &str, version: &str, shards: &[Arc<ShardMetrics>], users: &UserCounts, clock: Clock) -> Report {
     let sum = |read: fn(&ShardMetrics) -> i64| shards.iter().map(|m| u64::try_from(read(m)).unwrap_or(0)).sum();
     Report {
         name: name.to_owned(),
         version: version.to_owned(),
         clients: sum(|m| m.clients.get()),
+        users: Some(users.distinct() as u64),
         subscriptions: sum(|m| m.subscriptions.get()),
         channels: sum(|m| m.channels.get()),
         uptime_seconds: clock.monotonic_us() / 1_000_000,

@@ -67,6 +67,9 @@ pub struct Report {
     pub version: String,
     /// Open sessions.
     pub clients: u64,
+    /// Users with a session, each counted once; `None` where the node is of a version that does not count them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<u64>,
     /// Subscriptions.
     pub subscriptions: u64,
     /// Channels with a subscription.
@@ -316,6 +319,16 @@ mod tests {
     fn an_order_of_another_version_is_nothing() {
         let order: Order = serde_json::from_str(r#"{"user":"u","action":{"dance":{"tempo":3}}}"#).unwrap();
         assert_eq!((order.user.as_str(), order.action), ("u", Action::Nothing));
+    }
+
+    #[test]
+    fn a_report_of_before_users_were_counted_has_none() {
+        let text = r#"{"name":"n1","version":"1","clients":3,"subscriptions":4,"channels":2,"uptime_seconds":9}"#;
+        let old: Report = serde_json::from_str(text).unwrap();
+        assert_eq!((old.clients, old.users), (3, None));
+        assert_eq!(serde_json::to_string(&old).unwrap(), text);
+        let counted = serde_json::to_string(&Report { users: Some(2), ..old }).unwrap();
+        assert!(counted.contains(r#""users":2"#), "{counted}");
     }
 
     #[test]

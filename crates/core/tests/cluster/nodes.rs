@@ -41,6 +41,21 @@ fn a_node_says_how_it_is_also_while_its_clients_come_and_go() {
 }
 
 #[test]
+fn a_node_says_how_many_users_it_has() {
+    let broker = shared();
+    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    until("both are known", || two.names().len() == 2);
+    for user in ["u1", "u1", "u2", ""] {
+        one.hub.users().come(user);
+    }
+    until("two has heard of the users", || {
+        one.join("a", 1, "u1");
+        one.leave("a", 1, false);
+        two.control().nodes().iter().any(|(_, report)| report.name == "one" && report.users == Some(3))
+    });
+}
+
+#[test]
 fn nobody_lapses_while_the_log_is_away() {
     let broker = shared();
     let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
