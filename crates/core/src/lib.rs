@@ -45,7 +45,7 @@ pub use inbox::{Delivery, Drained, Inbox, ShardEvent, Ticket};
 pub use namespace::{LogBinding, Namespace, Namespaces};
 pub use publish::PublishOptions;
 pub use recover::ReplyTo;
-pub use rules::{Bearer, Revoked, Rule, Rules};
+pub use rules::{Bearer, Revoked, Rule, Rules, Token};
 pub use session::{Grant, Policy, Refusal, ServerSide, Session};
 pub use start::{ReadAfter, Start};
 pub use tidegate_auth::{Fetch, Overrides, ServerSubscription, Verifier};

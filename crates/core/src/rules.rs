@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::error::HubError;
 use crate::inbox::{Inbox, ShardEvent};
 
-pub use table::{Bearer, Revoked, Rule};
+pub use table::{Bearer, Revoked, Rule, Token};
 
 /// Settings of the rules of backends.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

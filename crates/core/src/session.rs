@@ -12,7 +12,7 @@ use tidegate_types::{ChannelName, ClientId, ClientInfo};
 
 use crate::config::{ClientOptions, NamespaceOptions};
 use crate::namespace::Namespaces;
-use crate::rules::{Bearer, Revoked, Rule, Rules};
+use crate::rules::{Bearer, Revoked, Rule, Rules, Token};
 
 mod grants;
 
@@ -79,6 +79,8 @@ pub struct Grant {
     pub join_leave: bool,
     /// It gets publications as deltas where that is shorter.
     pub delta: bool,
+    /// The token that it stands on, where tokens can be revoked.
+    pub token: Option<Box<Token>>,
 }
 
 /// A subscription that the server makes for a client.
@@ -155,6 +157,14 @@ fn not_revoked(policy: &Policy<'_>, bearer: Bearer<'_>) -> Result<Result<(), Rev
     match policy.rules {
         None => Ok(Ok(())),
         Some(rules) => rules.check(bearer).ok_or(ErrorCode::INTERNAL.into()),
+    }
+}
+
+/// How a session ends that stands on what is revoked.
+fn ended_because(revoked: Revoked) -> Disconnect {
+    match revoked {
+        Revoked::User => Disconnect::PERMISSION_DENIED,
+        Revoked::Token => Disconnect::STATE_INVALIDATED,
     }
 }
 
@@ -301,28 +311,21 @@ impl Session {
 
     /// Whether what the session stands on is revoked by now, and how it ends then.
     pub fn ended_by_any(&self, rules: &Rules) -> Option<Disconnect> {
+        let revoked = rules.check(self.bearer()?)?;
+        revoked.err().map(ended_because)
+    }
+
+    /// What the session stands on, while it is open and somebody's.
+    fn bearer(&self) -> Option<Bearer<'_>> {
         let identity = self.identity.as_ref().filter(|_| self.is_open())?;
         let Identity { user, token, issued_at, .. } = &**identity;
-        match rules.check(Bearer { user, token, issued_at: *issued_at })? {
-            Ok(()) => None,
-            Err(Revoked::User) => Some(Disconnect::PERMISSION_DENIED),
-            Err(Revoked::Token) => Some(Disconnect::STATE_INVALIDATED),
-        }
+        Some(Bearer { user, token, issued_at: *issued_at })
     }
 
     /// How the session ends where something is revoked that it stands on. Who may come with a newer token is told to drop
     /// the old one.
     pub fn ended_by(&self, rule: &Rule) -> Option<Disconnect> {
-        let identity = self.identity.as_ref().filter(|_| self.is_open())?;
-        let revoked = match rule {
-            Rule::Block { user, .. } => return (identity.user == *user).then_some(Disconnect::PERMISSION_DENIED),
-            Rule::Token { id, .. } => *identity.token == **id,
-            Rule::Before { user, issued_before, .. } => {
-                identity.user == *user && identity.issued_at.is_none_or(|at| at < *issued_before)
-            }
-            Rule::Unblock { .. } | Rule::Remove { .. } => false,
-        };
-        revoked.then_some(Disconnect::STATE_INVALIDATED)
+        self.bearer()?.revoked_by(rule).map(ended_because)
     }
 
     /// When the connection must be closed because its token was not refreshed, ms since 1970.

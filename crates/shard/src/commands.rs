@@ -123,6 +123,10 @@ impl Shard {
         let grant = connection.session.sub_refresh(&policy, channel, token)?;
         if let Some(subscription) = slot.and_then(|slot| connection.subscription(slot)) {
             subscription.expire_at = crate::subscriptions::expire_at_seconds(&grant);
+            let before = std::mem::replace(&mut subscription.token, grant.token);
+            let now = subscription.token.as_ref();
+            before.iter().for_each(|token| self.tokens.remove(&token.id, place.index));
+            now.into_iter().for_each(|token| self.tokens.add(&token.id, place.index));
         }
         self.reply(place.index, id, &Reply::SubRefresh { ttl_seconds: grant.ttl_seconds });
         self.set_alarm(place.index);

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tidegate_core::{Grant, Session, SessionKey, Start};
+use tidegate_core::{Grant, Session, SessionKey, Start, Token};
 use tidegate_framing::websocket::{Decoder, Role};
 use tidegate_protocol::{Command, ConnectResult};
 
@@ -45,6 +45,8 @@ pub(crate) struct Subscription {
     pub(crate) server_side: bool,
     /// It is being given what it had missed before it began: that it is behind is not its fault.
     pub(crate) replaying: bool,
+    /// The token that it stands on, where tokens can be revoked.
+    pub(crate) token: Option<Box<Token>>,
 }
 
 impl Subscription {

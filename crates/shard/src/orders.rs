@@ -5,12 +5,12 @@
 //! that names no user looks at all.
 
 use bytes::Bytes;
-use tidegate_core::{Action, Order, OrderedSubscription, Rule, ServerSubscription, Start};
+use tidegate_core::{Action, Bearer, Order, OrderedSubscription, Rule, ServerSubscription, Start};
 use tidegate_protocol::{Push, Since, Subscribe};
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
 use tidegate_types::{ChannelName, ClientId};
 
-use crate::connection::{Asked, Connection, Waiting};
+use crate::connection::{Asked, Connection, Subscription, Waiting};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::subscriptions::begin_at;
@@ -53,7 +53,7 @@ impl Shard {
         }
     }
 
-    /// Ends the sessions that stand on what is revoked.
+    /// Ends the sessions that stand on what is revoked, and of the others the subscriptions that do.
     pub(crate) fn revoke(&mut self, rule: &Rule) {
         let candidates = match rule {
             Rule::Block { user, .. } | Rule::Before { user, .. } | Rule::Unblock { user } => {
@@ -66,17 +66,32 @@ impl Shard {
             if let Some(why) = self.connections.get(index).and_then(|c| c.session.ended_by(rule)) {
                 self.flush_replies(index);
                 self.close(index, why);
+            } else {
+                self.end_subscriptions(index, |token| token.revoked_by(rule).is_some());
             }
         }
     }
 
-    /// Ends the sessions that stand on anything that is revoked.
+    /// Ends the subscriptions of a connection whose tokens are revoked.
+    fn end_subscriptions(&mut self, index: u32, is_revoked: impl Fn(Bearer<'_>) -> bool) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let user = connection.session.user();
+        let stands_on = |s: &&Subscription| s.token.as_ref().is_some_and(|token| is_revoked(token.of(user)));
+        let slots: Vec<u32> = connection.subscriptions.iter().filter(stands_on).map(|s| s.slot).collect();
+        for slot in slots {
+            self.end_subscription(self.connections.place(index), slot, Unsubscribe::STATE_INVALIDATED);
+        }
+    }
+
+    /// Ends what stands on anything that is revoked.
     pub(crate) fn revoke_any(&mut self) {
         let Some(rules) = self.hub.rules().cloned() else { return };
         for index in self.connections.indices() {
             if let Some(why) = self.connections.get(index).and_then(|c| c.session.ended_by_any(&rules)) {
                 self.flush_replies(index);
                 self.close(index, why);
+            } else {
+                self.end_subscriptions(index, |token| rules.check(token).is_some_and(|counts| counts.is_err()));
             }
         }
     }

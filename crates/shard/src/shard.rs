@@ -261,7 +261,7 @@ impl Shard {
         connection.held = None;
         self.metrics.behind.add(-i64::from(behind));
         for subscription in subscriptions {
-            self.leave(&subscription, client, away);
+            self.leave(index, &subscription, client, away);
         }
     }
 

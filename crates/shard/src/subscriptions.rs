@@ -105,7 +105,7 @@ impl Shard {
     }
 
     /// Asks the hub where a subscription begins.
-    pub(crate) fn begin(&mut self, place: Place, waiting: Waiting) {
+    pub(crate) fn begin(&mut self, place: Place, mut waiting: Waiting) {
         let slot = waiting.slot;
         let Some(channel) = self.channels.get_mut(slot) else { return };
         let Some(connection) = self.connections.get_mut(place.index) else { return };
@@ -120,7 +120,11 @@ impl Shard {
             join_leave: false,
             server_side: !matches!(waiting.asked, Asked::Client { .. }),
             replaying: false,
+            token: waiting.grant.token.take(),
         };
+        if let Some(token) = &subscription.token {
+            self.tokens.add(&token.id, place.index);
+        }
         connection.subscriptions.push(subscription);
         self.begun = self.begun.wrapping_add(1);
         let number = self.begun;
@@ -227,6 +231,7 @@ impl Shard {
         let broken = match code {
             Unsubscribe::INSUFFICIENT_STATE => Some(Disconnect::INSUFFICIENT_STATE),
             Unsubscribe::EXPIRED => Some(Disconnect::SUBSCRIPTION_EXPIRED),
+            Unsubscribe::STATE_INVALIDATED => Some(Disconnect::STATE_INVALIDATED),
             _ => None,
         };
         if let Some(why) = broken.filter(|_| subscription.server_side) {
@@ -255,7 +260,7 @@ impl Shard {
             self.metrics.behind.add(-1);
         }
         let client = connection.session.client_id();
-        self.leave(&subscription, client, false);
+        self.leave(place.index, &subscription, client, false);
         if let Some(Asked::Client { command, .. }) = waiting.as_ref().map(|waiting| &waiting.asked) {
             // Given up before it began: a command without an answer would run into the client's timeout.
             self.reply(place.index, *command, &Reply::Error(ErrorCode::INTERNAL));
@@ -265,8 +270,11 @@ impl Shard {
 
     /// Takes a subscription of `client` out of its channel; the channel goes with its last one. `away`: its connection
     /// broke.
-    pub(crate) fn leave(&mut self, subscription: &Subscription, client: ClientId, away: bool) {
+    pub(crate) fn leave(&mut self, index: u32, subscription: &Subscription, client: ClientId, away: bool) {
         let slot = subscription.slot;
+        if let Some(token) = &subscription.token {
+            self.tokens.remove(&token.id, index);
+        }
         self.disappear(subscription, client, away);
         let Some(channel) = self.channels.get_mut(slot) else { return };
         if subscription.entry == Subscription::PENDING {

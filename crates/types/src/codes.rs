@@ -146,6 +146,8 @@ impl Unsubscribe {
     pub const INSUFFICIENT_STATE: Self = Self { code: 2500, reason: "insufficient state" };
     /// The subscription token expired and was not refreshed in time.
     pub const EXPIRED: Self = Self { code: 2501, reason: "subscription expired" };
+    /// The token that it stands on is revoked: subscribe again with another one.
+    pub const STATE_INVALIDATED: Self = Self { code: 2502, reason: "state invalidated" };
 }
 
 #[cfg(test)]

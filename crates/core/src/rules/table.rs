@@ -95,6 +95,37 @@ pub struct Bearer<'a> {
     pub issued_at: Option<i64>,
 }
 
+impl Bearer<'_> {
+    /// What a rule takes from whoever stands on this token.
+    pub fn revoked_by(&self, rule: &Rule) -> Option<Revoked> {
+        let revoked = match rule {
+            Rule::Block { user, .. } => return (self.user == user).then_some(Revoked::User),
+            Rule::Token { id, .. } => self.token == id,
+            Rule::Before { user, issued_before, .. } => {
+                self.user == user && self.issued_at.is_none_or(|at| at < *issued_before)
+            }
+            Rule::Unblock { .. } | Rule::Remove { .. } => false,
+        };
+        revoked.then_some(Revoked::Token)
+    }
+}
+
+/// A token that something stands on for as long as that lasts, without its user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// Its `jti`; empty = nameless.
+    pub id: Box<str>,
+    /// Its `iat`.
+    pub issued_at: Option<i64>,
+}
+
+impl Token {
+    /// The token in the hands of its user.
+    pub fn of<'a>(&'a self, user: &'a str) -> Bearer<'a> {
+        Bearer { user, token: &self.id, issued_at: self.issued_at }
+    }
+}
+
 /// Why a token does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Revoked {

@@ -7,7 +7,7 @@ use tidegate_types::codes::{Disconnect, ErrorCode};
 
 use crate::config::{ClientOptions, NamespaceOptions};
 use crate::namespace::Namespace;
-use crate::rules::Bearer;
+use crate::rules::{Bearer, Token};
 
 use super::{Grant, Policy, Refusal, ServerSide, Session, json, not_revoked, refused, ttl_seconds};
 
@@ -184,6 +184,7 @@ impl Session {
             ttl_seconds: ttl_seconds(claims.expire_at, policy.now_ms),
             info: json(claims.info),
             data: json(claims.data),
+            token: policy.rules.map(|_| Box::new(Token { id: claims.id.into(), issued_at: claims.issued_at })),
             ..Grant::default()
         };
         Ok((grant, claims.overrides))

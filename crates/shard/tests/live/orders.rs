@@ -149,6 +149,41 @@ fn what_is_revoked_ends_sessions_and_keeps_them_out() {
 }
 
 #[test]
+fn a_subscription_whose_token_is_revoked_ends_and_the_others_go_on() {
+    let mut options = options();
+    options.rules = Some(RulesOptions::default());
+    options.token.hmac_secret = Some(b"secret".to_vec());
+    let node = Node::start(1, options);
+    let now = node.hub.clock().wall_ms() / 1_000;
+    let until = now + 600;
+    let mut client = Client::open(node.address);
+    client.say(&json!({"id": 1, "connect": {"token": signed(&json!({"sub": "u", "iat": now}))}}).to_string());
+    client.reply(1);
+    let token =
+        |channel: &str, jti: &str, iat: i64| signed(&json!({"sub": "u", "channel": channel, "jti": jti, "iat": iat}));
+    for (id, channel, jti, iat) in [(2, "$a", "t1", now), (3, "$b", "t2", now - 60), (4, "$c", "t3", now)] {
+        let token = token(channel, jti, iat);
+        client.say(&json!({"id": id, "subscribe": {"channel": channel, "token": token}}).to_string());
+        assert!(client.reply(id)["subscribe"].is_object());
+    }
+    let ends = |client: &mut Client, channel: &str, rule: Rule| {
+        node.revoke(rule);
+        let push = client.message()["push"].take();
+        assert_eq!((&push["channel"], &push["unsubscribe"]["code"]), (&json!(channel), &json!(2502)));
+    };
+    ends(&mut client, "$a", Rule::Token { id: "t1".into(), until });
+    ends(&mut client, "$b", Rule::Before { user: "u".into(), issued_before: now - 30, until });
+    let refreshed = json!({"id": 5, "sub_refresh": {"channel": "$c", "token": token("$c", "t4", now)}});
+    client.say(&refreshed.to_string());
+    assert!(client.reply(5)["sub_refresh"].is_object());
+    node.revoke(Rule::Token { id: "t3".into(), until });
+    node.publish("$c", "1");
+    assert_eq!(client.publication(), 1, "it stands on a newer token");
+    ends(&mut client, "$c", Rule::Token { id: "t4".into(), until });
+    client.subscribe(6, "open", None);
+}
+
+#[test]
 fn channels_with_subscribers_are_counted_by_pattern() {
     let node = node();
     let mut clients: Vec<_> = (0..6).map(|_| node.connect()).collect();
