@@ -31,7 +31,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tidegate_broker::{Broker, BrokerError, Log, LogPurpose, LogSpec, Refused, TailHandle, TailLoss, TailSink, Tailed};
-use tidegate_types::limits::COMMAND_WAIT_MAX;
+use tidegate_types::limits::{COMMAND_WAIT_MAX, CONTROL_RECORD_BYTES_MAX};
 use tidegate_types::{ChannelName, ClientId, ClientInfo};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -43,10 +43,10 @@ use crate::metrics::Counter;
 use crate::uplink::{Sessions, UplinkError};
 
 use fold::{Effect, Fold};
-use outbox::Outbox;
+use outbox::{Outbox, Outcome, Unfit};
 pub use presence::Change;
 pub use record::{Action, Order, OrderedSubscription, Report};
-use record::{Alive, Empty, Entry, Proposal};
+use record::{Alive, Empty, Entry, Member, Proposal, Weighed};
 pub use survey::{CHANNELS_MAX, ChannelCounts, ChannelPattern};
 
 /// Settings of the control log.
@@ -130,6 +130,12 @@ const KEY: &str = "control";
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What no record of the log holds. It is refused where there is no log too, so that it does not depend on the broker.
+fn too_large(bytes: usize) -> HubError {
+    let why = format!("it takes {bytes} bytes of the control log, whose records hold {CONTROL_RECORD_BYTES_MAX}");
+    HubError::BadRequest(why.into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -248,9 +254,19 @@ impl Control {
     }
 
     /// A client of this node is present in a channel.
-    pub fn join(&self, channel: &ChannelName, client: ClientId, info: ClientInfo) {
+    ///
+    /// # Errors
+    /// When it shows more than a record of the log holds: it is not present then.
+    pub fn join(&self, channel: &ChannelName, client: ClientId, info: ClientInfo) -> Result<(), HubError> {
+        Self::check_info(channel, &info)?;
         lock(&self.outbox).join(channel.shared().clone(), client, info);
         self.flush();
+        Ok(())
+    }
+
+    /// Whether a client can be present in a channel with what it shows.
+    pub(crate) fn check_info(channel: &ChannelName, info: &ClientInfo) -> Result<(), HubError> {
+        Member::too_large(channel, info).map_or(Ok(()), |bytes| Err(too_large(bytes)))
     }
 
     /// It left; `away` when only its connection broke, so that its user may be back.
@@ -331,10 +347,16 @@ impl Control {
         }
         let (verdict, accepted) = oneshot::channel();
         let uplink = record::Uplink { node: node.to_owned(), session: session.to_owned(), data: STANDARD.encode(data) };
-        self.propose(Entry::Uplink(uplink), Some(verdict)).map_err(|_| UplinkError::Busy)?;
+        let proposed = lock(&self.outbox).propose(Weighed::new(Entry::Uplink(uplink)), Some(verdict));
+        proposed.map_err(|unfit| match unfit {
+            Unfit::Full => UplinkError::Busy,
+            Unfit::TooLarge(_) => UplinkError::TooLarge,
+        })?;
+        self.flush();
         match tokio::time::timeout(COMMAND_WAIT_MAX, accepted).await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false) | Err(_)) => Err(UplinkError::UnknownNode),
+            Ok(Ok(Outcome::Accepted)) => Ok(()),
+            Ok(Ok(Outcome::Declined) | Err(_)) => Err(UplinkError::UnknownNode),
+            Ok(Ok(Outcome::Refused(_))) => Err(UplinkError::Refused),
             Err(_) => Err(UplinkError::Busy),
         }
     }
@@ -342,12 +364,14 @@ impl Control {
     /// Has every node carry out an order.
     ///
     /// # Errors
-    /// When it does not reach the log in [`COMMAND_WAIT_MAX`]; then it may still be carried out.
+    /// When it is larger than a record of the log, or the log refuses it. When it does not reach the log in
+    /// [`COMMAND_WAIT_MAX`]; then it may still be carried out.
     pub async fn order(&self, order: Order) -> Result<(), HubError> {
         let (verdict, accepted) = oneshot::channel();
         self.propose(Entry::Order(order), Some(verdict))?;
         match tokio::time::timeout(COMMAND_WAIT_MAX, accepted).await {
-            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(Outcome::Accepted)) => Ok(()),
+            Ok(Ok(Outcome::Refused(why))) => Err(why.into()),
             Ok(_) => Err(BrokerError::Unavailable("this node is beginning anew, try again".into()).into()),
             Err(_) => Err(HubError::Timeout),
         }
@@ -355,8 +379,13 @@ impl Control {
 
     /// Proposes something; without a verdict, whether anybody waits for it or not.
     fn propose(&self, entry: Entry, verdict: Option<outbox::Verdict>) -> Result<(), HubError> {
-        let full = |_| BrokerError::Overloaded("too much waits for the control log, try again".into());
-        lock(&self.outbox).propose(entry, verdict).map_err(full)?;
+        // Weighed before the lock is taken.
+        let weighed = Weighed::new(entry);
+        let proposed = lock(&self.outbox).propose(weighed, verdict);
+        proposed.map_err(|unfit| match unfit {
+            Unfit::Full => BrokerError::Overloaded("too much waits for the control log, try again".into()).into(),
+            Unfit::TooLarge(bytes) => too_large(bytes),
+        })?;
         self.flush();
         Ok(())
     }
@@ -364,8 +393,7 @@ impl Control {
     /// Takes this node out in order: what it announced lapses, but for clients on their way to other nodes.
     pub(crate) async fn close(&self) {
         let (verdict, settled) = oneshot::channel();
-        if lock(&self.outbox).propose(Entry::Gone(Empty {}), Some(verdict)).is_ok() {
-            self.flush();
+        if self.propose(Entry::Gone(Empty {}), Some(verdict)).is_ok() {
             // Without it the lease ends by itself.
             let _ = tokio::time::timeout(COMMAND_WAIT_MAX, settled).await;
         }
@@ -432,16 +460,15 @@ impl Control {
             Effect::Announce => self.announce(None),
             Effect::Begin => {
                 tracing::warn!("other nodes took this one for dead: it was silent for a lease, and begins anew");
-                let report = self.report_now();
-                self.announce(Some(Entry::Alive(Alive { begins: true, asks: false, report })));
+                self.announce(Some(Alive { begins: true, asks: false, report: self.report_now() }));
             }
             Effect::Settled { seq, accepted } => lock(&self.outbox).settle(seq, &accepted),
         }
     }
 
-    fn announce(&self, begins: Option<Entry>) {
+    fn announce(&self, begins: Option<Alive>) {
         let peers = lock(&self.fold).peers();
-        lock(&self.outbox).announce(begins, &self.report_now(), &peers);
+        lock(&self.outbox).announce(begins.map(Entry::Alive), &self.report_now(), &peers);
         self.filled.notify_one();
     }
 }

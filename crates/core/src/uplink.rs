@@ -40,6 +40,14 @@ pub enum UplinkError {
     /// Its shard has too much to do, or the log between the nodes does not answer in time.
     #[error("the commands could not be brought to their connection in time, try again")]
     Busy,
+    /// No record of the log between the nodes holds them.
+    #[error(
+        "the commands are too large to be brought to the node of their connection: send them there, or fewer at once"
+    )]
+    TooLarge,
+    /// The log between the nodes does not take them.
+    #[error("the commands cannot be brought to the node of their connection")]
+    Refused,
 }
 
 #[derive(Debug, Default)]

@@ -4,6 +4,8 @@
 mod nodes;
 #[path = "cluster/presence.rs"]
 mod presence;
+#[path = "cluster/records.rs"]
+mod records;
 #[path = "cluster/rig.rs"]
 mod rig;
 #[path = "cluster/rules.rs"]

@@ -26,7 +26,10 @@ impl Shard {
         if present {
             let mut info = connection.session.info();
             info.chan_info = chan_info;
-            control.join(&channel.name, connection.session.client_id(), info);
+            if let Err(error) = control.join(&channel.name, connection.session.client_id(), info) {
+                // Only where the server made the subscription: a client that asks for one is refused.
+                tracing::warn!(%error, channel = channel.name.as_str(), "a client does not show in presence");
+            }
         }
     }
 

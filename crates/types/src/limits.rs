@@ -88,3 +88,10 @@ pub const SLOW_AFTER: Duration = Duration::from_secs(1);
 pub const RULES_MAX: usize = 1_000_000;
 /// A revocation ends at most so many seconds after it was made, as a token does.
 pub const RULE_SECONDS_MAX: i64 = 365 * 24 * 3600;
+/// Bytes of one record of the control log, and so of one entry in it; a larger entry is refused when it is proposed. By
+/// default a Kafka client sends none over 1,000,000 bytes and a topic takes about 1 MiB: what is left is for the record's
+/// own fields, and for the names of all nodes in an announcement.
+pub const CONTROL_RECORD_BYTES_MAX: usize = 800_000;
+/// Bytes up to which entries share a record of the control log: below what any hosted Kafka takes, and little for what
+/// waits behind it to wait for.
+pub const CONTROL_RECORD_SHARED_BYTES: usize = 128 << 10;

@@ -1,24 +1,31 @@
 //! What this node has announced, and what it still has to write.
 //!
-//! Proposals wait here while one record is on its way, and share the next. What waits is bounded: presence by the
-//! subscriptions of this node, because a later word about a client in a channel takes the place of an earlier one that
-//! still waits; everything else by [`COMMANDS_MAX`].
+//! Proposals wait here while one record is on its way, and share the next, up to [`CONTROL_RECORD_SHARED_BYTES`]. What
+//! waits is bounded: presence by the subscriptions of this node, because a later word about a client in a channel takes
+//! the place of an earlier one that still waits, and an announcement of all of it the place of one that is not written to
+//! its end; everything else by [`COMMANDS_MAX`].
+//!
+//! # Invariants
+//! - No record is larger than the log takes: what is larger than [`CONTROL_RECORD_BYTES_MAX`] is refused when it is
+//!   proposed.
+//! - A change has settled when the log says it. What was in a record that the log refused or lost, or that did not count,
+//!   has not, until an announcement has said it again to its end.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use tidegate_broker::BrokerError;
+use tidegate_types::limits::{CONTROL_RECORD_BYTES_MAX, CONTROL_RECORD_SHARED_BYTES};
 use tidegate_types::{ClientId, ClientInfo};
 use tokio::sync::oneshot;
 
-use super::record::{Absent, Entry, Member, Report, Snapshot};
+use super::record::{Absent, Alive, Entry, Member, Report, Snapshot, Weighed, json_bytes};
 
 /// Proposals other than presence that wait at the same time.
 const COMMANDS_MAX: usize = 4_096;
 /// Entries of one record.
 const ENTRIES_MAX: usize = 512;
-/// Bytes of commands after which a record takes no more.
-const BYTES_MAX: usize = 256 << 10;
 /// Records that were made and have not come back: no more are made until one does.
 const SENT_MAX: usize = 1_024;
 /// Members of one part of a snapshot.
@@ -32,8 +39,18 @@ struct Mine {
     away: bool,
 }
 
-/// Told whether a proposal was accepted.
-pub(crate) type Verdict = oneshot::Sender<bool>;
+/// What became of a proposal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    Accepted,
+    /// It is in the log and does not count, or will never come to be there.
+    Declined,
+    /// The log does not take it.
+    Refused(BrokerError),
+}
+
+/// Told what became of a proposal.
+pub(crate) type Verdict = oneshot::Sender<Outcome>;
 
 /// See the module docs.
 #[derive(Debug, Default)]
@@ -43,12 +60,17 @@ pub(crate) struct Outbox {
     queue: VecDeque<Queued>,
     /// Whose change is in the queue.
     waiting: HashSet<Place, RandomState>,
-    /// How many commands are in the queue.
+    /// How many others are in the queue.
     commands: usize,
     /// Changes ever, those that a record was made of, and those whose record came back.
     changes: u64,
     changes_made: u64,
     changes_settled: u64,
+    /// Changes that were made do not count: a life begins, or the log has refused or lost them. Nothing settles until an
+    /// announcement was written to its end.
+    unsaid: bool,
+    /// That announcement is still to be made.
+    owed: Option<Owed>,
     /// Number of the last record made.
     seq: u64,
     sent: VecDeque<Sent>,
@@ -58,23 +80,80 @@ pub(crate) struct Outbox {
 enum Queued {
     /// The state of a client in a channel is not that of the log: what `mine` says when it is written.
     Change(Place),
-    Command(Entry, Option<Verdict>),
+    Command(Weighed, Option<Verdict>),
+    Announcement(Box<Announcement>),
+}
+
+/// All that this node has announced, as far as it is not written yet. What is said of a client is what counts when its
+/// part is written.
+#[derive(Debug)]
+struct Announcement {
+    first: bool,
+    report: Report,
+    peers: Vec<String>,
+    places: VecDeque<Place>,
+    /// The changes that are said when the last part is.
+    changes: u64,
+}
+
+/// An announcement that has to be made because the log has refused a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Owed {
+    /// The beginning of this node's life was refused too.
+    pub(crate) begins: bool,
+}
+
+/// A record that is being made.
+#[derive(Default)]
+struct Draft {
+    entries: Vec<Entry>,
+    bytes: usize,
+    verdicts: Vec<(usize, Verdict)>,
+    /// It says something of this node that has to be said.
+    says: Option<Owed>,
+    /// Nothing else goes with it.
+    whole: bool,
 }
 
 /// A record that has not come back yet.
 #[derive(Debug)]
 struct Sent {
     seq: u64,
-    changes_made: u64,
+    /// The changes that have settled when it comes back.
+    settles: Option<u64>,
     verdicts: Vec<(usize, Verdict)>,
+    says: Option<Owed>,
 }
 
-/// Nothing more is taken now.
-#[derive(Debug)]
-pub(crate) struct Full;
+/// Why something is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unfit {
+    /// Nothing more is taken now.
+    Full,
+    /// No record holds so many bytes.
+    TooLarge(usize),
+}
+
+impl Draft {
+    fn has_room(&self, bytes: usize) -> bool {
+        let shared = self.entries.len() < ENTRIES_MAX && self.bytes + bytes <= CONTROL_RECORD_SHARED_BYTES;
+        !self.whole && (shared || self.entries.is_empty())
+    }
+
+    fn add(&mut self, weighed: Weighed, verdict: Option<Verdict>) {
+        self.bytes += weighed.bytes;
+        self.verdicts.extend(verdict.map(|verdict| (self.entries.len(), verdict)));
+        self.entries.push(weighed.entry);
+    }
+
+    /// It says something that is said again should the log refuse it.
+    fn says(&mut self, begins: bool) {
+        self.says = Some(Owed { begins: begins || self.says.is_some_and(|said| said.begins) });
+    }
+}
 
 impl Outbox {
-    /// A client of this node is present.
+    /// A client of this node is present. It must not be larger than a record ([`Member::too_large`]).
     pub(crate) fn join(&mut self, channel: Arc<str>, client: ClientId, info: ClientInfo) {
         let place = (channel, client);
         self.mine.insert(place.clone(), Mine { info: Arc::new(info), away: false });
@@ -108,17 +187,20 @@ impl Outbox {
     }
 
     /// Proposes something else.
-    pub(crate) fn propose(&mut self, entry: Entry, verdict: Option<Verdict>) -> Result<(), Full> {
-        if self.commands >= COMMANDS_MAX {
-            return Err(Full);
+    pub(crate) fn propose(&mut self, weighed: Weighed, verdict: Option<Verdict>) -> Result<(), Unfit> {
+        if weighed.bytes > CONTROL_RECORD_BYTES_MAX {
+            return Err(Unfit::TooLarge(weighed.bytes));
         }
-        self.command(entry, verdict);
+        if self.commands >= COMMANDS_MAX {
+            return Err(Unfit::Full);
+        }
+        self.command(weighed, verdict);
         Ok(())
     }
 
-    fn command(&mut self, entry: Entry, verdict: Option<Verdict>) {
+    fn command(&mut self, weighed: Weighed, verdict: Option<Verdict>) {
         self.commands += 1;
-        self.queue.push_back(Queued::Command(entry, verdict));
+        self.queue.push_back(Queued::Command(weighed, verdict));
     }
 
     /// Proposes all that this node has announced, in parts.
@@ -126,23 +208,21 @@ impl Outbox {
         // It says all that waits.
         self.queue.retain(|queued| matches!(queued, Queued::Command(..)));
         self.waiting.clear();
-        self.changes_made = self.changes;
+        self.commands = self.queue.len() + 1;
+        self.unsaid |= begins.is_some();
+        // Who asks from now on waits for the last part.
+        self.changes += u64::from(self.unsaid);
+        self.owed = None;
         if let Some(begins) = begins {
-            self.command(begins, None);
+            self.command(Weighed::new(begins), None);
         }
-        let members: Vec<Member> = self.mine.iter().map(|(place, mine)| member(place, mine)).collect();
-        let parts = members.len().div_ceil(MEMBERS_MAX).max(1);
-        let mut members = members.into_iter();
-        for part in 0..parts {
-            let snapshot = Snapshot {
-                first: part == 0,
-                last: part + 1 == parts,
-                report: report.clone(),
-                peers: peers.to_vec(),
-                members: members.by_ref().take(MEMBERS_MAX).collect(),
-            };
-            self.command(Entry::Snapshot(snapshot), None);
-        }
+        self.queue.push_back(Queued::Announcement(Box::new(Announcement {
+            first: true,
+            report: report.clone(),
+            peers: peers.to_vec(),
+            places: self.mine.keys().cloned().collect(),
+            changes: self.changes,
+        })));
     }
 
     /// The entries of the next record, and its number; `None` when nothing waits. Whoever does not wait any more for what
@@ -151,51 +231,91 @@ impl Outbox {
         if self.sent.len() >= SENT_MAX {
             return None;
         }
-        let mut entries = Vec::new();
-        let mut verdicts = Vec::new();
-        let mut bytes = 0;
-        while entries.len() < ENTRIES_MAX
-            && bytes < BYTES_MAX
-            && let Some(queued) = self.queue.pop_front()
-        {
-            let (entry, verdict) = match queued {
-                Queued::Command(entry, verdict) => {
-                    self.commands -= 1;
-                    (entry, verdict)
-                }
-                Queued::Change(place) => {
-                    self.changes_made += 1;
-                    self.waiting.remove(&place);
-                    (self.entry(place), None)
-                }
-            };
-            let whole = matches!(entry, Entry::Snapshot(_));
-            if let Entry::Uplink(uplink) = &entry {
-                bytes += uplink.data.len();
-            }
-            match verdict {
-                Some(verdict) if verdict.is_closed() => continue,
-                Some(verdict) => verdicts.push((entries.len(), verdict)),
-                None => {}
-            }
-            entries.push(entry);
-            if whole {
-                // Large enough for a record of its own.
-                return Some(self.made(entries, verdicts));
+        let mut draft = Draft::default();
+        while let Some(queued) = self.queue.pop_front() {
+            if let Some(rest) = self.take(queued, &mut draft) {
+                self.queue.push_front(rest);
+                break;
             }
         }
-        (!entries.is_empty()).then(|| self.made(entries, verdicts))
+        (!draft.entries.is_empty()).then(|| self.made(draft))
     }
 
-    fn made(&mut self, entries: Vec<Entry>, verdicts: Vec<(usize, Verdict)>) -> (u64, Vec<Entry>) {
+    /// Puts something into a record. Returns what has no room in it.
+    fn take(&mut self, queued: Queued, draft: &mut Draft) -> Option<Queued> {
+        match queued {
+            Queued::Command(_, Some(verdict)) if verdict.is_closed() => self.commands -= 1,
+            Queued::Command(weighed, verdict) if !draft.has_room(weighed.bytes) => {
+                return Some(Queued::Command(weighed, verdict));
+            }
+            Queued::Command(weighed, verdict) => {
+                self.commands -= 1;
+                if matches!(weighed.entry, Entry::Alive(Alive { begins: true, .. })) {
+                    draft.says(true);
+                }
+                draft.add(weighed, verdict);
+            }
+            Queued::Change(place) => {
+                let weighed = Weighed::new(self.entry(&place));
+                if !draft.has_room(weighed.bytes) {
+                    return Some(Queued::Change(place));
+                }
+                self.changes_made += 1;
+                self.waiting.remove(&place);
+                draft.says(false);
+                draft.add(weighed, None);
+            }
+            // Its parts have records of their own, so that one that is refused takes nothing else with it.
+            Queued::Announcement(rest) if !draft.entries.is_empty() => return Some(Queued::Announcement(rest)),
+            Queued::Announcement(mut rest) => {
+                let part = self.part(&mut rest);
+                let last = part.last;
+                draft.says(false);
+                draft.add(Weighed::new(Entry::Snapshot(part)), None);
+                draft.whole = true;
+                if !last {
+                    return Some(Queued::Announcement(rest));
+                }
+                self.commands -= 1;
+                (self.changes_made, self.unsaid) = (rest.changes, false);
+            }
+        }
+        None
+    }
+
+    /// The next part of an announcement: as many members as share a record.
+    fn part(&self, rest: &mut Announcement) -> Snapshot {
+        let (report, peers) = (rest.report.clone(), rest.peers.clone());
+        let mut part = Snapshot { first: rest.first, last: false, report, peers, members: Vec::new() };
+        let mut bytes = json_bytes(&part);
+        while part.members.len() < MEMBERS_MAX
+            && let Some(place) = rest.places.front()
+        {
+            if let Some(mine) = self.mine.get(place) {
+                let member = Member::new(&place.0, &mine.info, mine.away);
+                bytes += json_bytes(&member) + 1;
+                if bytes > CONTROL_RECORD_SHARED_BYTES && !part.members.is_empty() {
+                    break;
+                }
+                part.members.push(member);
+            }
+            rest.places.pop_front();
+        }
+        rest.first = false;
+        part.last = rest.places.is_empty();
+        part
+    }
+
+    fn made(&mut self, draft: Draft) -> (u64, Vec<Entry>) {
         self.seq += 1;
-        self.sent.push_back(Sent { seq: self.seq, changes_made: self.changes_made, verdicts });
-        (self.seq, entries)
+        let settles = (!self.unsaid).then_some(self.changes_made);
+        self.sent.push_back(Sent { seq: self.seq, settles, verdicts: draft.verdicts, says: draft.says });
+        (self.seq, draft.entries)
     }
 
-    fn entry(&self, place: Place) -> Entry {
-        match self.mine.get(&place) {
-            Some(mine) if !mine.away => Entry::Join(Box::new(member(&place, mine))),
+    fn entry(&self, place: &Place) -> Entry {
+        match self.mine.get(place) {
+            Some(mine) if !mine.away => Entry::Join(Box::new(Member::new(&place.0, &mine.info, false))),
             found => {
                 let absent = Absent { channel: place.0.to_string(), client: place.1.to_string(), since: None };
                 if found.is_some() { Entry::Away(absent) } else { Entry::Leave(absent) }
@@ -206,24 +326,54 @@ impl Outbox {
     /// The record `seq` was read back: whoever waits for it, or for one before that will never come, is told.
     pub(crate) fn settle(&mut self, seq: u64, accepted: &[bool]) {
         while let Some(sent) = self.sent.pop_front_if(|sent| sent.seq <= seq) {
-            self.changes_settled = sent.changes_made;
+            let accepted = if sent.seq == seq { accepted } else { &[] };
+            // Where nothing counts, this node was taken for dead when it said it.
+            if let Some(settles) = sent.settles.filter(|_| accepted.contains(&true)) {
+                self.changes_settled = settles;
+            }
             for (at, verdict) in sent.verdicts {
-                let accepted = sent.seq == seq && accepted.get(at).copied().unwrap_or_default();
+                let accepted = accepted.get(at).copied().unwrap_or_default();
                 // Who gave up hears nothing.
-                let _ = verdict.send(accepted);
+                let _ = verdict.send(if accepted { Outcome::Accepted } else { Outcome::Declined });
             }
         }
+    }
+
+    /// The log does not take the record `seq`, and never will: whoever waits for what is in it is told why, and what it
+    /// says of this node is owed.
+    pub(crate) fn refuse(&mut self, seq: u64, why: &BrokerError) {
+        // Otherwise it was read back: a try before the one that was refused has stored it.
+        let Some(at) = self.sent.iter().rposition(|sent| sent.seq == seq) else { return };
+        let Some(sent) = self.sent.remove(at) else { return };
+        for (_, verdict) in sent.verdicts {
+            // Who gave up hears nothing.
+            let _ = verdict.send(Outcome::Refused(why.clone()));
+        }
+        let Some(Owed { begins }) = sent.says else { return };
+        // The other parts of an announcement would be taken for all of it.
+        let before = self.queue.len();
+        self.queue.retain(|queued| !matches!(queued, Queued::Announcement(_)));
+        self.commands -= before - self.queue.len();
+        self.unsaid = true;
+        self.owed = Some(Owed { begins: begins || self.owed.is_some_and(|owed| owed.begins) });
+    }
+
+    /// What has to be announced because the log refused it.
+    pub(crate) fn owed(&self) -> Option<Owed> {
+        self.owed
     }
 
     /// What was written may never come back, because the log is read anew: who waits for it is told that it was not
     /// accepted.
     pub(crate) fn give_up_sent(&mut self) {
+        self.unsaid = true;
         self.settle(self.seq, &[]);
     }
 
     /// Whether a report waits to be written.
     pub(crate) fn is_to_report(&self) -> bool {
-        self.queue.iter().any(|queued| matches!(queued, Queued::Command(Entry::Alive(_), _)))
+        let reports = |queued: &Queued| matches!(queued, Queued::Command(Weighed { entry: Entry::Alive(_), .. }, _));
+        self.queue.iter().any(reports)
     }
 
     /// Whether changes of presence wait, and nothing else.
@@ -242,112 +392,5 @@ impl Outbox {
     }
 }
 
-fn member(place: &Place, mine: &Mine) -> Member {
-    let text = |json: &[u8]| String::from_utf8_lossy(json).into_owned();
-    Member {
-        channel: place.0.to_string(),
-        client: mine.info.client.clone(),
-        user: mine.info.user.clone(),
-        conn_info: text(&mine.info.conn_info),
-        chan_info: text(&mine.info.chan_info),
-        away: mine.away,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn info(user: &str, client: u128) -> ClientInfo {
-        ClientInfo { user: user.into(), client: ClientId(client).to_string(), ..Default::default() }
-    }
-
-    fn kinds(entries: &[Entry]) -> String {
-        let kind = |e: &Entry| serde_json::to_value(e).unwrap().as_object().unwrap().keys().next().unwrap().clone();
-        entries.iter().map(kind).collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn what_waits_shares_a_record_and_the_last_word_counts() {
-        let mut outbox = Outbox::default();
-        assert!(outbox.next().is_none());
-        for client in 1..=3 {
-            outbox.join("a".into(), ClientId(client), info("u", client));
-        }
-        outbox.join("a".into(), ClientId(4), info("", 4));
-        outbox.leave("a".into(), ClientId(4), true);
-        outbox.leave("a".into(), ClientId(2), false);
-        outbox.leave("a".into(), ClientId(3), true);
-        outbox.leave("b".into(), ClientId(3), true);
-        let said = outbox.changes();
-        assert!(!outbox.has_settled(said));
-        let (seq, entries) = outbox.next().unwrap();
-        assert_eq!((seq, kinds(&entries).as_str()), (1, "join leave away leave"), "nothing was announced of b");
-        assert!(outbox.next().is_none() && !outbox.has_settled(said));
-        outbox.settle(1, &[]);
-        assert!(outbox.has_settled(said));
-        outbox.left("a", ClientId(1));
-        outbox.left("a", ClientId(3));
-        assert_eq!(outbox.mine.len(), 1, "who is not away has not left");
-    }
-
-    #[test]
-    fn verdicts_reach_who_waits() {
-        let mut outbox = Outbox::default();
-        let ask = |outbox: &mut Outbox| {
-            let (tx, rx) = oneshot::channel();
-            outbox.propose(Entry::Unknown, Some(tx)).unwrap();
-            rx
-        };
-        let (mut yes, mut no, gone) = (ask(&mut outbox), ask(&mut outbox), ask(&mut outbox));
-        drop(gone);
-        assert_eq!(outbox.next().unwrap().1.len(), 2);
-        let mut never = ask(&mut outbox);
-        outbox.next().unwrap();
-        outbox.settle(1, &[true, false]);
-        assert_eq!((yes.try_recv(), no.try_recv()), (Ok(true), Ok(false)));
-        assert!(never.try_recv().is_err());
-        outbox.settle(3, &[]);
-        assert_eq!(never.try_recv(), Ok(false), "a later record came without this one");
-    }
-
-    #[test]
-    fn records_that_do_not_come_back_are_bounded() {
-        let mut outbox = Outbox::default();
-        let mut made = 0;
-        for _ in 0..2 * SENT_MAX {
-            outbox.propose(Entry::Unknown, None).unwrap();
-            made += usize::from(outbox.next().is_some());
-        }
-        assert_eq!(made, SENT_MAX);
-        outbox.give_up_sent();
-        assert_eq!(outbox.next().unwrap().1.len(), ENTRIES_MAX, "what waits goes on");
-    }
-
-    #[test]
-    fn proposals_are_bounded() {
-        let mut outbox = Outbox::default();
-        for _ in 0..COMMANDS_MAX {
-            outbox.propose(Entry::Unknown, None).unwrap();
-        }
-        assert!(outbox.propose(Entry::Unknown, None).is_err());
-    }
-
-    #[test]
-    fn an_announcement_comes_in_parts_and_says_what_waits() {
-        let mut outbox = Outbox::default();
-        let count = MEMBERS_MAX + 1;
-        for client in 0..count as u128 {
-            outbox.join("a".into(), ClientId(client), info("u", client));
-        }
-        outbox.announce(None, &Report::default(), &["n2".into()]);
-        let mut named = 0;
-        for (first, last) in [(true, false), (false, true)] {
-            let (_, entries) = outbox.next().unwrap();
-            let [Entry::Snapshot(part)] = entries.as_slice() else { panic!("{entries:?}") };
-            assert_eq!((part.first, part.last), (first, last));
-            named += part.members.len();
-        }
-        assert_eq!((named, outbox.next().is_none()), (count, true));
-    }
-}
+mod tests;

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_auth::Overrides;
+use tidegate_types::limits::CONTROL_RECORD_BYTES_MAX;
+use tidegate_types::{ChannelName, ClientInfo};
 
 /// One record: what one node proposes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -42,6 +44,36 @@ pub(crate) enum Entry {
     Counts(Counts),
     /// Of a version that this node does not know.
     Unknown,
+}
+
+/// An entry, and how many bytes of a record it takes.
+#[derive(Debug)]
+pub(crate) struct Weighed {
+    pub(crate) entry: Entry,
+    pub(crate) bytes: usize,
+}
+
+impl Weighed {
+    pub(crate) fn new(entry: Entry) -> Self {
+        Self { bytes: json_bytes(&entry) + 1, entry }
+    }
+}
+
+/// How long the JSON of a value is.
+pub(crate) fn json_bytes(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, written: &[u8]) -> std::io::Result<usize> {
+            self.0 += written.len();
+            Ok(written.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value).expect("texts and numbers serialise");
+    count.0
 }
 
 /// The report of a node.
@@ -114,6 +146,35 @@ pub(crate) struct Member {
     pub(crate) chan_info: String,
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) away: bool,
+}
+
+/// An escaped byte of JSON at its longest, `\u0000`.
+const ESCAPED: usize = 6;
+/// More than keys, ids and a channel's name take.
+const MEMBER_OWN_BYTES: usize = 1_024;
+
+impl Member {
+    pub(crate) fn new(channel: &str, info: &ClientInfo, away: bool) -> Self {
+        let text = |json: &[u8]| String::from_utf8_lossy(json).into_owned();
+        Self {
+            channel: channel.to_owned(),
+            client: info.client.clone(),
+            user: info.user.clone(),
+            conn_info: text(&info.conn_info),
+            chan_info: text(&info.chan_info),
+            away,
+        }
+    }
+
+    /// What a client of a channel takes of a record, where that is more than a record holds.
+    pub(crate) fn too_large(channel: &ChannelName, info: &ClientInfo) -> Option<usize> {
+        let plain = info.user.len() + info.conn_info.len() + info.chan_info.len();
+        if plain * ESCAPED + MEMBER_OWN_BYTES <= CONTROL_RECORD_BYTES_MAX {
+            return None;
+        }
+        let bytes = json_bytes(&Self::new(channel.as_str(), info, true)) + MEMBER_OWN_BYTES;
+        (bytes > CONTROL_RECORD_BYTES_MAX).then_some(bytes)
+    }
 }
 
 /// A client that is not in a channel any more.
@@ -313,6 +374,21 @@ mod tests {
         let newer = r#"{"node":"n1","seq":8,"more":1,"entries":[{"vote":{"x":1}},{"gone":{}}]}"#;
         let read: Proposal = serde_json::from_str(newer).unwrap();
         assert_eq!(read.entries, [Entry::Unknown, Entry::Gone(Empty {})]);
+    }
+
+    #[test]
+    fn a_member_is_too_large_by_its_json_and_not_by_its_length() {
+        let channel = ChannelName::parse("news").unwrap();
+        let too_large = |chan_info: String| {
+            let info = ClientInfo { user: "u".into(), chan_info: chan_info.into(), ..Default::default() };
+            let bytes = Member::too_large(&channel, &info);
+            assert!(bytes.is_some() || json_bytes(&Member::new("news", &info, true)) < CONTROL_RECORD_BYTES_MAX);
+            bytes.is_some()
+        };
+        assert!(!too_large("x".repeat(100_000)) && !too_large("x".repeat(CONTROL_RECORD_BYTES_MAX - 2_000)));
+        assert!(
+            too_large("\"".repeat(CONTROL_RECORD_BYTES_MAX / 2)) && too_large("x".repeat(CONTROL_RECORD_BYTES_MAX))
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::error::HubError;
 use crate::inbox::ShardEvent;
 
+use super::outbox::Outcome;
 use super::presence::NodeId;
 use super::record::{Counts, Entry, Survey};
 use super::{Control, lock};
@@ -107,8 +108,10 @@ impl Control {
         let (verdict, accepted) = oneshot::channel();
         let survey = Entry::Survey(Survey { id, pattern: pattern.to_owned() });
         self.propose(survey, Some(verdict))?;
-        if accepted.await != Ok(true) {
-            return Err(HubError::Timeout);
+        match accepted.await {
+            Ok(Outcome::Accepted) => {}
+            Ok(Outcome::Refused(why)) => return Err(why.into()),
+            Ok(Outcome::Declined) | Err(_) => return Err(HubError::Timeout),
         }
         let answered = |id| lock(&self.gatherings).get(&id).map(|g| g.done.clone()).unwrap_or_default();
         let all = || {
@@ -175,8 +178,8 @@ fn tell(control: &Weak<Control>, to: &NodeId, id: u64, channels: BTreeMap<Arc<st
     for (at, part) in parts.into_iter().enumerate() {
         let channels = part.iter().map(|(channel, count)| (channel.to_string(), *count)).collect();
         let counts = Counts { to: to.to_string(), id, last: at + 1 == count, too_many, channels };
-        if control.propose(Entry::Counts(counts), None).is_err() {
-            tracing::warn!("which channels this node has could not be told: too much waits for the control log");
+        if let Err(error) = control.propose(Entry::Counts(counts), None) {
+            tracing::warn!(%error, "which channels this node has could not be told");
             return;
         }
     }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use tidegate_broker::{Keep, Key, Log, Record, TailHandle};
 use tokio::time::{Instant, timeout_at};
 
-use super::record::{Alive, Entry, Proposal};
+use super::outbox::Owed;
+use super::record::{Alive, Entry, Proposal, Weighed};
 use super::{Carrier, Control, KEY, lock, micros};
 
 /// Older records say nothing that a node still needs.
@@ -27,6 +28,7 @@ const GATHER: Duration = Duration::from_millis(25);
 /// Writes one record after the other.
 pub(super) async fn write(control: Weak<Control>) {
     let mut gathers_until = Instant::now();
+    let mut pause = RETRY_MIN;
     loop {
         let Some(held) = control.upgrade() else { return };
         if Instant::now() < gathers_until && lock(&held.outbox).has_only_changes() {
@@ -41,7 +43,13 @@ pub(super) async fn write(control: Weak<Control>) {
         match log.and_then(|log| Some((log, held.next()?))) {
             Some((log, proposal)) => {
                 gathers_until = Instant::now() + GATHER;
-                append(&held, &*log, proposal).await;
+                if append(&held, &*log, proposal).await {
+                    pause = RETRY_MIN;
+                    continue;
+                }
+                // One that takes nothing at all, for want of a permission, is not asked all the time.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
             }
             None => {
                 let filled = held.filled.notified();
@@ -52,21 +60,26 @@ pub(super) async fn write(control: Weak<Control>) {
     }
 }
 
-/// Writes a record, however long the log is away.
-async fn append(control: &Control, log: &dyn Log, proposal: Proposal) {
+/// Writes a record, however long the log is away. Returns whether the log takes it at all.
+async fn append(control: &Control, log: &dyn Log, proposal: Proposal) -> bool {
     let payload = Bytes::from(serde_json::to_vec(&proposal).expect("texts and numbers serialise"));
     let mut pause = RETRY_MIN;
     control.written_us.store(control.clock.monotonic_us(), Relaxed);
     loop {
         let record = Record { key: Key::from(KEY), payload: payload.clone(), meta: None, keep: KEEP };
         match log.append(record).await {
-            Ok(_) => return,
+            Ok(_) => return true,
             Err(error) if error.is_retryable() => tracing::debug!(%error, "the control log takes nothing now"),
-            Err(error) => tracing::error!(%error, "the control log refuses a record"),
+            Err(error) => {
+                let (bytes, entries) = (payload.len(), proposal.entries.len());
+                tracing::error!(%error, bytes, entries, "the control log refuses a record, who waits for it is told");
+                lock(&control.outbox).refuse(proposal.seq, &error);
+                return false;
+            }
         }
         if control.lost.load(Relaxed) {
             // The log is made anew; this node will say all of it again.
-            return;
+            return true;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MAX);
@@ -113,9 +126,16 @@ impl Control {
         if !entries.is_empty() {
             let mut outbox = lock(&self.outbox);
             // When there is no room, the next tick proposes it again.
-            entries.into_iter().for_each(|entry| drop(outbox.propose(entry, None)));
+            for entry in entries {
+                let _ = outbox.propose(Weighed::new(entry), None);
+            }
             drop(outbox);
             self.flush();
+        }
+        let owed = lock(&self.outbox).owed();
+        if let Some(Owed { begins }) = owed {
+            // It may be the first beginning, with which a node asks what there is.
+            self.announce(begins.then(|| Alive { begins, asks: true, report: self.report_now() }));
         }
         self.progressed.notify_waiters();
     }

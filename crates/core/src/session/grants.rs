@@ -2,10 +2,11 @@
 
 use tidegate_auth::{Overrides, Permission, ServerSubscription};
 use tidegate_protocol::{Connect, Since, Subscribe};
-use tidegate_types::ChannelName;
 use tidegate_types::codes::{Disconnect, ErrorCode};
+use tidegate_types::{ChannelName, ClientInfo};
 
 use crate::config::{ClientOptions, NamespaceOptions};
+use crate::control::Control;
 use crate::namespace::Namespace;
 use crate::rules::{Bearer, Token};
 
@@ -97,7 +98,8 @@ impl Session {
     ///
     /// # Errors
     /// 103 where nothing allows it or the token is wrong, 109 for an expired token, 100 when its key cannot be fetched,
-    /// 3500 for a token that was made for another channel, user or client.
+    /// 3500 for a token that was made for another channel, user or client. 107 when it shows more in presence than
+    /// nodes can tell each other.
     pub fn may_subscribe(
         &self,
         policy: &Policy<'_>,
@@ -112,6 +114,13 @@ impl Session {
             self.by_token(policy, channel.as_str(), &request.token)?
         };
         self.shape(&mut grant, settings, channel, request, overrides);
+        if grant.present {
+            let info = ClientInfo { chan_info: grant.info.clone(), ..self.info() };
+            Control::check_info(channel, &info).map_err(|error| {
+                tracing::debug!(%error, "a subscription shows too much in presence");
+                ErrorCode::BAD_REQUEST
+            })?;
+        }
         Ok(grant)
     }
 

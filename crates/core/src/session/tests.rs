@@ -322,3 +322,16 @@ fn pongs_come_only_when_asked_for() {
 fn a_session_is_small() {
     assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
 }
+
+#[test]
+fn who_shows_more_than_a_record_holds_is_refused_where_it_would_be_present() {
+    let rig = Rig::new();
+    let session = rig.open(Some(json!({"sub": "u1"})));
+    let claims = json!({"sub": "u1", "channel": "news", "info": "\"".repeat(300_000)});
+    let (channel, request) = subscribe("news", Some(claims));
+    let mut settings = open_namespace();
+    assert!(session.may_subscribe(&rig.policy(), &settings, &channel, &request).is_ok());
+    settings.presence = true;
+    let refused = session.may_subscribe(&rig.policy(), &settings, &channel, &request).map(|_| ());
+    assert_eq!(refused, Err(ErrorCode::BAD_REQUEST.into()));
+}

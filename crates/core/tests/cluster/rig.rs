@@ -19,6 +19,8 @@ use tidegate_types::{ChannelName, ClientId, ClientInfo};
 pub(crate) struct Shared {
     inner: Arc<dyn Broker>,
     pub(crate) away: Arc<AtomicBool>,
+    /// Bytes of the largest record that is taken; by default as on Kafka.
+    pub(crate) takes: Arc<AtomicUsize>,
     /// Records that were taken.
     pub(crate) appended: Arc<AtomicUsize>,
 }
@@ -27,7 +29,8 @@ impl Shared {
     pub(crate) async fn new() -> Self {
         let url = BrokerUrl::parse("memory:").unwrap();
         let inner = tidegate_broker_memory::FACTORY.build(&url, BuildContext::default()).await.unwrap();
-        Self { inner, away: Arc::default(), appended: Arc::default() }
+        let takes = Arc::new(AtomicUsize::new(1_000_000));
+        Self { inner, away: Arc::default(), takes, appended: Arc::default() }
     }
 }
 
@@ -43,7 +46,7 @@ impl Broker for Shared {
     fn open<'a>(&'a self, spec: &'a LogSpec) -> BoxFuture<'a, Result<Arc<dyn Log>, BrokerError>> {
         Box::pin(async move {
             let log = self.inner.open(spec).await?;
-            Ok(Arc::new(Unsteady { log, away: self.away.clone(), appended: self.appended.clone() }) as Arc<dyn Log>)
+            Ok(Arc::new(Unsteady { log, broker: self.clone() }) as Arc<dyn Log>)
         })
     }
 
@@ -58,8 +61,7 @@ impl Broker for Shared {
 
 struct Unsteady {
     log: Arc<dyn Log>,
-    away: Arc<AtomicBool>,
-    appended: Arc<AtomicUsize>,
+    broker: Shared,
 }
 
 impl Log for Unsteady {
@@ -72,13 +74,15 @@ impl Log for Unsteady {
     }
 
     fn append(&self, record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
-        match self.away.load(Relaxed) {
-            true => Box::pin(std::future::ready(Err(BrokerError::Unavailable("away".into())))),
+        let failed = match self.broker.away.load(Relaxed) {
+            true => BrokerError::Unavailable("away".into()),
+            false if record.payload.len() > self.broker.takes.load(Relaxed) => BrokerError::Refused("too large".into()),
             false => {
-                self.appended.fetch_add(1, Relaxed);
-                self.log.append(record)
+                self.broker.appended.fetch_add(1, Relaxed);
+                return self.log.append(record);
             }
-        }
+        };
+        Box::pin(std::future::ready(Err(failed)))
     }
 
     fn tail(
@@ -180,8 +184,13 @@ impl Node {
     }
 
     pub(crate) fn join(&self, channel: &str, client: u128, user: &str) {
-        let info = ClientInfo { user: user.into(), client: ClientId(client).to_string(), ..Default::default() };
-        self.control().join(&name(channel), ClientId(client), info);
+        self.join_showing(channel, client, user, "");
+    }
+
+    pub(crate) fn join_showing(&self, channel: &str, client: u128, user: &str, chan_info: &str) {
+        let chan_info = chan_info.to_owned().into();
+        let client_info = ClientInfo { user: user.into(), client: ClientId(client).to_string(), ..Default::default() };
+        self.control().join(&name(channel), ClientId(client), ClientInfo { chan_info, ..client_info }).unwrap();
     }
 
     pub(crate) fn leave(&self, channel: &str, client: u128, away: bool) {

@@ -151,6 +151,8 @@ async fn emulation(state: &AppState, request: Asked<'_>) -> Reply {
     match state.hub.uplink(&asked.node, &asked.session, asked.data).await {
         Ok(()) => empty(StatusCode::NO_CONTENT),
         Err(error @ UplinkError::UnknownNode) => refused(404, ErrorCode::UNKNOWN_CHANNEL, error.to_string()),
+        Err(error @ UplinkError::TooLarge) => refused(413, ErrorCode::LIMIT_EXCEEDED, error.to_string()),
+        Err(error @ UplinkError::Refused) => refused(500, ErrorCode::INTERNAL, error.to_string()),
         Err(error @ UplinkError::Busy) => {
             let mut reply = refused(503, ErrorCode::TOO_MANY_REQUESTS, error.to_string());
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
