@@ -4,6 +4,9 @@
 //! keeps what is in force. A node reads the whole log before it lets anybody in with a token, and follows it. Who makes a
 //! rule is answered when it is stored and in force on the answering node; on the others it is when they read it.
 //!
+//! Where the log is read again from its start, a later rule takes an earlier one back: what it says goes into a table of its
+//! own, which takes the place of the one in force when it is complete.
+//!
 //! Not for telling who may do what: that is the business of tokens and namespaces.
 
 mod table;
@@ -55,10 +58,48 @@ pub struct Rules {
     shards: Box<[Arc<Inbox>]>,
     open: Mutex<Option<Open>>,
     loaded: AtomicBool,
-    /// Shards are told of what comes: not while the log is read from its start, where a later rule takes an earlier one back.
-    tells: AtomicBool,
-    table: RwLock<table::Table>,
+    tables: RwLock<Tables>,
     progressed: Notify,
+}
+
+/// The rules in force, and those of a log that is being read from its start.
+#[derive(Default)]
+struct Tables {
+    in_force: table::Table,
+    /// Which reading of the log that is of; 0 = none yet.
+    reading: u64,
+    next: Option<(u64, table::Table)>,
+    /// Readings ever begun.
+    begun: u64,
+}
+
+impl Tables {
+    /// Names a reading that begins, instead of one that did not come to its end.
+    fn begin(&mut self) -> u64 {
+        self.begun += 1;
+        self.next = Some((self.begun, table::Table::default()));
+        self.begun
+    }
+
+    /// Takes a rule that a reading has found. Returns whether it is in force by that.
+    fn apply(&mut self, reading: u64, rule: Rule) -> bool {
+        if reading == self.reading {
+            self.in_force.apply(rule);
+            return true;
+        }
+        if let Some((_, next)) = self.next.as_mut().filter(|(begun, _)| *begun == reading) {
+            next.apply(rule);
+        }
+        false
+    }
+
+    /// A reading has come to the end of the log.
+    fn finish(&mut self, now: i64) {
+        if let Some((reading, mut table)) = self.next.take() {
+            table.forget_ended(now);
+            (self.in_force, self.reading) = (table, reading);
+        }
+    }
 }
 
 impl std::fmt::Debug for Rules {
@@ -70,6 +111,7 @@ impl std::fmt::Debug for Rules {
 /// Takes one partition for all.
 struct Reader {
     all: Arc<Rules>,
+    reading: u64,
     progress: Arc<Progress>,
 }
 
@@ -86,8 +128,7 @@ impl Rules {
             shards,
             open: Mutex::default(),
             loaded: AtomicBool::default(),
-            tells: AtomicBool::default(),
-            table: RwLock::default(),
+            tables: RwLock::default(),
             progressed: Notify::new(),
         })
     }
@@ -107,32 +148,42 @@ impl Rules {
         self.follow(log).await
     }
 
-    /// Reads the log from its start, and on.
+    /// Reads the log from its start, and on. What was read before goes on until that has come to its end.
     async fn follow(self: &Arc<Self>, log: Arc<dyn Log>) -> Result<(), BrokerError> {
-        self.tells.store(false, Relaxed);
-        let (mut partitions, mut tails, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        let reading = self.write_tables().begin();
+        let (mut partitions, mut tails) = (Vec::new(), Vec::new());
         for partition in (0..log.info().partitions).map(Partition) {
-            let bounds = log.bounds(partition).await?;
-            let progress = Arc::new(Progress { next: AtomicU64::new(bounds.start), lost: AtomicBool::new(false) });
-            let reader = Arc::new(Reader { all: self.clone(), progress: progress.clone() });
-            tails.push(log.tail(partition, bounds.start, reader).await?);
+            let start = log.bounds(partition).await?.start;
+            let progress = Arc::new(Progress { next: AtomicU64::new(start), lost: AtomicBool::new(false) });
+            let reader = Arc::new(Reader { all: self.clone(), reading, progress: progress.clone() });
+            tails.push(log.tail(partition, start, reader).await?);
             partitions.push(progress);
-            ends.push(bounds.end);
         }
-        let read = partitions.clone();
-        *self.opened() = Some(Open { log, partitions, tails });
-        let all_read = || read.iter().zip(&ends).all(|(progress, end)| progress.next.load(Relaxed) >= *end);
-        let loading = self.until(all_read);
-        if tokio::time::timeout(LOAD_MAX, loading).await.is_err() {
-            return Err(BrokerError::Unavailable("the log of rules is not read to its end yet".into()));
-        }
-        self.write_table().forget_ended(self.clock.wall_ms() / 1000);
-        self.tells.store(true, Relaxed);
+        let late = |_| BrokerError::Unavailable("the log of rules is not read to its end yet".into());
+        tokio::time::timeout(LOAD_MAX, self.read_to_end(&*log, &partitions)).await.map_err(late)??;
+        // What came while that was read, and may be in force by an earlier reading already.
+        tokio::time::timeout(LOAD_MAX, self.read_to_end(&*log, &partitions)).await.map_err(late)??;
+        let before = {
+            let mut open = self.opened();
+            self.write_tables().finish(self.clock.wall_ms() / 1000);
+            open.replace(Open { log, partitions, tails })
+        };
+        drop(before);
+        self.progressed.notify_waiters();
         if self.loaded.swap(true, Relaxed) {
             // It was read again: what came meanwhile was told to nobody.
             self.shards.iter().for_each(|shard| shard.send(ShardEvent::RulesRead));
         }
         tracing::info!(rules = self.count(), "rules of backends are in force");
+        Ok(())
+    }
+
+    /// Waits until everything was read that is in the log now.
+    async fn read_to_end(&self, log: &dyn Log, partitions: &[Arc<Progress>]) -> Result<(), BrokerError> {
+        for (number, progress) in (0..).zip(partitions) {
+            let end = log.bounds(Partition(number)).await?.end;
+            self.until(|| progress.next.load(Relaxed) >= end).await;
+        }
         Ok(())
     }
 
@@ -164,18 +215,18 @@ impl Rules {
         if !self.loaded.load(Relaxed) {
             return None;
         }
-        let table = self.read_table();
-        Some(table.check(bearer, self.clock.wall_ms() / 1000).map_or(Ok(()), Err))
+        let tables = self.read_tables();
+        Some(tables.in_force.check(bearer, self.clock.wall_ms() / 1000).map_or(Ok(()), Err))
     }
 
     /// Up to where the history of a channel was removed: an offset of that epoch.
     pub(crate) fn removed(&self, log: &str, key: &str, epoch: &str) -> Offset {
-        self.read_table().removed(log, key, epoch)
+        self.read_tables().in_force.removed(log, key, epoch)
     }
 
     /// Rules that are kept.
     pub fn count(&self) -> usize {
-        self.read_table().len()
+        self.read_tables().in_force.len()
     }
 
     /// Stores a rule, and waits until it is in force here.
@@ -192,9 +243,9 @@ impl Rules {
         self.check_room(&rule, now)?;
         // What another node writes meanwhile is merged in the next round.
         for _ in 0..MERGES_MAX {
-            let merged = self.read_table().merged(rule.clone());
+            let merged = self.read_tables().in_force.merged(rule.clone());
             self.store(&*log, &merged, now).await?;
-            if self.read_table().merged(merged.clone()) == merged {
+            if self.read_tables().in_force.merged(merged.clone()) == merged {
                 return Ok(());
             }
         }
@@ -205,7 +256,7 @@ impl Rules {
         if self.count() < RULES_MAX || rule.until().is_none() {
             return Ok(());
         }
-        self.write_table().forget_ended(now);
+        self.write_tables().in_force.forget_ended(now);
         if self.count() < RULES_MAX {
             return Ok(());
         }
@@ -234,19 +285,21 @@ impl Rules {
         tokio::time::timeout(COMMAND_WAIT_MAX, self.until(read)).await.map_err(|_| HubError::Timeout)
     }
 
-    fn read_table(&self) -> RwLockReadGuard<'_, table::Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    fn read_tables(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_table(&self) -> RwLockWriteGuard<'_, table::Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    fn write_tables(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a rule as it lies in the log. One that has ended takes the place of the one before all the same.
-    fn apply(&self, rule: Rule) {
-        self.write_table().apply(rule.clone());
+    fn apply(&self, reading: u64, rule: Rule) {
+        if !self.write_tables().apply(reading, rule.clone()) {
+            return;
+        }
         let in_force = rule.until().is_some_and(|until| until > self.clock.wall_ms() / 1000);
-        if in_force && rule.ends_sessions() && self.tells.load(Relaxed) {
+        if in_force && rule.ends_sessions() {
             let rule = Arc::new(rule);
             self.shards.iter().for_each(|shard| shard.send(ShardEvent::Revoked(rule.clone())));
         }
@@ -267,7 +320,7 @@ impl TailSink for Reader {
         for record in batch.drain(..) {
             let Some(payload) = record.payload else { continue };
             match serde_json::from_slice(&payload) {
-                Ok(rule) => self.all.apply(rule),
+                Ok(rule) => self.all.apply(self.reading, rule),
                 Err(error) => tracing::warn!(%error, "a record in the log of rules is none, it is left out"),
             }
         }
@@ -277,6 +330,10 @@ impl TailSink for Reader {
 
     fn lost(&self, loss: TailLoss) {
         tracing::warn!(?loss, "the log of rules has a hole or was made anew, it is read again");
+        if matches!(loss, TailLoss::NewEpoch { .. }) {
+            // Who waits for a record is not to take a number of the log before for its own.
+            self.progress.next.store(0, Relaxed);
+        }
         self.progress.lost.store(true, Relaxed);
     }
 

@@ -146,11 +146,22 @@ pub(crate) struct Table {
     removed: HashMap<(String, String), Removed, RandomState>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Removed {
     epoch: String,
     offset: u64,
     until: i64,
+}
+
+impl Removed {
+    /// Takes another rule for the same channel. What was removed of the same epoch stays removed: which call stands last in
+    /// the log says nothing of which removed more.
+    fn follow(&mut self, rule: &Self) {
+        match self.epoch == rule.epoch {
+            true => (self.offset, self.until) = (self.offset.max(rule.offset), self.until.max(rule.until)),
+            false => self.clone_from(rule),
+        }
+    }
 }
 
 impl Table {
@@ -165,7 +176,8 @@ impl Table {
                 *rule = (rule.0.max(issued_before), rule.1.max(until));
             }
             Rule::Remove { log, key, offset, epoch, until } => {
-                drop(self.removed.insert((log, key), Removed { epoch, offset, until }));
+                let rule = Removed { epoch, offset, until };
+                self.removed.entry((log, key)).and_modify(|before| before.follow(&rule)).or_insert(rule);
             }
         }
     }
@@ -177,6 +189,15 @@ impl Table {
             Rule::Before { user, issued_before, until } => {
                 let (first, end) = self.before.get(&user).copied().unwrap_or_default();
                 Rule::Before { issued_before: issued_before.max(first), until: until.max(end), user }
+            }
+            Rule::Remove { log, key, offset, epoch, until } => {
+                let mut rule = Removed { epoch, offset, until };
+                let place = (log, key);
+                if let Some(before) = self.removed.get(&place).filter(|before| before.epoch == rule.epoch) {
+                    rule.follow(before);
+                }
+                let (Removed { epoch, offset, until }, (log, key)) = (rule, place);
+                Rule::Remove { log, key, offset, epoch, until }
             }
             other => other,
         }
@@ -260,8 +281,9 @@ mod tests {
     fn a_removed_history_is_of_one_epoch() {
         let mut table = Table::default();
         let rule = |offset| Rule::Remove { log: "l".into(), key: "c".into(), offset, epoch: "e".into(), until: 100 };
-        table.apply(rule(7));
+        // A slower call stands behind a later one in the log.
         table.apply(rule(9));
+        table.apply(rule(7));
         let removed = |table: &Table, epoch| table.removed("l", "c", epoch).0;
         assert_eq!((removed(&table, "e"), removed(&table, "f"), table.removed("k", "c", "e").0), (9, 0, 0));
         table.forget_ended(100);
@@ -279,6 +301,25 @@ mod tests {
         late.apply(merged);
         let check = |table: &Table| table.check(bearer("u", "t", Some(45)), 95);
         assert_eq!((check(&table), check(&late)), (Some(Revoked::Token), Some(Revoked::Token)));
+    }
+
+    #[test]
+    fn a_removal_that_comes_late_takes_nothing_back_also_where_it_alone_is_kept() {
+        let rule = |offset, epoch: &str, until| {
+            let (log, key, epoch) = ("l".into(), "c".into(), epoch.into());
+            Rule::Remove { log, key, offset, epoch, until }
+        };
+        let (mut table, mut late) = (Table::default(), Table::default());
+        table.apply(rule(9, "e", 90));
+        table.apply(rule(7, "e", 100));
+        let merged = table.merged(rule(7, "e", 100));
+        assert_eq!(merged, rule(9, "e", 100));
+        late.apply(merged);
+        table.forget_ended(95);
+        assert_eq!((table.removed("l", "c", "e").0, late.removed("l", "c", "e").0), (9, 9));
+        assert_eq!(table.merged(rule(3, "f", 50)), rule(3, "f", 50), "another life of the stream");
+        table.apply(rule(3, "f", 50));
+        assert_eq!((table.removed("l", "c", "e").0, table.removed("l", "c", "f").0), (0, 3));
     }
 
     #[test]

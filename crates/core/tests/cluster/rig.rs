@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_broker::{
     Appended, Bounds, BoxFuture, Broker, BrokerError, BrokerFactory as _, BrokerUrl, BuildContext, Capabilities,
-    ChannelPage, ChannelTop, Health, Key, Log, LogInfo, LogSpec, Page, PageLimits, Partition, Record, TailHandle,
-    TailSink,
+    ChannelPage, ChannelTop, Health, Key, Log, LogInfo, LogPurpose, LogSpec, Page, PageLimits, Partition, Record,
+    Refused, TailHandle, TailLoss, TailSink, Tailed,
 };
 use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions};
 use tidegate_core::metrics::ShardMetrics;
@@ -23,6 +23,10 @@ pub(crate) struct Shared {
     pub(crate) takes: Arc<AtomicUsize>,
     /// Records that were taken.
     pub(crate) appended: Arc<AtomicUsize>,
+    /// Records of rules are delivered one by one, with a pause.
+    pub(crate) dribbles: Arc<AtomicBool>,
+    /// Who reads rules.
+    rules: Arc<Mutex<Vec<Arc<dyn TailSink>>>>,
 }
 
 impl Shared {
@@ -30,7 +34,14 @@ impl Shared {
         let url = BrokerUrl::parse("memory:").unwrap();
         let inner = tidegate_broker_memory::FACTORY.build(&url, BuildContext::default()).await.unwrap();
         let takes = Arc::new(AtomicUsize::new(1_000_000));
-        Self { inner, away: Arc::default(), takes, appended: Arc::default() }
+        let (away, appended, dribbles, rules) = Default::default();
+        Self { inner, away, takes, appended, dribbles, rules }
+    }
+
+    /// Tells whoever reads rules that there is a hole.
+    pub(crate) fn lose_rules(&self) {
+        let sinks = self.rules.lock().unwrap().clone();
+        sinks.iter().for_each(|sink| sink.lost(TailLoss::Truncated { start: 0 }));
     }
 }
 
@@ -46,7 +57,7 @@ impl Broker for Shared {
     fn open<'a>(&'a self, spec: &'a LogSpec) -> BoxFuture<'a, Result<Arc<dyn Log>, BrokerError>> {
         Box::pin(async move {
             let log = self.inner.open(spec).await?;
-            Ok(Arc::new(Unsteady { log, broker: self.clone() }) as Arc<dyn Log>)
+            Ok(Arc::new(Unsteady { log, broker: self.clone(), purpose: spec.purpose }) as Arc<dyn Log>)
         })
     }
 
@@ -62,6 +73,33 @@ impl Broker for Shared {
 struct Unsteady {
     log: Arc<dyn Log>,
     broker: Shared,
+    purpose: LogPurpose,
+}
+
+struct Dribbling {
+    sink: Arc<dyn TailSink>,
+    broker: Shared,
+}
+
+impl TailSink for Dribbling {
+    fn records(&self, batch: &mut Vec<Tailed>, next: u64) {
+        if self.broker.dribbles.load(Relaxed) {
+            for record in batch.drain(..) {
+                let read = record.log_offset;
+                self.sink.records(&mut vec![record], read);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.sink.records(batch, next);
+    }
+
+    fn lost(&self, loss: TailLoss) {
+        self.sink.lost(loss);
+    }
+
+    fn refused(&self, log_offset: u64, why: Refused) {
+        self.sink.refused(log_offset, why);
+    }
 }
 
 impl Log for Unsteady {
@@ -73,7 +111,11 @@ impl Log for Unsteady {
         self.log.partition_of(key)
     }
 
-    fn append(&self, record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
+    fn append(&self, mut record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
+        if self.purpose == LogPurpose::Rules {
+            // As where it is compacted late.
+            record.keep.count_max = 1_000;
+        }
         let failed = match self.broker.away.load(Relaxed) {
             true => BrokerError::Unavailable("away".into()),
             false if record.payload.len() > self.broker.takes.load(Relaxed) => BrokerError::Refused("too large".into()),
@@ -91,6 +133,13 @@ impl Log for Unsteady {
         from: u64,
         sink: Arc<dyn TailSink>,
     ) -> BoxFuture<'_, Result<TailHandle, BrokerError>> {
+        let sink = match self.purpose {
+            LogPurpose::Rules => {
+                self.broker.rules.lock().unwrap().push(sink.clone());
+                Arc::new(Dribbling { sink, broker: self.broker.clone() })
+            }
+            _ => sink,
+        };
         self.log.tail(partition, from, sink)
     }
 

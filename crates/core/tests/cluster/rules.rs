@@ -1,5 +1,6 @@
 //! Rules over nodes that come, go and die.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tidegate_core::config::{CoreOptions, RulesOptions};
@@ -80,11 +81,11 @@ fn while_the_log_is_away_nothing_is_revoked_and_what_was_stays() {
     let broker = shared();
     let one = start("one", &broker);
     revoke(&one, Rule::Token { id: "t1".into(), until: later(&one) });
-    broker.away.store(true, std::sync::atomic::Ordering::Relaxed);
+    broker.away.store(true, Relaxed);
     let rule = Rule::Token { id: "t2".into(), until: later(&one) };
     assert!(one.wait(one.hub.rules().unwrap().decide(rule.clone())).unwrap_err().is_retryable());
     assert!(check(&one, "u", "t1", 0).is_err());
-    broker.away.store(false, std::sync::atomic::Ordering::Relaxed);
+    broker.away.store(false, Relaxed);
     revoke(&one, rule);
     assert!(check(&one, "u", "t2", 0).is_err());
 }
@@ -121,4 +122,28 @@ fn a_rule_that_has_ended_when_it_is_read_takes_the_place_of_the_one_before() {
     revoke(&one, Rule::Block { user: "u".into(), until: one.hub.clock().wall_ms() / 1000 });
     let two = start("two", &broker);
     assert_eq!((check(&one, "u", "", 60), check(&two, "u", "", 60)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn a_log_that_is_read_again_takes_nobody_back_to_what_was() {
+    let broker = shared();
+    let one = start("one", &broker);
+    revoke(&one, Rule::Block { user: "u".into(), until: later(&one) });
+    revoke(&one, Rule::Unblock { user: "u".into() });
+    for token in 0..20 {
+        revoke(&one, Rule::Token { id: format!("t{token}"), until: later(&one) });
+    }
+    one.told();
+    broker.dribbles.store(true, Relaxed);
+    broker.lose_rules();
+    until("it was read again", || {
+        assert_eq!(check(&one, "u", "", 60), Ok(()), "an old rule is none because a later one is not read yet");
+        assert!(check(&one, "u", "t19", 60).is_err(), "what was in force stays");
+        one.told().iter().any(|event| matches!(event, ShardEvent::RulesRead))
+    });
+    assert_eq!(check(&one, "u", "", 60), Ok(()));
+    revoke(&one, Rule::Token { id: "new".into(), until: later(&one) });
+    assert!(check(&one, "u", "new", 60).is_err() && check(&one, "u", "t19", 60).is_err());
+    let revoked = |event: &ShardEvent| matches!(event, ShardEvent::Revoked(_));
+    assert!(one.told().iter().any(revoked), "shards are told of what is new again");
 }
