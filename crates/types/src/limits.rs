@@ -95,3 +95,8 @@ pub const CONTROL_RECORD_BYTES_MAX: usize = 800_000;
 /// Bytes up to which entries share a record of the control log: below what any hosted Kafka takes, and little for what
 /// waits behind it to wait for.
 pub const CONTROL_RECORD_SHARED_BYTES: usize = 128 << 10;
+/// Bytes of what waits for the control log beside presence, where every entry may be large.
+pub const CONTROL_COMMAND_BYTES_MAX: usize = 16 << 20;
+/// The same for commands to connections of other nodes, which anybody may send: they are a queue of their own, so that they
+/// take no room from orders and presence.
+pub const CONTROL_UPLINK_BYTES_MAX: usize = 8 << 20;

@@ -3,7 +3,8 @@
 //! Proposals wait here while one record is on its way, and share the next, up to [`CONTROL_RECORD_SHARED_BYTES`]. What
 //! waits is bounded: presence by the subscriptions of this node, because a later word about a client in a channel takes
 //! the place of an earlier one that still waits, and an announcement of all of it the place of one that is not written to
-//! its end; everything else by [`COMMANDS_MAX`].
+//! its end; everything else by number and bytes ([`COMMANDS`]). Uplinks have a queue and bounds of their own
+//! ([`UPLINKS`]), because anybody may send them: everything else goes first, and they have a share of every record.
 //!
 //! # Invariants
 //! - No record is larger than the log takes: what is larger than [`CONTROL_RECORD_BYTES_MAX`] is refused when it is
@@ -16,15 +17,24 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use tidegate_broker::BrokerError;
-use tidegate_types::limits::{CONTROL_RECORD_BYTES_MAX, CONTROL_RECORD_SHARED_BYTES};
+use tidegate_types::limits::{
+    CONTROL_COMMAND_BYTES_MAX, CONTROL_RECORD_BYTES_MAX, CONTROL_RECORD_SHARED_BYTES, CONTROL_UPLINK_BYTES_MAX,
+};
 use tidegate_types::{ClientId, ClientInfo};
 use tokio::sync::oneshot;
 
 use super::record::{Absent, Alive, Entry, Member, Report, Snapshot, Weighed, json_bytes};
 
-/// Proposals other than presence that wait at the same time.
+/// Proposals other than presence and uplinks that wait at the same time.
 const COMMANDS_MAX: usize = 4_096;
-/// Entries of one record.
+const COMMANDS: Bounds = Bounds { entries: COMMANDS_MAX, bytes: CONTROL_COMMAND_BYTES_MAX };
+/// Uplinks that wait at the same time.
+const UPLINKS_MAX: usize = 1_024;
+const UPLINKS: Bounds = Bounds { entries: UPLINKS_MAX, bytes: CONTROL_UPLINK_BYTES_MAX };
+/// Bytes of uplinks that share a record: what comes while it is written waits for no more than that. A larger one goes
+/// without others.
+const UPLINK_SHARE_BYTES: usize = CONTROL_RECORD_SHARED_BYTES / 2;
+/// Entries of one record, uplinks not among them, of which there may be as many.
 const ENTRIES_MAX: usize = 512;
 /// Records that were made and have not come back: no more are made until one does.
 const SENT_MAX: usize = 1_024;
@@ -60,8 +70,11 @@ pub(crate) struct Outbox {
     queue: VecDeque<Queued>,
     /// Whose change is in the queue.
     waiting: HashSet<Place, RandomState>,
-    /// How many others are in the queue.
-    commands: usize,
+    /// What others take of the queue.
+    commands: Budget,
+    uplinks: VecDeque<(Weighed, Option<Verdict>)>,
+    /// What those take.
+    uplinked: Budget,
     /// Changes ever, those that a record was made of, and those whose record came back.
     changes: u64,
     changes_made: u64,
@@ -101,6 +114,35 @@ struct Announcement {
 pub(crate) struct Owed {
     /// The beginning of this node's life was refused too.
     pub(crate) begins: bool,
+}
+
+/// How much may wait.
+struct Bounds {
+    entries: usize,
+    bytes: usize,
+}
+
+/// How much waits.
+#[derive(Default, Debug)]
+struct Budget {
+    entries: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    fn has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
+        self.entries < bounds.entries && self.bytes + bytes <= bounds.bytes
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.entries += 1;
+        self.bytes += bytes;
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.entries -= 1;
+        self.bytes -= bytes;
+    }
 }
 
 /// A record that is being made.
@@ -191,24 +233,29 @@ impl Outbox {
         if weighed.bytes > CONTROL_RECORD_BYTES_MAX {
             return Err(Unfit::TooLarge(weighed.bytes));
         }
-        if self.commands >= COMMANDS_MAX {
-            return Err(Unfit::Full);
+        match &weighed.entry {
+            Entry::Uplink(_) if self.uplinked.has_room(weighed.bytes, &UPLINKS) => {
+                self.uplinked.take(weighed.bytes);
+                self.uplinks.push_back((weighed, verdict));
+            }
+            Entry::Uplink(_) => return Err(Unfit::Full),
+            _ if self.commands.has_room(weighed.bytes, &COMMANDS) => self.command(weighed, verdict),
+            _ => return Err(Unfit::Full),
         }
-        self.command(weighed, verdict);
         Ok(())
     }
 
     fn command(&mut self, weighed: Weighed, verdict: Option<Verdict>) {
-        self.commands += 1;
+        self.commands.take(weighed.bytes);
         self.queue.push_back(Queued::Command(weighed, verdict));
     }
 
     /// Proposes all that this node has announced, in parts.
     pub(crate) fn announce(&mut self, begins: Option<Entry>, report: &Report, peers: &[String]) {
         // It says all that waits.
-        self.queue.retain(|queued| matches!(queued, Queued::Command(..)));
+        self.queue.retain(|queued| !matches!(queued, Queued::Change(_)));
         self.waiting.clear();
-        self.commands = self.queue.len() + 1;
+        self.drop_announcement();
         self.unsaid |= begins.is_some();
         // Who asks from now on waits for the last part.
         self.changes += u64::from(self.unsaid);
@@ -216,6 +263,7 @@ impl Outbox {
         if let Some(begins) = begins {
             self.command(Weighed::new(begins), None);
         }
+        self.commands.take(0);
         self.queue.push_back(Queued::Announcement(Box::new(Announcement {
             first: true,
             report: report.clone(),
@@ -223,6 +271,15 @@ impl Outbox {
             places: self.mine.keys().cloned().collect(),
             changes: self.changes,
         })));
+    }
+
+    /// Drops what is not written of an announcement.
+    fn drop_announcement(&mut self) {
+        let before = self.queue.len();
+        self.queue.retain(|queued| !matches!(queued, Queued::Announcement(_)));
+        if self.queue.len() < before {
+            self.commands.give_back(0);
+        }
     }
 
     /// The entries of the next record, and its number; `None` when nothing waits. Whoever does not wait any more for what
@@ -238,18 +295,19 @@ impl Outbox {
                 break;
             }
         }
+        self.take_uplinks(&mut draft);
         (!draft.entries.is_empty()).then(|| self.made(draft))
     }
 
     /// Puts something into a record. Returns what has no room in it.
     fn take(&mut self, queued: Queued, draft: &mut Draft) -> Option<Queued> {
         match queued {
-            Queued::Command(_, Some(verdict)) if verdict.is_closed() => self.commands -= 1,
+            Queued::Command(weighed, Some(verdict)) if verdict.is_closed() => self.commands.give_back(weighed.bytes),
             Queued::Command(weighed, verdict) if !draft.has_room(weighed.bytes) => {
                 return Some(Queued::Command(weighed, verdict));
             }
             Queued::Command(weighed, verdict) => {
-                self.commands -= 1;
+                self.commands.give_back(weighed.bytes);
                 if matches!(weighed.entry, Entry::Alive(Alive { begins: true, .. })) {
                     draft.says(true);
                 }
@@ -276,11 +334,33 @@ impl Outbox {
                 if !last {
                     return Some(Queued::Announcement(rest));
                 }
-                self.commands -= 1;
+                self.commands.give_back(0);
                 (self.changes_made, self.unsaid) = (rest.changes, false);
             }
         }
         None
+    }
+
+    /// Fills the share of the uplinks.
+    fn take_uplinks(&mut self, draft: &mut Draft) {
+        let (mut entries, mut bytes) = (0, 0);
+        while entries < ENTRIES_MAX
+            && let Some((weighed, verdict)) = self.uplinks.pop_front()
+        {
+            let gone = verdict.as_ref().is_some_and(Verdict::is_closed);
+            let shared = bytes == 0 || bytes + weighed.bytes <= UPLINK_SHARE_BYTES;
+            let fits = shared && draft.bytes + weighed.bytes <= CONTROL_RECORD_BYTES_MAX;
+            if !gone && !fits {
+                self.uplinks.push_front((weighed, verdict));
+                return;
+            }
+            self.uplinked.give_back(weighed.bytes);
+            if !gone {
+                entries += 1;
+                bytes += weighed.bytes;
+                draft.add(weighed, verdict);
+            }
+        }
     }
 
     /// The next part of an announcement: as many members as share a record.
@@ -351,9 +431,7 @@ impl Outbox {
         }
         let Some(Owed { begins }) = sent.says else { return };
         // The other parts of an announcement would be taken for all of it.
-        let before = self.queue.len();
-        self.queue.retain(|queued| !matches!(queued, Queued::Announcement(_)));
-        self.commands -= before - self.queue.len();
+        self.drop_announcement();
         self.unsaid = true;
         self.owed = Some(Owed { begins: begins || self.owed.is_some_and(|owed| owed.begins) });
     }
@@ -378,7 +456,7 @@ impl Outbox {
 
     /// Whether changes of presence wait, and nothing else.
     pub(crate) fn has_only_changes(&self) -> bool {
-        self.commands == 0 && !self.queue.is_empty()
+        self.commands.entries == 0 && self.uplinks.is_empty() && !self.queue.is_empty()
     }
 
     /// Names everything that was said of presence so far, for [`Outbox::has_settled`].

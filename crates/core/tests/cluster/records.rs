@@ -1,11 +1,14 @@
 //! Records that the log does not take: who waits is told, and everything else goes on.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
-use tidegate_core::{Action, HubError, Order, OrderedSubscription, ShardEvent};
+use tidegate_core::UplinkError::Busy;
+use tidegate_core::{Action, HubError, Order, OrderedSubscription, ShardEvent, Ticket};
 use tidegate_types::codes::ErrorCode;
+use tidegate_types::limits::COMMAND_WAIT_MAX;
 
-use crate::rig::{LEASE, Node, shared, until};
+use crate::rig::{LEASE, Node, name, shared, until};
 
 /// Subscribes a user, with so much data.
 fn order(node: &Node, user: &str, bytes: usize) -> Result<(), HubError> {
@@ -63,4 +66,38 @@ fn what_the_log_refuses_is_answered_and_presence_is_said_again() {
     order(&one, "w", 1).unwrap();
     assert_eq!(one.users("a"), ["v"]);
     until("said again", || two.users("a") == ["v"]);
+}
+
+#[test]
+fn a_flood_of_commands_for_another_node_is_refused_and_holds_up_nothing_else() {
+    let broker = shared();
+    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    until("both are known", || one.names().len() == 2);
+    two.control().watch(&name("a"), 0);
+    let (_, uplink) = two.hub.open_uplink(0, Ticket { connection: 7, generation: 1, command: 0 });
+    broker.away.store(true, Relaxed);
+    let flood: Vec<_> = (0..300)
+        .map(|_| {
+            let (hub, uplink) = (one.hub.clone(), uplink.clone());
+            one.spawn(one.hub.control().unwrap().clone(), |_| async move {
+                hub.uplink(&uplink.node, &uplink.session, vec![b'x'; 64 << 10].into()).await
+            })
+        })
+        .collect();
+    // Most of them do not wait for anything.
+    until("there is no more room", || flood.iter().filter(|said| said.is_finished()).count() >= 150);
+    let begun = Instant::now();
+    assert_eq!(one.wait(one.hub.uplink(&uplink.node, &uplink.session, vec![b'x'; 64 << 10].into())), Err(Busy));
+    assert!(begun.elapsed() < COMMAND_WAIT_MAX / 2, "it waits for nothing");
+    one.join("a", 1, "u");
+    broker.away.store(false, Relaxed);
+    order(&one, "u", 1).unwrap();
+    assert_eq!(one.users("a"), ["u"]);
+    for said in flood {
+        assert!(matches!(one.wait(said).unwrap(), Ok(()) | Err(Busy)));
+    }
+    assert_eq!(one.wait(one.hub.uplink(&uplink.node, &uplink.session, "{}".into())), Ok(()));
+    until("read so far", || two.users("a") == ["u"]);
+    let before = two.told().into_iter().take_while(|event| !matches!(event, ShardEvent::Presence(_))).count();
+    assert!(before <= 2, "what was on its way, and what shares the record: {before}");
 }

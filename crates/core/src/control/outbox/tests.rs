@@ -1,5 +1,5 @@
 use super::*;
-use crate::control::record::{Order, Proposal};
+use crate::control::record::{Order, Proposal, Uplink};
 
 fn info(user: &str, client: u128) -> ClientInfo {
     ClientInfo { user: user.into(), client: ClientId(client).to_string(), ..Default::default() }
@@ -189,4 +189,67 @@ fn an_announcement_of_which_a_part_is_refused_is_owed_as_a_whole() {
     outbox.refuse(1, &BrokerError::Refused("no".into()));
     assert_eq!(outbox.owed(), Some(Owed { begins: true }));
     assert!(outbox.next().is_none() && !outbox.has_only_changes(), "the last part would end those of the first");
+}
+
+fn uplink(bytes: usize) -> Weighed {
+    Weighed::new(Entry::Uplink(Uplink { node: "n2".into(), data: "x".repeat(bytes), ..Default::default() }))
+}
+
+#[test]
+fn a_flood_of_uplinks_has_its_own_bounds_and_others_go_first() {
+    let mut outbox = Outbox::default();
+    let mut taken = 0;
+    while outbox.propose(uplink(100_000), None).is_ok() {
+        taken += 1;
+        assert!(taken * 100_000 <= CONTROL_UPLINK_BYTES_MAX);
+    }
+    assert!(taken >= CONTROL_UPLINK_BYTES_MAX / 110_000);
+    outbox.propose(order(10), None).unwrap();
+    outbox.join("a".into(), ClientId(1), info("u", 1));
+    assert!(!outbox.has_only_changes());
+    assert_eq!(kinds(&outbox.next().unwrap().1), "order join uplink");
+    outbox.propose(order(CONTROL_RECORD_BYTES_MAX - 1_000), None).unwrap();
+    assert_eq!(kinds(&outbox.next().unwrap().1), "order", "together they were too large");
+    outbox.announce(None, &Report::default(), &[]);
+    assert_eq!(kinds(&outbox.next().unwrap().1), "snapshot uplink");
+    assert_eq!(kinds(&outbox.next().unwrap().1), "uplink", "more would make the next record wait");
+    outbox.propose(uplink(100_000), None).unwrap();
+}
+
+#[test]
+fn small_uplinks_share_a_part_of_a_record_and_are_counted() {
+    let mut outbox = Outbox::default();
+    for _ in 0..UPLINKS_MAX {
+        outbox.propose(uplink(300), None).unwrap();
+    }
+    assert_eq!(outbox.propose(uplink(1), None), Err(Unfit::Full));
+    assert_eq!(outbox.propose(order(1), None), Ok(()));
+    let (mut carried, mut records) = (0, 0);
+    while let Some((_, entries)) = outbox.next() {
+        assert!(record_bytes(&entries) < UPLINK_SHARE_BYTES + 200);
+        carried += entries.iter().filter(|entry| matches!(entry, Entry::Uplink(_))).count();
+        records += 1;
+    }
+    assert!(records < 10, "{records}");
+    assert_eq!(carried, UPLINKS_MAX);
+    outbox.propose(uplink(1), None).unwrap();
+}
+
+#[test]
+fn what_waits_is_bounded_in_bytes_until_it_is_made_or_nobody_waits_for_it() {
+    let mut outbox = Outbox::default();
+    let mut waiting = Vec::new();
+    loop {
+        let (tx, rx) = oneshot::channel();
+        match outbox.propose(order(500_000), Some(tx)) {
+            Ok(()) => waiting.push(rx),
+            Err(unfit) => break assert_eq!(unfit, Unfit::Full),
+        }
+    }
+    assert_eq!(waiting.len(), CONTROL_COMMAND_BYTES_MAX / 500_100);
+    outbox.next().unwrap();
+    outbox.propose(order(500_000), None).unwrap();
+    drop(waiting);
+    outbox.next().unwrap();
+    assert_eq!((outbox.commands.entries, outbox.commands.bytes, outbox.next().is_none()), (0, 0, true));
 }
