@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use tidegate_core::UplinkError::Busy;
+use tidegate_core::UplinkError::{Busy, TooLarge};
 use tidegate_core::{Action, HubError, Order, OrderedSubscription, ShardEvent, Ticket};
 use tidegate_types::codes::ErrorCode;
 use tidegate_types::limits::COMMAND_WAIT_MAX;
+use tidegate_types::{ClientId, ClientInfo};
 
 use crate::rig::{LEASE, Node, name, shared, until};
 
@@ -23,11 +24,18 @@ fn ordered(node: &Node) -> Vec<String> {
 }
 
 #[test]
-fn an_order_that_no_record_holds_is_refused_and_the_others_go_on() {
+fn what_no_record_holds_is_refused_and_the_others_go_on() {
     let broker = shared();
     let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
     let error = order(&one, "u", 1 << 20).unwrap_err();
     assert_eq!((error.code(), error.is_retryable()), (ErrorCode::BAD_REQUEST, false), "{error}");
+    let (_, uplink) = two.hub.open_uplink(0, Ticket { connection: 7, generation: 1, command: 0 });
+    until("both are known", || one.names().len() == 2);
+    let commands = vec![b'x'; 700_000].into();
+    assert_eq!(one.wait(one.hub.uplink(&uplink.node, &uplink.session, commands)), Err(TooLarge));
+    let much = ClientInfo { chan_info: vec![b'x'; 1 << 20].into(), ..Default::default() };
+    let error = one.control().join(&name("a"), ClientId(9), much).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BAD_REQUEST);
     one.join("a", 1, "u");
     until("present", || two.users("a") == ["u"]);
     order(&one, "v", 500_000).unwrap();

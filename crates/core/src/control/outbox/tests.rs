@@ -253,3 +253,71 @@ fn what_waits_is_bounded_in_bytes_until_it_is_made_or_nobody_waits_for_it() {
     outbox.next().unwrap();
     assert_eq!((outbox.commands.entries, outbox.commands.bytes, outbox.next().is_none()), (0, 0, true));
 }
+
+#[test]
+fn what_an_announcement_says_has_settled_with_its_last_part() {
+    let mut outbox = Outbox::default();
+    for client in 0..=MEMBERS_MAX as u128 {
+        outbox.join("a".into(), ClientId(client), info("u", client));
+    }
+    outbox.propose(order(1), None).unwrap();
+    let said = outbox.changes();
+    outbox.announce(None, &Report::default(), &[]);
+    assert_eq!(outbox.changes(), said, "nobody else waits for it");
+    outbox.join("a".into(), ClientId(7), info("v", 7));
+    let later = outbox.changes();
+    let mut settled = Vec::new();
+    while let Some((seq, entries)) = outbox.next() {
+        outbox.settle(seq, &[true]);
+        settled.push((kinds(&entries), outbox.has_settled(said), outbox.has_settled(later)));
+    }
+    let expected =
+        [("order", false, false), ("snapshot", false, false), ("snapshot", true, false), ("join", true, true)];
+    assert_eq!(settled, expected.map(|(kinds, said, later)| (kinds.to_owned(), said, later)));
+}
+
+#[test]
+fn an_announcement_in_place_of_another_says_what_both_were_to_say() {
+    let mut outbox = Outbox::default();
+    for client in 0..=MEMBERS_MAX as u128 {
+        outbox.join("a".into(), ClientId(client), info("u", client));
+    }
+    outbox.announce(None, &Report::default(), &[]);
+    outbox.next().unwrap();
+    outbox.leave("a".into(), ClientId(0), false);
+    let said = outbox.changes();
+    outbox.announce(None, &Report::default(), &[]);
+    let mut parts = Vec::new();
+    while let Some((seq, entries)) = outbox.next() {
+        assert!(!outbox.has_settled(said));
+        outbox.settle(seq, &[true]);
+        let [Entry::Snapshot(part)] = entries.as_slice() else { panic!("{entries:?}") };
+        parts.push((part.first, part.last, part.members.len()));
+    }
+    assert_eq!((parts, outbox.has_settled(said)), (vec![(true, true, MEMBERS_MAX)], true));
+    assert_eq!(outbox.commands.entries, 0);
+}
+
+#[test]
+fn what_does_not_count_has_not_settled_and_a_new_life_says_it_again() {
+    let mut outbox = Outbox::default();
+    outbox.join("a".into(), ClientId(1), info("u", 1));
+    let said = outbox.changes();
+    outbox.next().unwrap();
+    outbox.settle(1, &[false]);
+    assert!(!outbox.has_settled(said), "the others took this node for dead");
+    let begins = Entry::Alive(Alive { begins: true, ..Default::default() });
+    outbox.announce(Some(begins), &Report::default(), &[]);
+    let asked_since = outbox.changes();
+    outbox.next().unwrap();
+    outbox.settle(2, &[true]);
+    assert!(!outbox.has_settled(said), "nobody is there yet");
+    outbox.next().unwrap();
+    outbox.settle(3, &[true]);
+    assert!(outbox.has_settled(said) && outbox.has_settled(asked_since));
+    outbox.join("a".into(), ClientId(2), info("u", 2));
+    let said = outbox.changes();
+    outbox.next().unwrap();
+    outbox.give_up_sent();
+    assert!(!outbox.has_settled(said), "a log that was made anew says nothing");
+}
