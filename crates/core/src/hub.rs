@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use tidegate_broker::{Broker, BrokerError, Health, Key, Log, LogPurpose, LogSpec, Partition};
 use tidegate_types::{ChannelName, Epoch};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::cell::{Cell, CellContext, Tail};
 use crate::clock::Clock;
@@ -22,6 +22,7 @@ use crate::error::HubError;
 use crate::inbox::{Inbox, ShardEvent};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::namespace::{Namespace, Namespaces};
+use crate::reads::Reads;
 use crate::rules::Rules;
 use crate::uplink::Sessions;
 use crate::users::UserCounts;
@@ -30,6 +31,13 @@ use crate::window::{Bounds, Budget, Listener, Numbering, Window};
 /// Names a partition of a log for as long as its epoch lasts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CellId(u32);
+
+#[cfg(test)]
+impl CellId {
+    pub(crate) fn for_tests(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// One epoch of a log.
 #[derive(Debug)]
@@ -131,8 +139,7 @@ pub struct Hub {
     rules: Option<Arc<Rules>>,
     default_log: Arc<str>,
     users: Arc<UserCounts>,
-    /// Bounds the reads of the log that run at the same time.
-    pub(crate) log_reads: Semaphore,
+    pub(crate) reads: Reads,
 }
 
 struct BrokerRef(Arc<dyn Broker>);
@@ -142,9 +149,6 @@ impl std::fmt::Debug for BrokerRef {
         f.write_str(self.0.name())
     }
 }
-
-/// Reads of the log at the same time: recoveries, slow readers and history share them.
-const LOG_READS_MAX: usize = 8;
 
 impl Hub {
     /// A hub over `broker`, whose shards are told through `shards`. Starts the housekeeping on `runtime`; it ends when
@@ -198,7 +202,7 @@ impl Hub {
             control,
             default_log: default_log.clone(),
             users,
-            log_reads: Semaphore::new(LOG_READS_MAX),
+            reads: Reads::default(),
         });
         hub.look_after_tails(lost);
         hub

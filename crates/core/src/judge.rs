@@ -25,14 +25,14 @@ pub(crate) enum Verdict {
     OldVersion,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Seen {
     first: u64,
     last: u64,
 }
 
 /// Remembers idempotency keys and versions of the last `depth` offsets. Memory is bounded by `depth` entries.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Judge {
     depth: u64,
     keys: HashMap<u128, Seen>,

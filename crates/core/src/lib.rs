@@ -26,6 +26,7 @@ mod names;
 mod namespace;
 mod publish;
 mod reader;
+mod reads;
 mod recover;
 mod rules;
 mod session;

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use tidegate_broker::{BrokerError, PageLimits, Partition};
+use tidegate_broker::{BrokerError, PageLimits};
 use tidegate_types::{Offset, Publication};
 
 use crate::hub::{Channel, Hub};
 use crate::judge::{Judge, Verdict};
+use crate::reads::{Known, Page, PageEnd, What};
 use crate::start::ReadLimits;
 use crate::window::{Numbering, to_publication};
 
@@ -25,7 +26,7 @@ pub(crate) enum LogRead {
 }
 
 /// What to read: publications with an offset above `after` and up to `until`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Span {
     pub(crate) after: Offset,
     pub(crate) until: Offset,
@@ -50,30 +51,34 @@ impl Gathered {
         Self { publications: Vec::new(), bytes: 0, limits }
     }
 
-    /// Takes one more; `false` when it does not fit. The first one always fits.
-    fn push(&mut self, publication: Publication) -> bool {
+    /// Takes one more; `false` when that is too much. The first one never is. The last of a page is taken all the same, so
+    /// that the next page begins behind it.
+    fn push(&mut self, publication: Publication, is_page: bool) -> bool {
         let bytes = self.bytes + publication.payload.json().len();
         let fits = self.publications.len() < self.limits.count_max && bytes <= self.limits.bytes_max;
-        if !fits && !self.publications.is_empty() {
-            return false;
+        let has_room = fits || self.publications.is_empty();
+        if has_room || is_page {
+            self.bytes = bytes;
+            self.publications.push(Arc::new(publication));
         }
-        self.bytes = bytes;
-        self.publications.push(Arc::new(publication));
-        true
-    }
-
-    fn full(self, partial: bool) -> LogRead {
-        if partial { LogRead::Publications(self.publications) } else { LogRead::TooMuch }
+        has_room
     }
 }
 
 impl Hub {
-    /// Reads one channel from the log. At most a few such reads run at the same time.
+    /// Reads one channel from the log. At most a few such reads run at the same time, and the same one once.
     pub(crate) async fn read_log(&self, channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
-        let _permit = self.log_reads.acquire().await;
-        self.metrics().log_reads.add(1);
+        let read = self.reads.join(What { cell: channel.cell.id, key: channel.key.clone(), span });
+        read.get_or_init(|| self.read_alone(channel, span)).await.clone()
+    }
+
+    async fn read_alone(&self, channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
+        let _permit = self.reads.permit().await;
         let read = match self.numbering() {
-            Numbering::Channel => read_channel(channel, span).await?,
+            Numbering::Channel => {
+                self.metrics().log_reads.add(1);
+                read_channel(channel, span).await?
+            }
             Numbering::Log => self.scan(channel, span).await?,
         };
         // What was read of a log that was made anew meanwhile is not what the positions meant.
@@ -91,6 +96,14 @@ impl Hub {
         if span.until.0.saturating_sub(span.after.0) > scan_max {
             return Ok(LogRead::TooMuch);
         }
+        let known = self.reads.known(channel.cell.id, &channel.key, span.after).filter(|_| span.partial);
+        if let Some(Known::Publications(publications)) = known {
+            return Ok(LogRead::Publications(publications));
+        }
+        self.metrics().log_reads.add(1);
+        if let Some(Known::End(end)) = known {
+            return self.scan_from(channel, span, end).await;
+        }
         let log = &channel.log.log;
         let partition = log.partition_of(&channel.key);
         let start = log.bounds(partition).await?.start;
@@ -98,20 +111,14 @@ impl Hub {
             return Ok(LogRead::Gone);
         }
         let depth = self.options.window.dedup_offsets;
-        let from = span.after.0.saturating_sub(depth).max(start);
-        self.scan_from(channel, partition, from, span, Judge::new(depth)).await
+        let next = span.after.0.saturating_sub(depth).max(start);
+        self.scan_from(channel, span, PageEnd { next, judge: Judge::new(depth) }).await
     }
 
-    async fn scan_from(
-        &self,
-        channel: &Channel,
-        partition: Partition,
-        from: u64,
-        span: Span,
-        mut judge: Judge,
-    ) -> Result<LogRead, BrokerError> {
+    async fn scan_from(&self, channel: &Channel, span: Span, from: PageEnd) -> Result<LogRead, BrokerError> {
+        let partition = channel.log.log.partition_of(&channel.key);
         let mut gathered = Gathered::new(span.limits);
-        let mut at = from;
+        let PageEnd { next: mut at, mut judge } = from;
         while at < span.until.0 {
             let page = channel.log.log.read(partition, at, span.until.0, PAGE).await?;
             if page.next <= at {
@@ -127,12 +134,27 @@ impl Hub {
                     continue;
                 }
                 let offset = Offset(record.log_offset + 1);
-                if offset > span.after && !gathered.push(to_publication(record, offset)) {
-                    return Ok(gathered.full(span.partial));
+                if offset <= span.after {
+                    continue;
+                }
+                let has_room = gathered.push(to_publication(record, offset), span.partial);
+                if !has_room && span.partial {
+                    let end = PageEnd { next: offset.0, judge };
+                    return Ok(self.end_page(channel, span.after, gathered, end));
+                }
+                if !has_room {
+                    return Ok(LogRead::TooMuch);
                 }
             }
         }
         Ok(LogRead::Publications(gathered.publications))
+    }
+
+    fn end_page(&self, channel: &Channel, after: Offset, gathered: Gathered, end: PageEnd) -> LogRead {
+        let publications = gathered.publications;
+        let (cell, key) = (channel.cell.id, channel.key.clone());
+        self.reads.keep(Page { cell, key, after, publications: publications.clone(), end });
+        LogRead::Publications(publications)
     }
 }
 
@@ -158,8 +180,8 @@ async fn read_channel(channel: &Channel, span: Span) -> Result<LogRead, BrokerEr
                 break;
             }
             let counts = record.payload.is_some() && channel.namespace.takes(&record);
-            if counts && !gathered.push(to_publication(record, offset)) {
-                return Ok(gathered.full(span.partial));
+            if counts && !gathered.push(to_publication(record, offset), span.partial) {
+                return Ok(if span.partial { LogRead::Publications(gathered.publications) } else { LogRead::TooMuch });
             }
         }
     }

@@ -29,7 +29,7 @@ pub enum ReadAfter {
 }
 
 /// Bounds of what a reader may get.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ReadLimits {
     /// Publications.
     pub(crate) count_max: usize,
