@@ -161,14 +161,20 @@ fn answer_is_empty(node: &Node) -> bool {
     TcpStream::connect(node.address).map(|mut s| s.read(&mut [0; 1]).unwrap_or(0) == 0).unwrap_or(true)
 }
 
+/// A client that has asked for a subscription which waits for the tail.
+fn waiting(log: &HoleLog) -> (Node, Client) {
+    log.put("job", "1");
+    log.hold_back(true);
+    let node = Node::on_log(log, options());
+    let mut client = node.connect();
+    client.say(r#"{"id":2,"subscribe":{"channel":"job"}}"#);
+    (node, client)
+}
+
 #[test]
 fn a_subscription_that_waits_when_its_log_is_made_anew_is_refused_and_can_be_tried_again() {
     let log = HoleLog::default();
-    log.put("job", "1");
-    log.hold_back(true);
-    let node = Node::on_log(&log, options());
-    let mut client = node.connect();
-    client.say(r#"{"id":2,"subscribe":{"channel":"job"}}"#);
+    let (_node, mut client) = waiting(&log);
     client.say(r#"{"id":3,"ping":{}}"#);
     assert_eq!(client.message()["id"], 3, "the subscription waits for the tail");
     log.recreate();
@@ -183,11 +189,7 @@ fn a_subscription_that_waits_when_its_log_is_made_anew_is_refused_and_can_be_tri
 #[test]
 fn who_unsubscribes_from_what_has_not_begun_gets_both_answers() {
     let log = HoleLog::default();
-    log.put("job", "1");
-    log.hold_back(true);
-    let node = Node::on_log(&log, options());
-    let mut client = node.connect();
-    client.say(r#"{"id":2,"subscribe":{"channel":"job"}}"#);
+    let (_node, mut client) = waiting(&log);
     client.say(r#"{"id":3,"unsubscribe":{"channel":"job"}}"#);
     assert_eq!(client.reply(2)["error"]["code"], 100);
     assert!(client.reply(3)["unsubscribe"].is_object());
