@@ -5,7 +5,7 @@
 //! own lock, then this, then an inbox. The log is never called under this lock.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_broker::{Refused, TailHandle, TailLoss, TailSink, Tailed};
@@ -71,6 +71,13 @@ pub(crate) struct CellContext {
     pub(crate) dedup_offsets: u64,
 }
 
+/// A cell for as long as what was read of its log stays true.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct CellLife {
+    pub(crate) cell: CellId,
+    pub(crate) truncations: u32,
+}
+
 /// See the module docs.
 #[derive(Debug)]
 pub(crate) struct Cell {
@@ -85,6 +92,9 @@ pub(crate) struct Cell {
     pub(crate) known_end: AtomicU64,
     /// When a line last said that a record was passed over (monotonic us); 0 = never.
     passed_over_us: AtomicU64,
+    /// Its tail has said that the numbering changed.
+    ended: AtomicBool,
+    truncations: AtomicU32,
     /// Wakes who waits for the window to move.
     pub(crate) progressed: Notify,
     /// Where a namespace on this log takes JSON only.
@@ -115,6 +125,8 @@ impl Cell {
             state: Mutex::new(state),
             known_end: AtomicU64::new(0),
             passed_over_us: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            truncations: AtomicU32::new(0),
             progressed: Notify::new(),
             formats,
         }
@@ -126,6 +138,16 @@ impl Cell {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether its tail has ended with its epoch.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    /// Itself, until its log loses records.
+    pub(crate) fn life(&self) -> CellLife {
+        CellLife { cell: self.id, truncations: self.truncations.load(Relaxed) }
     }
 
     /// The verdict on the record at `log_offset`, now or when the window gets there.
@@ -227,13 +249,19 @@ impl TailSink for Cell {
         match loss {
             TailLoss::NewEpoch { epoch, why } => {
                 tracing::error!(partition = %self.name, %epoch, "positions are void, subscribers start anew: {why}");
+                self.ended.store(true, Relaxed);
                 // A full queue already holds this log: one entry re-opens it whole.
                 let _ = self.context.losses.try_send(self.log);
             }
             TailLoss::Truncated { start } => {
                 tracing::warn!(partition = %self.name, start, "records vanished before they were read: retention is shorter than the outage");
+                // Offsets may come again, after an election that lost records: what was read of them is no more.
+                self.truncations.fetch_add(1, Relaxed);
                 let mut state = self.lock();
                 state.window.restart(start, start, self.context.dedup_offsets);
+                if let Tail::Running { warm_at, .. } = &mut state.tail {
+                    *warm_at = start.min(*warm_at);
+                }
                 drop(state);
                 self.invalidate();
             }

@@ -204,9 +204,12 @@ impl Control {
 
     /// Starts to read at the end, and begins.
     async fn tail(self: &Arc<Self>, log: Arc<dyn Log>) -> Result<(), BrokerError> {
-        let partition = log.partition_of(KEY);
+        let (partition, epoch) = (log.partition_of(KEY), log.info().epoch);
         let end = log.bounds(partition).await?.end;
         let tail = log.tail(partition, end, self.clone() as Arc<dyn TailSink>).await?;
+        if log.info().epoch != epoch {
+            return Err(BrokerError::Unavailable("the control log is being made anew, retry".into()));
+        }
         *lock(&self.carrier) = Carrier::Log { log, tail };
         self.begin();
         Ok(())
@@ -457,13 +460,19 @@ impl Control {
             Effect::Survey { from, survey } => self.answer(from, &survey),
             Effect::Counts { from, counts } => self.gather(&from, counts),
             Effect::Replaced { channel, client } => lock(&self.outbox).left(&channel, client),
-            Effect::Announce => self.announce(None),
+            Effect::Announce => self.announce_all(),
             Effect::Begin => {
                 tracing::warn!("other nodes took this one for dead: it was silent for a lease, and begins anew");
                 self.announce(Some(Alive { begins: true, asks: false, report: self.report_now() }));
             }
             Effect::Settled { seq, accepted } => lock(&self.outbox).settle(seq, &accepted),
         }
+    }
+
+    /// Where the log has refused the beginning of this life, that is said as well, and asks what there is.
+    fn announce_all(&self) {
+        let begins = lock(&self.outbox).owed().is_some_and(|owed| owed.begins);
+        self.announce(begins.then(|| Alive { begins, asks: true, report: self.report_now() }));
     }
 
     fn announce(&self, begins: Option<Alive>) {

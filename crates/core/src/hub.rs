@@ -262,16 +262,24 @@ impl Hub {
     pub(crate) fn reopen(&self, index: usize) {
         let one = self.reopening.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(old) = self.logs[index].load_full() else { return };
-        if old.check().is_ok() {
+        // An epoch may be what it was again, and a tail of it has ended nevertheless.
+        if old.check().is_ok() && !old.cells.iter().any(|cell| cell.has_ended()) {
             return;
         }
         self.logs[index].store(Some(Arc::new(self.open_log(index, old.log.0.clone()))));
         drop(one);
         for cell in &old.cells {
-            // The handle is dropped after the lock: ending a tail may take a lock of the broker's.
-            let ended = std::mem::replace(&mut cell.lock().tail, Tail::Cold);
+            let (ended, listeners) = {
+                let mut state = cell.lock();
+                (std::mem::replace(&mut state.tail, Tail::Cold), state.window.listeners())
+            };
+            // After the lock: ending a tail may take a lock of the broker's.
             drop(ended);
-            cell.invalidate();
+            cell.progressed.notify_waiters();
+            // Who comes to listen from here on finds that the log is another one.
+            if listeners > 0 {
+                cell.invalidate();
+            }
         }
     }
 

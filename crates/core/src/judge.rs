@@ -56,6 +56,12 @@ impl Judge {
         Self { depth, ..Self::default() }
     }
 
+    /// Bytes that it takes in memory, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        const ENTRY: usize = 80;
+        (self.keys.len() + self.order.len() + self.versions.len() + self.version_order.len()) * ENTRY
+    }
+
     /// Judges the next record of the partition. Records must come in order.
     pub(crate) fn judge(&mut self, record: &Tailed) -> Verdict {
         self.forget(record.log_offset);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tidegate_broker::{BrokerError, PageLimits};
 use tidegate_types::{Offset, Publication};
 
+use crate::cell::CellLife;
 use crate::hub::{Channel, Hub};
 use crate::judge::{Judge, Verdict};
 use crate::reads::{Known, Page, PageEnd, What};
@@ -68,18 +69,19 @@ impl Gathered {
 impl Hub {
     /// Reads one channel from the log. At most a few such reads run at the same time, and the same one once.
     pub(crate) async fn read_log(&self, channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
-        let read = self.reads.join(What { cell: channel.cell.id, key: channel.key.clone(), span });
+        let read = self.reads.join(What { cell: channel.cell.life(), key: channel.key.clone(), span });
         read.get_or_init(|| self.read_alone(channel, span)).await.clone()
     }
 
     async fn read_alone(&self, channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
         let _permit = self.reads.permit().await;
+        let life = channel.cell.life();
         let read = match self.numbering() {
             Numbering::Channel => {
                 self.metrics().log_reads.add(1);
                 read_channel(channel, span).await?
             }
-            Numbering::Log => self.scan(channel, span).await?,
+            Numbering::Log => self.scan(channel, life, span).await?,
         };
         // What was read of a log that was made anew meanwhile is not what the positions meant.
         channel.log.check()?;
@@ -88,7 +90,7 @@ impl Hub {
 
     /// A log with holes is read as a range of the partition. It starts early enough to see the duplicates that
     /// everybody else suppressed.
-    async fn scan(&self, channel: &Channel, span: Span) -> Result<LogRead, BrokerError> {
+    async fn scan(&self, channel: &Channel, life: CellLife, span: Span) -> Result<LogRead, BrokerError> {
         let scan_max = self.options.client.recovery_scan_records_max as u64;
         if channel.log.compacted {
             return Ok(LogRead::Gone);
@@ -96,13 +98,13 @@ impl Hub {
         if span.until.0.saturating_sub(span.after.0) > scan_max {
             return Ok(LogRead::TooMuch);
         }
-        let known = self.reads.known(channel.cell.id, &channel.key, span.after).filter(|_| span.partial);
+        let known = self.reads.known(life, &channel.key, span.after).filter(|_| span.partial);
         if let Some(Known::Publications(publications)) = known {
             return Ok(LogRead::Publications(publications));
         }
         self.metrics().log_reads.add(1);
         if let Some(Known::End(end)) = known {
-            return self.scan_from(channel, span, end).await;
+            return self.scan_from(channel, life, span, end).await;
         }
         let log = &channel.log.log;
         let partition = log.partition_of(&channel.key);
@@ -112,10 +114,16 @@ impl Hub {
         }
         let depth = self.options.window.dedup_offsets;
         let next = span.after.0.saturating_sub(depth).max(start);
-        self.scan_from(channel, span, PageEnd { next, judge: Judge::new(depth) }).await
+        self.scan_from(channel, life, span, PageEnd { next, judge: Judge::new(depth) }).await
     }
 
-    async fn scan_from(&self, channel: &Channel, span: Span, from: PageEnd) -> Result<LogRead, BrokerError> {
+    async fn scan_from(
+        &self,
+        channel: &Channel,
+        life: CellLife,
+        span: Span,
+        from: PageEnd,
+    ) -> Result<LogRead, BrokerError> {
         let partition = channel.log.log.partition_of(&channel.key);
         let mut gathered = Gathered::new(span.limits);
         let PageEnd { next: mut at, mut judge } = from;
@@ -140,7 +148,10 @@ impl Hub {
                 let has_room = gathered.push(to_publication(record, offset), span.partial);
                 if !has_room && span.partial {
                     let end = PageEnd { next: offset.0, judge };
-                    return Ok(self.end_page(channel, span.after, gathered, end));
+                    let (cell, key, publications) = (life, channel.key.clone(), gathered.publications);
+                    let read = LogRead::Publications(publications.clone());
+                    self.reads.keep(Page { cell, key, after: span.after, publications, end: Some(end) });
+                    return Ok(read);
                 }
                 if !has_room {
                     return Ok(LogRead::TooMuch);
@@ -148,13 +159,6 @@ impl Hub {
             }
         }
         Ok(LogRead::Publications(gathered.publications))
-    }
-
-    fn end_page(&self, channel: &Channel, after: Offset, gathered: Gathered, end: PageEnd) -> LogRead {
-        let publications = gathered.publications;
-        let (cell, key) = (channel.cell.id, channel.key.clone());
-        self.reads.keep(Page { cell, key, after, publications: publications.clone(), end });
-        LogRead::Publications(publications)
     }
 }
 

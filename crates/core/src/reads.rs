@@ -15,15 +15,16 @@ use tidegate_broker::{BrokerError, Key};
 use tidegate_types::{Offset, Publication};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
-use crate::hub::CellId;
+use crate::cell::CellLife;
 use crate::judge::Judge;
 use crate::reader::{LogRead, Span};
+use crate::window::cost;
 
 /// Reads of the log at the same time: recoveries, slow readers and history share them.
 const READS_MAX: usize = 8;
 /// Pages that are kept: those of slow readers that are being served.
 const PAGES_MAX: usize = 64;
-/// Bytes of publications in them. One page is kept in any case.
+/// Bytes of what is in them. One page is kept in any case.
 const PAGES_BYTES_MAX: usize = 8 << 20;
 /// Reads that have ended are swept out when so many are known.
 const SWEEP_FROM: usize = 64;
@@ -34,7 +35,7 @@ pub(crate) type Shared = Arc<OnceCell<Result<LogRead, BrokerError>>>;
 /// What is read.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct What {
-    pub(crate) cell: CellId,
+    pub(crate) cell: CellLife,
     pub(crate) key: Key,
     pub(crate) span: Span,
 }
@@ -42,17 +43,18 @@ pub(crate) struct What {
 /// A page that did not come to the end of what was asked for.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) cell: CellId,
+    pub(crate) cell: CellLife,
     pub(crate) key: Key,
     /// Where it began.
     pub(crate) after: Offset,
     /// At least one.
     pub(crate) publications: Vec<Arc<Publication>>,
-    pub(crate) end: PageEnd,
+    /// `None` when somebody has gone on from there: the next page has it.
+    pub(crate) end: Option<PageEnd>,
 }
 
 /// How to go on behind a page.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct PageEnd {
     /// The log offset of the next record.
     pub(crate) next: u64,
@@ -74,8 +76,13 @@ impl Page {
         self.publications.last().map_or(self.after, |p| p.offset)
     }
 
+    /// Roughly, without what is at its end.
     fn bytes(&self) -> usize {
-        self.publications.iter().map(|p| p.payload.json().len()).sum()
+        self.publications.iter().map(|p| cost(p)).sum()
+    }
+
+    fn end_bytes(&self) -> usize {
+        self.end.as_ref().map_or(0, |end| end.judge.bytes())
     }
 }
 
@@ -124,26 +131,31 @@ impl Reads {
         read
     }
 
-    /// What pages say of what follows a cursor.
-    pub(crate) fn known(&self, cell: CellId, key: &Key, after: Offset) -> Option<Known> {
-        let state = self.lock();
-        let mut pages = state.pages.iter().rev().filter(|page| page.cell == cell && page.key == *key);
+    /// What pages say of what follows a cursor. The end of a page is given away: who has it keeps the page that follows.
+    pub(crate) fn known(&self, cell: CellLife, key: &Key, after: Offset) -> Option<Known> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let mut pages = state.pages.iter_mut().rev().filter(|page| page.cell == cell && page.key == *key);
         let page = pages.find(|page| (page.after..=page.last()).contains(&after))?;
         let from = page.publications.partition_point(|p| p.offset <= after);
-        Some(match &page.publications[from..] {
-            [] => Known::End(page.end.clone()),
-            rest => Known::Publications(rest.to_vec()),
-        })
+        match &page.publications[from..] {
+            [] => {
+                let end = page.end.take()?;
+                state.bytes -= end.judge.bytes();
+                Some(Known::End(end))
+            }
+            rest => Some(Known::Publications(rest.to_vec())),
+        }
     }
 
     /// Keeps a page for those who read on.
     pub(crate) fn keep(&self, page: Page) {
         let mut state = self.lock();
-        state.bytes += page.bytes();
+        state.bytes += page.bytes() + page.end_bytes();
         state.pages.push_back(page);
         while state.pages.len() > PAGES_MAX || (state.bytes > PAGES_BYTES_MAX && state.pages.len() > 1) {
             let Some(oldest) = state.pages.pop_front() else { return };
-            state.bytes -= oldest.bytes();
+            state.bytes -= oldest.bytes() + oldest.end_bytes();
         }
     }
 }
@@ -151,8 +163,13 @@ impl Reads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::CellId;
     use crate::window::to_publication;
     use tidegate_broker::Tailed;
+
+    fn life(cell: u32) -> CellLife {
+        CellLife { cell: CellId::for_tests(cell), truncations: 0 }
+    }
 
     fn page(key: &str, after: u64, offsets: std::ops::Range<u64>, payload_bytes: usize) -> Page {
         let publication = |offset: u64| {
@@ -161,16 +178,16 @@ mod tests {
             let record = Tailed { log_offset, channel_offset: None, time_ms: 0, key, payload, meta: None };
             Arc::new(to_publication(record, Offset(offset)))
         };
-        let end = PageEnd { next: offsets.end, judge: Judge::new(10) };
+        let end = Some(PageEnd { next: offsets.end, judge: Judge::new(10) });
         let publications = offsets.map(publication).collect();
-        Page { cell: CellId::for_tests(1), key: key.into(), after: Offset(after), publications, end }
+        Page { cell: life(1), key: key.into(), after: Offset(after), publications, end }
     }
 
     #[test]
     fn a_page_is_read_on_from_wherever_a_reader_stands_in_it() {
         let reads = Reads::default();
         reads.keep(page("a", 5, 10..13, 1));
-        let known = |key: &str, after| reads.known(CellId::for_tests(1), &key.into(), Offset(after));
+        let known = |key: &str, after| reads.known(life(1), &key.into(), Offset(after));
         let offsets = |known| match known {
             Some(Known::Publications(publications)) => publications.iter().map(|p| p.offset.0).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -178,8 +195,9 @@ mod tests {
         assert_eq!(offsets(known("a", 5)), [10, 11, 12]);
         assert_eq!(offsets(known("a", 11)), [12]);
         assert!(matches!(known("a", 12), Some(Known::End(PageEnd { next: 13, .. }))));
+        assert!(known("a", 12).is_none(), "somebody goes on from there");
         assert!(known("a", 4).is_none() && known("a", 13).is_none() && known("b", 5).is_none());
-        assert!(reads.known(CellId::for_tests(2), &"a".into(), Offset(5)).is_none(), "another epoch");
+        assert!(reads.known(life(2), &"a".into(), Offset(5)).is_none(), "another epoch");
     }
 
     #[test]
@@ -193,7 +211,7 @@ mod tests {
             reads.keep(page("b", n * 10, n * 10 + 1..n * 10 + 2, 1 << 20));
         }
         let state = reads.lock();
-        assert!(state.bytes <= PAGES_BYTES_MAX && state.pages.len() == 8, "{} {}", state.bytes, state.pages.len());
+        assert!(state.bytes <= PAGES_BYTES_MAX && state.pages.len() == 7, "{} {}", state.bytes, state.pages.len());
     }
 
     #[test]
@@ -201,7 +219,7 @@ mod tests {
         let reads = Reads::default();
         let limits = crate::start::ReadLimits { count_max: 1, bytes_max: 1 };
         let what = |until| What {
-            cell: CellId::for_tests(1),
+            cell: life(1),
             key: "a".into(),
             span: Span { after: Offset(0), until: Offset(until), limits, partial: false, from_oldest: false },
         };

@@ -42,6 +42,8 @@ pub struct RulesOptions {
 struct Progress {
     next: AtomicU64,
     lost: AtomicBool,
+    /// It is lost because the log was made anew.
+    anew: AtomicBool,
 }
 
 struct Open {
@@ -71,20 +73,31 @@ struct Tables {
     next: Option<(u64, table::Table)>,
     /// Readings ever begun.
     begun: u64,
+    /// With so many rules, those that have ended are looked for.
+    sweep_at: usize,
 }
 
+/// Rules that are kept without a look for those that have ended.
+const SWEEP_FROM: usize = 1_024;
+
 impl Tables {
-    /// Names a reading that begins, instead of one that did not come to its end.
-    fn begin(&mut self) -> u64 {
+    /// Names a reading that begins, instead of one that did not come to its end. Where the log was made `anew` it comes to
+    /// what is in force: who deletes a topic does not let revoked tokens in.
+    fn begin(&mut self, anew: bool) -> u64 {
         self.begun += 1;
-        self.next = Some((self.begun, table::Table::default()));
+        let before = if anew { self.in_force.clone() } else { table::Table::default() };
+        self.next = Some((self.begun, before));
         self.begun
     }
 
     /// Takes a rule that a reading has found. Returns whether it is in force by that.
-    fn apply(&mut self, reading: u64, rule: Rule) -> bool {
+    fn apply(&mut self, reading: u64, rule: Rule, now: i64) -> bool {
         if reading == self.reading {
             self.in_force.apply(rule);
+            if self.in_force.len() >= self.sweep_at.max(SWEEP_FROM) {
+                self.in_force.forget_ended(now);
+                self.sweep_at = self.in_force.len() * 2;
+            }
             return true;
         }
         if let Some((_, next)) = self.next.as_mut().filter(|(begun, _)| *begun == reading) {
@@ -145,19 +158,23 @@ impl Rules {
         let name: Arc<str> = self.options.log.clone().unwrap_or_else(|| format!("{default_log}.rules").into());
         let spec = LogSpec { name: name.clone(), read_only: false, purpose: LogPurpose::Rules };
         let log = broker.open(&spec).await.map_err(|error| explained(error, &name))?;
-        self.follow(log).await
+        self.follow(log, false).await
     }
 
     /// Reads the log from its start, and on. What was read before goes on until that has come to its end.
-    async fn follow(self: &Arc<Self>, log: Arc<dyn Log>) -> Result<(), BrokerError> {
-        let reading = self.write_tables().begin();
+    async fn follow(self: &Arc<Self>, log: Arc<dyn Log>, anew: bool) -> Result<(), BrokerError> {
+        let reading = self.write_tables().begin(anew);
+        let epoch = log.info().epoch;
         let (mut partitions, mut tails) = (Vec::new(), Vec::new());
         for partition in (0..log.info().partitions).map(Partition) {
             let start = log.bounds(partition).await?.start;
-            let progress = Arc::new(Progress { next: AtomicU64::new(start), lost: AtomicBool::new(false) });
+            let progress = Arc::new(Progress { next: AtomicU64::new(start), ..Progress::default() });
             let reader = Arc::new(Reader { all: self.clone(), reading, progress: progress.clone() });
             tails.push(log.tail(partition, start, reader).await?);
             partitions.push(progress);
+        }
+        if log.info().epoch != epoch {
+            return Err(BrokerError::Unavailable("the log of rules is being made anew, retry".into()));
         }
         let late = |_| BrokerError::Unavailable("the log of rules is not read to its end yet".into());
         tokio::time::timeout(LOAD_MAX, self.read_to_end(&*log, &partitions)).await.map_err(late)??;
@@ -199,13 +216,16 @@ impl Rules {
         }
     }
 
-    /// Reads a log again that was made anew or has a hole. What was in force stays.
+    /// Reads a log again that was made anew or has a hole. What was in force stays until that is done, and after a log that
+    /// was made anew beyond that.
     pub(crate) async fn follow_again(self: &Arc<Self>) {
-        let log = match &*self.opened() {
-            Some(open) if open.partitions.iter().any(|p| p.lost.load(Relaxed)) => open.log.clone(),
+        let (log, anew) = match &*self.opened() {
+            Some(open) if open.partitions.iter().any(|p| p.lost.load(Relaxed)) => {
+                (open.log.clone(), open.partitions.iter().any(|p| p.anew.load(Relaxed)))
+            }
             _ => return,
         };
-        if let Err(error) = self.follow(log).await {
+        if let Err(error) = self.follow(log, anew).await {
             tracing::warn!(%error, "the log of rules cannot be read again yet");
         }
     }
@@ -295,10 +315,11 @@ impl Rules {
 
     /// Takes a rule as it lies in the log. One that has ended takes the place of the one before all the same.
     fn apply(&self, reading: u64, rule: Rule) {
-        if !self.write_tables().apply(reading, rule.clone()) {
+        let now = self.clock.wall_ms() / 1000;
+        if !self.write_tables().apply(reading, rule.clone(), now) {
             return;
         }
-        let in_force = rule.until().is_some_and(|until| until > self.clock.wall_ms() / 1000);
+        let in_force = rule.until().is_some_and(|until| until > now);
         if in_force && rule.ends_sessions() {
             let rule = Arc::new(rule);
             self.shards.iter().for_each(|shard| shard.send(ShardEvent::Revoked(rule.clone())));
@@ -333,11 +354,47 @@ impl TailSink for Reader {
         if matches!(loss, TailLoss::NewEpoch { .. }) {
             // Who waits for a record is not to take a number of the log before for its own.
             self.progress.next.store(0, Relaxed);
+            self.progress.anew.store(true, Relaxed);
         }
         self.progress.lost.store(true, Relaxed);
     }
 
     fn refused(&self, log_offset: u64, why: Refused) {
         tracing::warn!(log_offset, ?why, "a record in the log of rules is left out");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(id: &str, until: i64) -> Rule {
+        Rule::Token { id: id.into(), until }
+    }
+
+    #[test]
+    fn a_log_that_is_made_anew_lets_nothing_in_that_was_revoked() {
+        let mut tables = Tables::default();
+        let first = tables.begin(false);
+        tables.apply(first, token("t1", 100), 0);
+        tables.finish(0);
+        let again = tables.begin(true);
+        tables.apply(again, token("t2", 100), 0);
+        tables.finish(0);
+        assert_eq!(tables.in_force.len(), 2);
+        tables.begin(false);
+        tables.finish(0);
+        assert_eq!(tables.in_force.len(), 0, "read again, the log says all");
+    }
+
+    #[test]
+    fn rules_that_have_ended_are_forgotten_by_who_only_reads() {
+        let mut tables = Tables::default();
+        let reading = tables.begin(false);
+        tables.finish(0);
+        for now in 0..100_000 {
+            tables.apply(reading, token(&format!("t{now}"), now + 10), now);
+        }
+        assert!(tables.in_force.len() <= SWEEP_FROM, "{}", tables.in_force.len());
     }
 }

@@ -26,6 +26,7 @@ impl Hub {
     pub(crate) fn look_after_tails(self: &Arc<Self>, lost: mpsc::Receiver<usize>) {
         self.runtime().spawn(housekeeping(Arc::downgrade(self), lost));
         self.runtime().spawn(ask_for_ends(Arc::downgrade(self)));
+        self.runtime().spawn(follow_rules_again(Arc::downgrade(self)));
     }
 
     /// Waits until the cell's window can serve, starting its tail when nobody did.
@@ -148,15 +149,22 @@ async fn housekeeping(hub: Weak<Hub>, mut lost: mpsc::Receiver<usize>) {
     }
 }
 
-/// Asks the logs how far they go, and follows that of rules again where it was lost. Apart from the housekeeping, because
-/// a log that is away lets it wait.
+/// Asks the logs how far they go. Apart from the housekeeping, because a log that is away lets it wait.
 async fn ask_for_ends(hub: Weak<Hub>) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING).await;
+        let Some(hub) = hub.upgrade() else { return };
+        hub.ask_for_ends().await;
+    }
+}
+
+/// Follows the log of rules again where it was lost.
+async fn follow_rules_again(hub: Weak<Hub>) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;
         let Some(hub) = hub.upgrade() else { return };
         if let Some(rules) = hub.rules() {
             rules.follow_again().await;
         }
-        hub.ask_for_ends().await;
     }
 }

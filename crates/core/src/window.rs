@@ -105,7 +105,8 @@ pub(crate) struct Bounds {
 /// What a publication costs besides its payload, roughly.
 const OVERHEAD_BYTES: usize = 192;
 
-fn cost(p: &Publication) -> usize {
+/// Bytes that a publication takes in memory, roughly.
+pub(crate) fn cost(p: &Publication) -> usize {
     let json = if p.payload.json().as_ptr() == p.payload.raw().as_ptr() { 0 } else { p.payload.json().len() };
     OVERHEAD_BYTES + p.payload.raw().len() + json
 }

@@ -116,6 +116,12 @@ impl HoleLog {
         });
     }
 
+    /// Tails are told of a change and end, and the log is what it was by then.
+    pub fn change_and_back(&self) {
+        self.change("it was another one for a moment", |_| {});
+        self.lock().epoch -= 1;
+    }
+
     /// There are more partitions.
     pub fn grow(&self, count: usize) {
         self.change("it has more partitions", |parts| parts.resize_with(count, Part::default));

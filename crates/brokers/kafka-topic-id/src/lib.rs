@@ -31,6 +31,8 @@ pub struct Topic {
 /// What the one who asks may do with a topic. A cluster without an authorizer lets everybody do everything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Permissions {
+    /// The cluster has said so; otherwise it is taken for granted.
+    pub known: bool,
     /// Read its records.
     pub read: bool,
     /// Write records.
@@ -167,9 +169,10 @@ fn read_description(event: &Owned<sys::rd_kafka_event_t>) -> Result<(Topic, Perm
         let id = if id.is_null() { String::new() } else { CStr::from_ptr(id).to_string_lossy().into_owned() };
         let mut count = 0;
         let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
-        let operations = if operations.is_null() { &[] } else { std::slice::from_raw_parts(operations, count) };
-        let may = |operation| operations.contains(&operation);
+        let operations = (!operations.is_null()).then(|| std::slice::from_raw_parts(operations, count));
+        let may = |operation| operations.is_none_or(|operations| operations.contains(&operation));
         let permissions = Permissions {
+            known: operations.is_some(),
             read: may(sys::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ),
             write: may(sys::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE),
             describe_configs: may(sys::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS),

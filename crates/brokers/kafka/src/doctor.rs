@@ -104,6 +104,7 @@ fn security(connection: &Connection, report: &mut Report) {
 
 fn permissions(connection: &Connection, topic: &str, report: &mut Report) {
     let (verdict, text) = match connection.permissions(topic) {
+        Ok(Permissions { known: false, .. }) => (Verdict::Warn, "the cluster does not say what is allowed".into()),
         Ok(Permissions { read: false, .. }) => (Verdict::Fail, "nothing can be read: grant Read on the topic".into()),
         Ok(Permissions { write: false, .. }) => {
             let text = "Read without Write: publishing is refused. Grant Write, or set read_only = true for every namespace on it";

@@ -140,17 +140,21 @@ impl Shared {
                 if self.gone.swap(false, Relaxed) {
                     tracing::info!(topic = %self.topic, "the topic is there again");
                 }
-                let partitions = u32::try_from(found.partitions).unwrap_or(u32::MAX);
                 let old = self.state();
+                let mut partitions = u32::try_from(found.partitions).unwrap_or(u32::MAX);
+                if found.id == old.topic_id {
+                    // No topic gets fewer: a broker that has not heard of the new ones yet.
+                    partitions = partitions.max(old.info.partitions);
+                }
                 let new = old.changed(&found.id, partitions, old.partitioner);
                 let is_new = new != *old;
-                if is_new {
-                    self.note_growth(&old, &new);
-                }
                 if is_new || self.unknown_partition.swap(false, Relaxed) {
                     self.learn_partitions();
                 }
                 self.renew(&old, new);
+                if is_new && self.unsure.load(Relaxed) {
+                    self.note_growth(&old);
+                }
             }
             Ok(_) | Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 if !self.gone.swap(true, Relaxed) {
@@ -161,11 +165,15 @@ impl Shared {
         }
     }
 
-    /// Where partitions end whose older records were placed among fewer of them.
-    fn note_growth(&self, old: &State, new: &State) {
-        let ends = if old.topic_id == new.topic_id {
-            let end = |partition| self.bounds_now(Partition(partition)).map_or(0, |bounds| bounds.end);
-            (0..old.info.partitions.min(new.info.partitions)).map(end).collect()
+    /// Where partitions end whose older records were placed among fewer of them. One that does not say it speaks for nobody.
+    fn note_growth(&self, old: &State) {
+        let ends = if old.topic_id == self.state().topic_id {
+            let deadline = Instant::now() + LEARN_MAX;
+            let end = |partition| {
+                let bounds = (Instant::now() < deadline).then(|| self.bounds_now(Partition(partition)).ok()).flatten();
+                bounds.map_or(u64::MAX, |bounds| bounds.end)
+            };
+            (0..old.info.partitions).map(end).collect()
         } else {
             Vec::new()
         };

@@ -11,6 +11,9 @@ use crate::log::Shared;
 /// How often it is asked while publishes fail at once.
 const AWAY: Duration = Duration::from_millis(250);
 
+/// Before each look.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Calls the thread.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
@@ -70,6 +73,8 @@ fn run(log: &Weak<Shared>, signal: &Signal) {
         if !signal.wait(interval) {
             return;
         }
+        // Who calls for a look often calls again at once: several share one.
+        std::thread::sleep(PAUSE);
         let Some(log) = log.upgrade() else { return };
         log.check();
         log.sample_while_unsure();

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use tidegate_broker::{Keep, Key, Log, Record, TailHandle};
 use tokio::time::{Instant, timeout_at};
 
-use super::outbox::Owed;
 use super::record::{Alive, Entry, Proposal, Weighed};
 use super::{Carrier, Control, KEY, lock, micros};
 
@@ -132,10 +131,9 @@ impl Control {
             drop(outbox);
             self.flush();
         }
-        let owed = lock(&self.outbox).owed();
-        if let Some(Owed { begins }) = owed {
-            // It may be the first beginning, with which a node asks what there is.
-            self.announce(begins.then(|| Alive { begins, asks: true, report: self.report_now() }));
+        let owes = lock(&self.outbox).owed().is_some();
+        if owes {
+            self.announce_all();
         }
         self.progressed.notify_waiters();
     }

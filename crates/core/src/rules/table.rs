@@ -63,7 +63,7 @@ impl Rule {
             Self::Block { user, .. } | Self::Unblock { user } => format!("user:{user}"),
             Self::Token { id, .. } => format!("token:{id}"),
             Self::Before { user, .. } => format!("before:{user}"),
-            Self::Remove { log, key, .. } => format!("history:{log}:{key}"),
+            Self::Remove { log, key, epoch, .. } => format!("history:{log}:{key}:{epoch}"),
         }
     }
 
@@ -136,31 +136,27 @@ pub enum Revoked {
 }
 
 /// See the module docs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     blocked: HashMap<String, i64, RandomState>,
     tokens: HashMap<String, i64, RandomState>,
     /// The first `iat` that counts, and until when the rule goes.
     before: HashMap<String, (i64, i64), RandomState>,
-    /// By log and key.
-    removed: HashMap<(String, String), Removed, RandomState>,
+    /// By log, key and epoch.
+    removed: HashMap<(String, String, String), Removed, RandomState>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Removed {
-    epoch: String,
     offset: u64,
     until: i64,
 }
 
 impl Removed {
-    /// Takes another rule for the same channel. What was removed of the same epoch stays removed: which call stands last in
-    /// the log says nothing of which removed more.
-    fn follow(&mut self, rule: &Self) {
-        match self.epoch == rule.epoch {
-            true => (self.offset, self.until) = (self.offset.max(rule.offset), self.until.max(rule.until)),
-            false => self.clone_from(rule),
-        }
+    /// With another rule for the same. What was removed stays removed: which call stands last in the log says nothing of
+    /// which removed more.
+    fn and(self, other: Self) -> Self {
+        Self { offset: self.offset.max(other.offset), until: self.until.max(other.until) }
     }
 }
 
@@ -176,8 +172,9 @@ impl Table {
                 *rule = (rule.0.max(issued_before), rule.1.max(until));
             }
             Rule::Remove { log, key, offset, epoch, until } => {
-                let rule = Removed { epoch, offset, until };
-                self.removed.entry((log, key)).and_modify(|before| before.follow(&rule)).or_insert(rule);
+                let rule = Removed { offset, until };
+                let place = self.removed.entry((log, key, epoch));
+                place.and_modify(|before| *before = before.and(rule)).or_insert(rule);
             }
         }
     }
@@ -191,12 +188,9 @@ impl Table {
                 Rule::Before { issued_before: issued_before.max(first), until: until.max(end), user }
             }
             Rule::Remove { log, key, offset, epoch, until } => {
-                let mut rule = Removed { epoch, offset, until };
-                let place = (log, key);
-                if let Some(before) = self.removed.get(&place).filter(|before| before.epoch == rule.epoch) {
-                    rule.follow(before);
-                }
-                let (Removed { epoch, offset, until }, (log, key)) = (rule, place);
+                let (rule, place) = (Removed { offset, until }, (log, key, epoch));
+                let Removed { offset, until } = self.removed.get(&place).map_or(rule, |before| rule.and(*before));
+                let (log, key, epoch) = place;
                 Rule::Remove { log, key, offset, epoch, until }
             }
             other => other,
@@ -224,7 +218,7 @@ impl Table {
         if self.removed.is_empty() {
             return Offset::ZERO;
         }
-        let removed = self.removed.get(&(log.to_owned(), key.to_owned())).filter(|removed| removed.epoch == epoch);
+        let removed = self.removed.get(&(log.to_owned(), key.to_owned(), epoch.to_owned()));
         Offset(removed.map_or(0, |removed| removed.offset))
     }
 
@@ -319,7 +313,8 @@ mod tests {
         assert_eq!((table.removed("l", "c", "e").0, late.removed("l", "c", "e").0), (9, 9));
         assert_eq!(table.merged(rule(3, "f", 50)), rule(3, "f", 50), "another life of the stream");
         table.apply(rule(3, "f", 50));
-        assert_eq!((table.removed("l", "c", "e").0, table.removed("l", "c", "f").0), (0, 3));
+        table.apply(rule(2, "e", 50));
+        assert_eq!((table.removed("l", "c", "e").0, table.removed("l", "c", "f").0), (9, 3), "also when it comes late");
     }
 
     #[test]

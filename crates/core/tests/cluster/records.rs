@@ -109,3 +109,16 @@ fn a_flood_of_commands_for_another_node_is_refused_and_holds_up_nothing_else() {
     let before = two.told().into_iter().take_while(|event| !matches!(event, ShardEvent::Presence(_))).count();
     assert!(before <= 2, "what was on its way, and what shares the record: {before}");
 }
+
+#[test]
+fn a_beginning_that_the_log_refused_is_said_when_another_node_asks() {
+    let broker = shared();
+    broker.takes.store(0, Relaxed);
+    let one = Node::start("one", &broker);
+    one.join("a", 1, "u");
+    std::thread::sleep(LEASE / 10);
+    broker.takes.store(1_000_000, Relaxed);
+    let two = Node::start("two", &broker);
+    until("the second knows who is there", || two.users("a") == ["u"]);
+    until("the first is whole", || one.names().len() == 2 && one.users("a") == ["u"]);
+}

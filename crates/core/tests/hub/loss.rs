@@ -77,3 +77,28 @@ fn a_log_made_anew_is_noticed_where_a_tail_could_not_start() {
     assert_eq!(rig.wait_for_start().unwrap_err().code, 100, "it would begin where nothing is any more");
     rig.wait_for_invalidation();
 }
+
+#[test]
+fn a_tail_that_ended_is_followed_by_another_also_where_the_epoch_is_what_it_was() {
+    let mut rig = Rig::new(options());
+    rig.subscribe("job", None).unwrap();
+    rig.log.change_and_back();
+    rig.wait_for_invalidation();
+    rig.subscribe("job", None).unwrap();
+    rig.log.put("job", "1");
+    rig.drain();
+    assert_eq!(rig.deliveries.last().map(|(_, json)| json.as_str()), Some("1"));
+}
+
+#[test]
+fn a_partition_whose_end_was_lost_is_served_from_there() {
+    let mut rig = Rig::new(options());
+    for n in 0..50 {
+        rig.log.put("job", &n.to_string());
+    }
+    rig.subscribe("job", None).unwrap();
+    rig.log.lose(20);
+    rig.drain();
+    assert_eq!(rig.invalidated, 1);
+    assert_eq!(rig.subscribe("job", None).unwrap().position.offset.0, 20, "it does not wait for what is gone");
+}
