@@ -11,8 +11,8 @@ use tidegate_tests::{Chromium, Page, Watch, output_dir};
 /// A job of the demo takes eight seconds.
 const JOB: Duration = Duration::from_secs(6);
 
-fn page(url: String, start: bool) -> Page {
-    Page { url, start }
+fn page(name: &str, url: String, start: bool) -> Page {
+    Page { name: name.to_owned(), url, start }
 }
 
 /// Two pages start a job each and a third watches one of them from another tab, from its first step.
@@ -27,9 +27,9 @@ fn every_page_sees_a_hundred_steps_in_order() -> Result<()> {
     let watched = format!("{}/?job={}", node.url(), job["job"].as_str().unwrap_or_default());
     let watch = Watch {
         pages: vec![
-            page(format!("{}/", node.url()), true),
-            page(format!("{}/", node.url()), true),
-            page(watched, false),
+            page("page1", format!("{}/", node.url()), true),
+            page("page2", format!("{}/", node.url()), true),
+            page("watching", watched, false),
         ],
         steps: 100,
         seconds: 60,
@@ -50,7 +50,7 @@ fn a_killed_node_comes_back_and_nothing_is_missed() -> Result<()> {
     let broker = format!("embedded:{}", data.path().display());
     let mut node = Node::start(Options::dev("node-1", &broker, &output))?;
     let watch = Watch {
-        pages: vec![page(format!("{}/", node.url()), true)],
+        pages: vec![page("page", format!("{}/", node.url()), true)],
         steps: 100,
         seconds: 90,
         screenshot: output.join("kill").to_string_lossy().into_owned(),
@@ -78,7 +78,7 @@ fn steps_that_are_lost_doubled_or_swapped_are_counted() -> Result<()> {
         ensure!(response.contains("offset"), "{response}");
     }
     let watch = Watch {
-        pages: vec![page(format!("{}/?job=job-bad", node.url()), false)],
+        pages: vec![page("page", format!("{}/?job=job-bad", node.url()), false)],
         steps: 6,
         seconds: 20,
         screenshot: output.join("bad").to_string_lossy().into_owned(),

@@ -1,10 +1,11 @@
 // Opens the demo in headless Chromium and reports what its pages saw, as JSON lines on stdout.
 //
-//   node watch.mjs '{"pages": [{"url": "…", "start": true}], "steps": 100, "seconds": 60, "screenshot": "dir/name"}'
+//   node watch.mjs '{"pages": [{"name": "…", "url": "…", "start": true}], "steps": 100, "seconds": 60, "screenshot": "dir/name"}'
 //
 // `start` presses the button; without it the page watches what its URL names. After "ready" (every page is connected)
 // the caller may do what it likes with the servers. The end is "result": every page saw as many steps, or the time is
-// over. In between each line on stdin is answered with "nodes", where the pages hang now. A page that throws or logs an error is a failure of its own.
+// over. In between each line on stdin is answered with "nodes", where the pages hang now, if they do. A page that throws or logs an error is a
+// failure of its own.
 
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
@@ -55,7 +56,7 @@ try {
     pages.push(await open(wanted, index));
   }
   const questions = createInterface({ input: process.stdin });
-  questions.on("line", async () => tell("nodes", { nodes: (await Promise.all(pages.map(probe))).map(({ node }) => node) }));
+  questions.on("line", async () => tell("nodes", { nodes: (await Promise.all(pages.map(probe))).map(({ status, node }) => (status === "connected" ? node : "")) }));
   tell("ready");
   const deadline = Date.now() + options.seconds * 1000;
   let states = await Promise.all(pages.map(probe));
@@ -73,7 +74,7 @@ try {
   states = await Promise.all(pages.map(probe));
   if (options.screenshot) {
     for (const [index, page] of pages.entries()) {
-      await shoot(page, `page${index + 1}`);
+      await shoot(page, options.pages[index].name);
     }
   }
   questions.close();

@@ -116,7 +116,7 @@ fn node(output: &str) -> Result<Node> {
 #[test]
 fn nothing_is_held_back_by_proxies_with_their_defaults() -> Result<()> {
     let node = node("proxies")?;
-    let nginx = nginx::start(node.port())?;
+    let nginx = nginx::start(&[node.port()])?;
     check("nginx", nginx.port(), &node)?;
     let haproxy = haproxy::start_with_defaults(node.port())?;
     check("HAProxy", haproxy.port(), &node)

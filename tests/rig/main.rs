@@ -1,4 +1,5 @@
-//! The whole rig: three nodes, one real Kafka, `HAProxy` round robin without affinity, the official client in Chromium.
+//! The whole rig: three nodes, one real Kafka, `HAProxy` round robin without affinity and beside it nginx with its
+//! defaults, the official client in Chromium.
 
 mod browser;
 mod foreign;

@@ -19,13 +19,15 @@ pub struct Watch {
     pub steps: usize,
     /// How long that may take.
     pub seconds: u64,
-    /// Pictures are written to this path and `-running.png`, `-page1.png`, …
+    /// Pictures are written to this path and `-running.png`, of the first page, and `-NAME.png`, of every page.
     pub screenshot: String,
 }
 
 /// One page.
 #[derive(Clone, Debug, Serialize)]
 pub struct Page {
+    /// Of its picture.
+    pub name: String,
     /// What it opens.
     pub url: String,
     /// Whether it presses "Start a job".
@@ -114,7 +116,7 @@ impl Chromium {
         }
     }
 
-    /// The nodes on which the pages hang now, in the order of the pages.
+    /// The nodes on which the pages hang now, in the order of the pages; empty for one that is not connected.
     ///
     /// # Errors
     /// When the browser failed, or is done already.
