@@ -1,9 +1,10 @@
 //! Published packages on two nodes over a real Kafka, behind a balancer that takes another node for every request:
 //! connections that hear on one node and say on the other, presence and orders across both. And clients that move between
-//! the nodes at a bad moment.
+//! the nodes at a bad moment, or say something to one that was killed.
 
 mod expiring;
 mod moving;
+mod orphaned;
 
 use std::time::Instant;
 
