@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod demo;
 mod fuzz;
+mod js_suite;
 mod steps;
 mod test;
 mod tidy;
@@ -36,6 +37,8 @@ enum Task {
     Demo(demo::Demo),
     /// Measure, beside the limit of this machine
     Bench(bench::Bench),
+    /// The test suite of the official JavaScript library, on one node and on two behind a balancer
+    JsSuite(js_suite::JsSuite),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Demo(demo) => demo.run(),
         Task::Bench(bench) => bench.run(),
+        Task::JsSuite(suite) => suite.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
