@@ -15,7 +15,7 @@ use crate::format::{Entry, NO_OFFSET};
 use crate::read::{ChannelPage, Filling, PageLimits};
 use crate::segment::{Run, Segment};
 use crate::state::Channel;
-use crate::store::{ChannelTop, Store};
+use crate::store::Store;
 
 /// Digits that are made zero; above 128 to this power a walk goes in steps of so many.
 const LEVELS: usize = 2;
@@ -166,16 +166,14 @@ impl Store {
     /// # Errors
     /// When a record on the way is damaged or the system refuses.
     pub fn read_channel(&self, key: &str, after: u64, limits: PageLimits) -> Result<ChannelPage, ReadError> {
-        let (known, segments) = {
+        let (known, top, segments) = {
             let shared = self.shared();
-            (shared.channels.get(key).copied(), shared.segments.clone())
+            (shared.channels.get(key).copied(), shared.top(key), shared.segments.clone())
         };
-        let Some(channel) = known else {
-            return Ok(ChannelPage { entries: Vec::new(), top: ChannelTop { last: 0, first_kept: 1 } });
-        };
+        let mut page = ChannelPage { entries: Vec::new(), top };
+        let Some(channel) = known else { return Ok(page) };
         let Channel { last, last_offset, first, .. } = channel;
         let wanted = after.saturating_add(1).max(first);
-        let mut page = ChannelPage { entries: Vec::new(), top: ChannelTop { last, first_kept: first } };
         if wanted > last {
             return Ok(page);
         }

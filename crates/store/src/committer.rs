@@ -16,13 +16,14 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{self, AppendError};
+use crate::forget::Forgetting;
 use crate::fs;
 use crate::group::Group;
 use crate::judge::Judge;
 use crate::queue::{Asked, GROUP_BYTES_MAX, Next, Wanted, weight};
 use crate::retention::Retention;
 use crate::segment::{self, HEAD, Segment, Sparse};
-use crate::state;
+use crate::state::Draft;
 use crate::store::{Inner, Shared};
 use crate::writer::{Order, Writer, Written};
 
@@ -47,7 +48,7 @@ pub(crate) struct Committer {
     /// Tables for the next groups.
     pub(crate) spare: Vec<Group>,
     /// Answers of the group that ended last.
-    answered: usize,
+    pub(crate) answered: usize,
     /// How long the last write took.
     took: Duration,
     /// Bytes of the active file with the zeros behind its records.
@@ -59,6 +60,8 @@ pub(crate) struct Committer {
     pub(crate) retention: Retention,
     /// Where the newest state file reaches to: what it does not cover is not deleted.
     pub(crate) state_base: u64,
+    /// Channels that the newest state leaves out leave the table.
+    pub(crate) forgetting: Option<Forgetting>,
 }
 
 pub(crate) fn now_ms() -> i64 {
@@ -82,6 +85,7 @@ impl Committer {
             rolling: false,
             retention: Retention::new(gone),
             state_base,
+            forgetting: None,
         })
     }
 
@@ -103,6 +107,7 @@ impl Committer {
                 Next::Nothing => {}
                 Next::Closed => break,
             }
+            self.forget();
             if self.retention.is_due() {
                 self.settle();
                 self.retain();
@@ -115,7 +120,7 @@ impl Committer {
 
     fn wanted(&self) -> Wanted {
         let (large, bytes) = LARGE;
-        let patience = self.retention.patience();
+        let patience = self.retention.patience().min(self.forgetting_patience());
         match self.under_way.back() {
             Some(newest) if self.under_way.len() == UNDER_WAY_MAX && newest.is_full() => Wanted::NOTHING,
             Some(_) => Wanted { records: large, bytes, most: usize::MAX, lull: Duration::MAX, patience: Duration::MAX },
@@ -292,8 +297,8 @@ impl Committer {
         self.lock_shared().segments.push(segment.clone());
         self.laid = HEAD;
         self.rolling = false;
-        match active.map_or(Ok(()), |active| self.seal(active)) {
-            Ok(()) if active.is_none() => {}
+        let Some(active) = active else { return Ok(()) };
+        match self.seal(active) {
             Ok(()) => {
                 self.state_base = segment.base;
                 self.sweep();
@@ -308,15 +313,21 @@ impl Committer {
 
     /// Writes what later starts need instead of this segment's records, once its successor is there. The state before
     /// this one stays, should this one get lost; then a start reads one segment more.
-    fn seal(&self, active: &Segment) -> io::Result<()> {
+    fn seal(&mut self, active: &Segment) -> io::Result<()> {
         let base = active.end.load(Relaxed);
-        let (index, state) = {
-            let shared = self.lock_shared();
-            (active.index_file(&shared.channels), state::write(base, &shared.channels, &self.judge))
-        };
+        let limit = self.forgetting_limit();
+        let (mut index, mut state) = (active.index(), Draft::new(base, self.lock_shared().forgotten));
+        self.in_slices(|key, channel| {
+            index.add(key, channel);
+            if limit.forgets(channel) { state.leave_out(channel) } else { state.add(key, channel) }
+        });
+        let forgotten = state.forgotten;
+        let (index, state) = (index.finish(), state.finish(&self.judge));
         let (fs, directory) = (&*self.inner.fs, &self.inner.directory);
         fs::replace(fs, &active.path.with_extension("idx"), &index)?;
         fs::replace(fs, &segment::path(directory, base, "state"), &state)?;
+        self.begin_forgetting(limit, forgotten);
+        let (fs, directory) = (&*self.inner.fs, &self.inner.directory);
         for name in fs.list(directory)? {
             let older =
                 name.strip_suffix(".state").and_then(|n| n.parse::<u64>().ok()).is_some_and(|b| b < active.base);

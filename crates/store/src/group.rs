@@ -24,7 +24,7 @@ pub(crate) struct Group {
     /// Where in the file each of them starts.
     pub(crate) starts: Vec<u64>,
     pub(crate) outcomes: Vec<(Answer, Appended)>,
-    /// The channels as they are after this group, by their index.
+    /// The channels as they are after this group, by their index in the table.
     pub(crate) channels: HashMap<usize, Channel, RandomState>,
     /// What the entries become; with the writer while it has the group.
     pub(crate) bytes: Vec<u8>,
@@ -55,6 +55,13 @@ impl Group {
         self.outcomes.drain(..).for_each(|(answer, _)| answer.give(Err(error())));
     }
 
+    /// In the table a channel is at another index now.
+    pub(crate) fn moved(&mut self, from: usize, to: usize) {
+        if let Some(channel) = self.channels.remove(&from) {
+            self.channels.insert(to, channel);
+        }
+    }
+
     /// What is on disk becomes visible to readers.
     pub(crate) fn show(&mut self, segment: &Segment, shared: &mut Shared) {
         for (index, after) in self.channels.drain() {
@@ -79,7 +86,10 @@ impl Committer {
             let offset = write_start + group.entries.len() as u64;
             let (index, shown) = match shared.channels.get_full(&append.key) {
                 Some((index, _, shown)) => (index, *shown),
-                None => (shared.channels.insert_full(append.key.clone(), Channel::NEW).0, Channel::NEW),
+                None => {
+                    let new = Channel::beginning_at(shared.forgotten + 1);
+                    (shared.channels.insert_full(append.key.clone(), new).0, new)
+                }
             };
             let before = || self.under_way.iter().rev().find_map(|group| group.channels.get(&index));
             let channel = group.channels.get(&index).or_else(before).copied().unwrap_or(shown);
@@ -96,7 +106,7 @@ impl Committer {
             if let Some(identity) = identity {
                 self.judge.note((offset, number), &append.key, identity);
             }
-            group.channels.insert(index, channel.with(number, offset, append.keep));
+            group.channels.insert(index, channel.with(number, offset, time_ms, append.keep));
             group.outcomes.push((answer, Appended { offset, number, suppressed: false }));
             let entry = entry(append, (offset, number), (write_start, time_ms), &channel);
             group.starts.push(position + group.bytes.len() as u64);

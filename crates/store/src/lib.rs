@@ -12,7 +12,7 @@
 //! | `META` | `tidegate-store 2` and `epoch <16 hex digits>`, a line each; written once |
 //! | `<base>.log` | a segment: 16 bytes head (`TGLOG\0\0\2`, u64 base offset), then records; 20 digits of base in the name |
 //! | `<base>.idx` | of a sealed segment: where records are, and the last number of each channel in it |
-//! | `<base>.state` | everything a start needs about what lies before `base`: channels, duplicates, versions; the newest counts |
+//! | `<base>.state` | everything a start needs about what lies before `base`; the newest counts |
 //!
 //! A record is u32 length of the body, u32 CRC-32C of the body, then the body:
 //!
@@ -20,7 +20,7 @@
 //! | --- | --- |
 //! | 8 | offset in the log |
 //! | 8 | offset of the first record of the write that this one was part of |
-//! | 8 | number in the channel, from 1 |
+//! | 8 | number in the channel: the one before it and 1 |
 //! | 8 | offset of the channel's record before this one; `u64::MAX` = none |
 //! | 8 | offset of an older record of the channel, by which far ones are found; `u64::MAX` = none |
 //! | 8 | time, ms since 1970 |
@@ -28,6 +28,11 @@
 //! | 4, 4 | how many newest records the channel wants kept, and for how many seconds |
 //! | 2, 2, 2, 4 | lengths of key, idempotency key, version epoch, meta |
 //! | ... | key, idempotency key, version epoch, meta, and the payload up to the end |
+//!
+//! A `.state` file begins with `TGSTA\0\0\3` and holds `base`, the largest last number of forgotten channels, the
+//! channels, duplicates and versions. One of a version before (`TGSTA\0\0\2`) is read as well: it knows of no forgotten
+//! channels, and not how old the others are, so they count as used when it is read. Indexes and states end with a CRC-32C of
+//! themselves.
 //!
 //! Behind the records of the newest segment there may be zeros, laid ahead because a sync is cheaper when a file stays as
 //! long as it was. They are cut off when the segment is sealed, when the store is closed, and at a start.
@@ -42,17 +47,20 @@
 //! error that names the place, in the log and in [`Store::damage`]; everybody else goes on.
 //!
 //! # Memory
-//! A channel that was ever used stays in the table, also when none of its records is kept: its numbers go on, and a
-//! position in it must never mean another record. That is about 200 bytes for each, and 100 in every `.state` file.
-//! Names that never come back, such as one per request, belong in a log of their own that is
-//! deleted now and then, or on a broker that several nodes share. What the judge remembers is bounded by
-//! [`Options::dedup_records`], what waits by [`Options::queue_max`] and [`Options::queue_bytes_max`]; the indexes of
-//! segments that were read take about a thousandth of the segments.
+//! A channel in the table takes about 200 bytes, and 110 in every `.state` file. It stays there longer than its records: its
+//! numbers go on, and a position in it must never mean another record. One of which no record is kept and whose newest is
+//! older than [`Options::history_meta_ttl`] is forgotten when the next segment is sealed. What is left of all of those is one
+//! number, the largest that any of them had: a channel that is not in the table begins above it, and its top says so. So no
+//! number is used twice for one channel, and a position of before shows as gone.
+//!
+//! What the judge remembers is bounded by [`Options::dedup_records`], what waits by [`Options::queue_max`] and
+//! [`Options::queue_bytes_max`]; the indexes of segments that were read take about a thousandth of the segments.
 
 mod chain;
 mod committer;
 mod error;
 mod follow;
+mod forget;
 mod format;
 mod fs;
 mod group;

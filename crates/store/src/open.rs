@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::committer::now_ms;
 use crate::error::OpenError;
-use crate::format::{self, Entry, Found, RECORD_HEAD};
+use crate::format::{self, Entry, Found, NO_OFFSET, RECORD_HEAD};
 use crate::fs::{self, Fs};
 use crate::judge::Judge;
 use crate::retention;
 use crate::segment::{self, HEAD, Segment, Sparse};
-use crate::state::{self, Channel, Channels};
-use crate::store::Options;
+use crate::state::{self, Channel, Channels, Known};
+use crate::store::{Options, Shared};
 
 /// What a start found.
 pub(crate) struct Opened {
     pub(crate) epoch: u64,
-    pub(crate) segments: Vec<Arc<Segment>>,
-    pub(crate) channels: Channels,
+    pub(crate) shared: Shared,
     pub(crate) judge: Judge,
     /// Where the state file reached to; 0 = there was none.
     pub(crate) state_base: u64,
@@ -51,7 +51,8 @@ pub(crate) fn open(fs: &dyn Fs, directory: &Path, options: &Options) -> Result<O
     let epoch = epoch(fs, directory, &names)?;
     let bases = bases(&names, ".log");
     let mut judge = Judge::new(options.dedup_records);
-    let (mut channels, state_base) = newest_state(fs, directory, &names, &bases, &mut judge);
+    let (known, state_base) = newest_state(fs, directory, &names, &bases, &mut judge);
+    let Known { mut channels, forgotten } = known;
     if let Some(first) = bases.first().copied().filter(|first| state_base < *first) {
         let what =
             "no .state file can be read and the oldest segments are gone, so the numbers of channels are unknown"
@@ -76,7 +77,7 @@ pub(crate) fn open(fs: &dyn Fs, directory: &Path, options: &Options) -> Result<O
         }
     }
     let gone = note_deleted(fs, directory, &names, segments.first().map_or(0, |s| s.base), &mut channels);
-    Ok(Opened { epoch, segments, channels, judge, state_base, gone })
+    Ok(Opened { epoch, shared: Shared { segments, channels, forgotten }, judge, state_base, gone })
 }
 
 /// Takes into the table what retention deleted since the state was written: all before `start`.
@@ -84,7 +85,7 @@ fn note_deleted(fs: &dyn Fs, directory: &Path, names: &[String], start: u64, cha
     let gone: Vec<u64> = bases(names, ".idx").into_iter().filter(|base| *base < start).collect();
     for base in &gone {
         let numbers = segment::last_numbers(fs, &segment::path(directory, *base, "idx"), *base);
-        retention::forget(channels, &numbers.unwrap_or_default());
+        retention::note_gone(channels, &numbers.unwrap_or_default());
     }
     for channel in channels.values_mut().filter(|c| c.last_offset < start) {
         channel.first = channel.last + 1;
@@ -123,24 +124,28 @@ fn epoch(fs: &dyn Fs, directory: &Path, names: &[String]) -> Result<u64, OpenErr
 }
 
 /// The newest state file that is whole and belongs to a segment, and the offset that it reaches to.
-fn newest_state(
-    fs: &dyn Fs,
-    directory: &Path,
-    names: &[String],
-    segments: &[u64],
-    judge: &mut Judge,
-) -> (Channels, u64) {
+///
+/// Where that is not the newest file, the one that was lost may have left out channels. All of them have no record any
+/// more, and nothing was deleted that this one does not cover, so it knows their numbers.
+fn newest_state(fs: &dyn Fs, directory: &Path, names: &[String], segments: &[u64], judge: &mut Judge) -> (Known, u64) {
+    let mut lost = false;
     for base in bases(names, ".state").into_iter().rev() {
         let read = fs.open(&segment::path(directory, base, "state"), false).and_then(|f| fs::read_all(&*f));
         if segments.contains(&base)
             && let Ok(bytes) = read
-            && let Some(channels) = state::read(&bytes, base, judge)
+            && let Some(mut known) = state::read(&bytes, base, now_ms(), judge)
         {
-            return (channels, base);
+            if lost {
+                let start = segments.first().copied().unwrap_or_default();
+                let empty = known.channels.values().filter(|channel| channel.last_offset < start);
+                known.forgotten = empty.map(|channel| channel.last).max().unwrap_or(0).max(known.forgotten);
+            }
+            return (known, base);
         }
+        lost = true;
         tracing::warn!(base, "a state file is damaged or stray, reading more of the log instead");
     }
-    (Channels::default(), 0)
+    (Known::default(), 0)
 }
 
 /// A segment that the state covers: its records are read when somebody asks.
@@ -262,7 +267,11 @@ const REACH: u64 = 1 << 24;
 /// Takes a record into the tables.
 pub(crate) fn note(entry: &Entry, channels: &mut Channels, judge: &mut Judge) {
     let channel = channels.entry(entry.key.clone()).or_insert(Channel::beginning_at(entry.number));
-    *channel = channel.with(entry.number, entry.offset, entry.keep);
+    if entry.previous == NO_OFFSET {
+        // It may have been forgotten since the state that is read.
+        *channel = Channel::beginning_at(entry.number);
+    }
+    *channel = channel.with(entry.number, entry.offset, entry.time_ms, entry.keep);
     if let Some(identity) = &entry.identity {
         judge.note((entry.offset, entry.number), &entry.key, identity);
         judge.keep(judge.noted());

@@ -29,6 +29,8 @@ pub(crate) struct Retention {
     gone: [Vec<u64>; 2],
     /// The channel that wanted something of the oldest segment, and its last number there.
     pinned: Option<(u64, Arc<str>, u64)>,
+    /// A segment without an index, of which none can be made.
+    damaged: Option<u64>,
 }
 
 impl Retention {
@@ -46,8 +48,13 @@ impl Retention {
     }
 }
 
+/// The time that was so long ago.
+pub(crate) fn ago(age: Duration) -> i64 {
+    now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+}
+
 fn is_older(time_ms: i64, age: Duration) -> bool {
-    time_ms < now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+    time_ms < ago(age)
 }
 
 /// Whether a channel wants something up to `number`, stored at `time_ms` at the latest.
@@ -77,6 +84,10 @@ impl Committer {
         let segments = self.lock_segments();
         let (_, sealed) = segments.split_last()?;
         let oldest = sealed.first().filter(|s| s.end.load(Relaxed) <= self.state_base)?;
+        if oldest.newest_ms.load(Relaxed) == i64::MAX {
+            // A start that found no index knows no age.
+            self.numbers_of(oldest);
+        }
         let options = &self.inner.options;
         let old = options.retention_age.is_some_and(|age| is_older(oldest.newest_ms.load(Relaxed), age));
         let total: u64 = segments.iter().map(|s| s.bytes.load(Relaxed)).sum();
@@ -97,8 +108,8 @@ impl Committer {
         {
             return true;
         }
-        // Without an index only age and bytes count.
-        let Some(numbers) = segment.last_numbers(&*self.inner.fs) else { return true };
+        // Where nobody can tell, only age and bytes count.
+        let Some(numbers) = self.numbers_of(segment) else { return true };
         let shared = self.lock_shared();
         let pin = numbers.into_iter().find(|(key, number)| wanted(&shared, key, *number));
         drop(shared);
@@ -106,14 +117,27 @@ impl Committer {
         self.retention.pinned.is_some()
     }
 
+    /// Each channel's last number in a segment.
+    fn numbers_of(&mut self, segment: &Segment) -> Option<Vec<(String, u64)>> {
+        if self.retention.damaged == Some(segment.base) {
+            return None;
+        }
+        let numbers = segment.last_numbers(&*self.inner.fs);
+        if numbers.is_none() {
+            tracing::warn!(file = %segment.path.display(), "a segment without an index is damaged, only its size counts for retention");
+            self.retention.damaged = Some(segment.base);
+        }
+        numbers
+    }
+
     fn delete(&mut self, oldest: &Arc<Segment>) -> io::Result<()> {
+        // Where nobody can tell, reading a channel finds out what it lacks.
+        let numbers = self.numbers_of(oldest).unwrap_or_default();
         let fs = &*self.inner.fs;
-        // Where the index is lost, reading a channel finds out what it lacks.
-        let numbers = oldest.last_numbers(fs).unwrap_or_default();
         {
             let mut shared = self.lock_shared();
             shared.segments.retain(|s| s.base != oldest.base);
-            forget(&mut shared.channels, &numbers);
+            note_gone(&mut shared.channels, &numbers);
         }
         self.retention.gone[0].push(oldest.base);
         fs.remove(&oldest.path)?;
@@ -132,7 +156,7 @@ impl Committer {
 }
 
 /// Notes that the records up to these numbers are gone.
-pub(crate) fn forget(channels: &mut crate::state::Channels, numbers: &[(String, u64)]) {
+pub(crate) fn note_gone(channels: &mut crate::state::Channels, numbers: &[(String, u64)]) {
     for (key, number) in numbers {
         if let Some(channel) = channels.get_mut(key.as_str()) {
             channel.first = channel.first.max(number + 1);

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::ReadError;
-use crate::format::{self, Entry, Found};
+use crate::format::{self, Entry, Found, NO_OFFSET};
 use crate::fs::{self, File, Fs};
-use crate::state::{Channels, Sealed, Unsealed};
+use crate::state::{Channel, Channels, Sealed, Unsealed};
 
 /// Bytes before the first record.
 pub(crate) const HEAD: u64 = 16;
@@ -98,9 +98,8 @@ impl Segment {
         index.get_or_insert_default().retain(|(at, _)| *at < offset);
     }
 
-    /// The content of the `.idx` file: where records are, and each channel's last number in this segment, which is
-    /// the newest one when it is sealed.
-    pub(crate) fn index_file(&self, channels: &Channels) -> Vec<u8> {
+    /// Begins the content of the `.idx` file: where records are.
+    pub(crate) fn index(&self) -> IndexDraft {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let sparse = index.as_deref().unwrap_or_default();
         let mut out = Sealed::new(INDEX_MAGIC);
@@ -113,18 +112,38 @@ impl Segment {
         for (offset, position) in sparse {
             out.u64s(&[*offset, *position]);
         }
-        let inside: Vec<_> = channels.iter().filter(|(_, c)| c.last > 0 && c.last_offset >= self.base).collect();
-        out.u64(inside.len() as u64);
-        for (key, channel) in inside {
-            out.text(key);
-            out.u64(channel.last);
-        }
-        out.finish()
+        let place = out.place();
+        IndexDraft { out, base: self.base, place, count: 0 }
     }
 
-    /// Each channel's last number in this segment; `None` when its index was lost.
+    /// Each channel's last number in this segment. A lost index is made anew from the records; `None` when one of them
+    /// is damaged.
     pub(crate) fn last_numbers(&self, fs: &dyn Fs) -> Option<Vec<(String, u64)>> {
-        last_numbers(fs, &self.path.with_extension("idx"), self.base)
+        let path = self.path.with_extension("idx");
+        last_numbers(fs, &path, self.base).or_else(|| {
+            let content = self.index_again().ok()?;
+            if let Err(error) = fs::replace(fs, &path, &content) {
+                tracing::warn!(file = %path.display(), %error, "cannot write an index that was lost");
+            }
+            numbers(&content, self.base)
+        })
+    }
+
+    /// The content of the `.idx` file from the records.
+    fn index_again(&self) -> Result<Vec<u8>, ReadError> {
+        let (mut sparse, mut channels, mut newest_ms) = (Sparse::new(), Channels::default(), i64::MIN);
+        self.scan(HEAD, 0, &mut |entry, position| {
+            note(&mut sparse, entry.offset, position);
+            newest_ms = newest_ms.max(entry.time_ms);
+            let channel = channels.entry(entry.key).or_insert(Channel::beginning_at(entry.number));
+            *channel = channel.with(entry.number, entry.offset, entry.time_ms, entry.keep);
+            true
+        })?;
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(sparse);
+        self.newest_ms.store(newest_ms, Relaxed);
+        let mut index = self.index();
+        channels.iter().for_each(|(key, channel)| index.add(key, channel));
+        Ok(index.finish())
     }
 
     /// The two indexed places, offset and position, that the record at `offset` lies between; about [`INDEX_EVERY`]
@@ -225,6 +244,31 @@ impl Segment {
     }
 }
 
+/// The content of an `.idx` file as it is made: after where records are, each channel's last number in the segment, which
+/// is its newest one when the segment is sealed.
+pub(crate) struct IndexDraft {
+    out: Sealed,
+    base: u64,
+    place: usize,
+    count: u64,
+}
+
+impl IndexDraft {
+    /// Adds a channel if it has a record in the segment.
+    pub(crate) fn add(&mut self, key: &str, channel: &Channel) {
+        if channel.last_offset != NO_OFFSET && channel.last_offset >= self.base {
+            self.count += 1;
+            self.out.text(key);
+            self.out.u64(channel.last);
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.out.fill(self.place, self.count);
+        self.out.finish()
+    }
+}
+
 /// Records that lie side by side, as they are on disk.
 pub(crate) struct Run {
     first: u64,
@@ -273,8 +317,11 @@ fn read_index(bytes: &[u8], base: u64) -> Option<(Sparse, Unsealed<'_>)> {
 
 /// Each channel's last number in the segment at `base`, from its index.
 pub(crate) fn last_numbers(fs: &dyn Fs, path: &Path, base: u64) -> Option<Vec<(String, u64)>> {
-    let bytes = fs::read_all(&*fs.open(path, false).ok()?).ok()?;
-    let (_, mut rest) = read_index(&bytes, base)?;
+    numbers(&fs::read_all(&*fs.open(path, false).ok()?).ok()?, base)
+}
+
+fn numbers(bytes: &[u8], base: u64) -> Option<Vec<(String, u64)>> {
+    let (_, mut rest) = read_index(bytes, base)?;
     (0..rest.u64()?).map(|_| Some((rest.text()?.to_owned(), rest.u64()?))).collect()
 }
 

@@ -31,6 +31,8 @@ pub struct Options {
     pub delete_unwanted: bool,
     /// An idempotency key or version counts as seen among so many newest records.
     pub dedup_records: u64,
+    /// A channel of which no record is kept and whose newest record is older is forgotten; see the crate docs.
+    pub history_meta_ttl: Duration,
     /// Appends that may wait for the disk.
     pub queue_max: usize,
     /// Bytes of payloads that may wait for the disk.
@@ -45,6 +47,7 @@ impl Default for Options {
             retention_bytes: None,
             delete_unwanted: true,
             dedup_records: 50_000,
+            history_meta_ttl: Duration::from_secs(7 * 86_400),
             queue_max: 65_536,
             queue_bytes_max: 64 << 20,
         }
@@ -108,7 +111,8 @@ pub struct Bounds {
 /// Ends of a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ChannelTop {
-    /// Number of its newest record; 0 = none yet.
+    /// Number of its newest record. For a channel that has none, or was forgotten: the number before the one that its
+    /// next record will have at least; 0 while no channel was forgotten.
     pub last: u64,
     /// Number of its oldest record that is kept; `last + 1` when none is.
     pub first_kept: u64,
@@ -118,6 +122,19 @@ pub struct ChannelTop {
 pub(crate) struct Shared {
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) channels: Channels,
+    /// No channel that is not in the table ever had a higher number. On disk before it is here.
+    pub(crate) forgotten: u64,
+}
+
+impl Shared {
+    /// Ends of a channel.
+    pub(crate) fn top(&self, key: &str) -> ChannelTop {
+        let (last, first_kept) = match self.channels.get(key) {
+            Some(channel) => (channel.last, channel.first),
+            None => (self.forgotten, self.forgotten + 1),
+        };
+        ChannelTop { last, first_kept }
+    }
 }
 
 pub(crate) struct Inner {
@@ -182,13 +199,13 @@ impl Store {
         lock: Option<std::fs::File>,
     ) -> Result<Self, OpenError> {
         let opened = open::open(&*fs, directory, &options)?;
-        let end = opened.segments.last().map_or(0, |s| s.end.load(Relaxed));
+        let end = opened.shared.segments.last().map_or(0, |s| s.end.load(Relaxed));
         let queue = Queue::new(options.queue_max, options.queue_bytes_max);
         let inner = Arc::new(Inner {
             directory: directory.to_owned(),
             options,
             fs,
-            shared: Mutex::new(Shared { segments: opened.segments, channels: opened.channels }),
+            shared: Mutex::new(opened.shared),
             followers: Mutex::new(Followers::new(end)),
             queue,
             broken: OnceLock::new(),
@@ -227,8 +244,12 @@ impl Store {
 
     /// Ends of a channel.
     pub fn channel_top(&self, key: &str) -> ChannelTop {
-        let known = self.shared().channels.get(key).map(|c| ChannelTop { last: c.last, first_kept: c.first });
-        known.unwrap_or(ChannelTop { last: 0, first_kept: 1 })
+        self.shared().top(key)
+    }
+
+    /// How many channels it remembers.
+    pub fn channels(&self) -> usize {
+        self.shared().channels.len()
     }
 
     /// Writes what was accepted and ends the committer; appends after it fail.

@@ -6,6 +6,8 @@ mod crash;
 mod disk;
 #[path = "store/faulty.rs"]
 mod faulty;
+#[path = "store/forgetting.rs"]
+mod forgetting;
 #[path = "store/panics.rs"]
 mod panics;
 #[path = "store/reading.rs"]

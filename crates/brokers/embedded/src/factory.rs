@@ -82,6 +82,13 @@ const SETTINGS: &[SettingDoc] = &[
         default: Some("true"),
         doc: "Files are deleted once no namespace's history_size and history_ttl want anything in them.",
     },
+    SettingDoc {
+        key: "history_meta_ttl",
+        kind: "a duration",
+        default: Some("\"168h\""),
+        doc: "A channel of which nothing is kept and whose newest publication is older is forgotten: about 200 bytes of memory \
+              each. A client that comes back later with a position in it is told that it cannot be recovered. At least 1m.",
+    },
 ];
 
 fn options(context: &BuildContext) -> Result<Options, BrokerError> {
@@ -98,6 +105,10 @@ fn options(context: &BuildContext) -> Result<Options, BrokerError> {
             "retention_age" => {
                 options.retention_age = Some(duration(text).ok_or_else(|| wrong("duration such as 7d"))?)
             }
+            "history_meta_ttl" => {
+                let ttl = duration(text).filter(|ttl| *ttl >= MINUTE);
+                options.history_meta_ttl = ttl.ok_or_else(|| wrong("duration of at least 1m, such as 168h"))?;
+            }
             "delete_unwanted" => options.delete_unwanted = text.parse().map_err(|_| wrong("true or false"))?,
             _ => {
                 let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
@@ -110,6 +121,8 @@ fn options(context: &BuildContext) -> Result<Options, BrokerError> {
 }
 
 const MIB: u64 = 1 << 20;
+/// A client that is away for a moment finds its channel again.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// `1048576`, `64MiB`, `2 GiB`.
 fn size(text: &str) -> Option<u64> {
@@ -149,6 +162,12 @@ mod tests {
         assert!(parse("delete_unwanted", "no").unwrap_err().contains("is no true or false"));
         assert!(parse("retention_bytes", "many").unwrap_err().contains("embedded.retention_bytes"));
         assert!(parse("segment_bytes", "1KiB").unwrap_err().contains("at least 1MiB"));
+        assert_eq!(parse("history_meta_ttl", "24h").unwrap().history_meta_ttl, Duration::from_secs(86_400));
+        assert_eq!(Options::default().history_meta_ttl, duration("168h").unwrap());
+        for wrong in ["59s", "0s", "never"] {
+            let error = parse("history_meta_ttl", wrong).unwrap_err();
+            assert!(error.contains("embedded.history_meta_ttl") && error.contains("at least 1m"), "{error}");
+        }
         assert!(parse("retention", "1").unwrap_err().contains("there are segment_bytes"));
     }
 }

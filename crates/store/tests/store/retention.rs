@@ -104,6 +104,31 @@ fn a_start_that_lost_indexes_finds_out_when_a_channel_is_read() {
 }
 
 #[test]
+fn a_segment_whose_index_was_lost_gets_a_new_one_and_goes_like_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let none = Keep { count: 0, age_s: 0 };
+    let store = open(directory.path(), Options { delete_unwanted: false, ..small() });
+    for _ in 0..1_000 {
+        append(&store, Append { keep: none, ..record("c0", &"x".repeat(100)) }).unwrap();
+    }
+    drop(store);
+    // As after a crash between a segment's end and its index.
+    let oldest = segments(directory.path()).remove(0).with_extension("idx");
+    let content = std::fs::read(&oldest).unwrap();
+    std::fs::remove_file(&oldest).unwrap();
+    let age = Some(Duration::from_secs(3_600));
+    let store = open(directory.path(), Options { delete_unwanted: false, retention_age: age, ..small() });
+    while !oldest.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(std::fs::read(&oldest).unwrap(), content);
+    drop(store);
+    std::fs::remove_file(&oldest).unwrap();
+    let store = open(directory.path(), small());
+    until(&store, "unwanted segments are deleted", || store.channel_top("c0").first_kept == 1_001);
+}
+
+#[test]
 fn segments_go_when_no_channel_wants_them() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), small());
