@@ -40,8 +40,9 @@ pub struct Appended {
     pub partition: Partition,
     /// Its offset there. For a duplicate: that of the first one. For a suppressed version: the log's end then.
     pub log_offset: u64,
-    /// Its number in its channel where the broker numbers per channel (from 1, contiguous); the first one's for a
-    /// duplicate, the channel's newest for a suppressed version.
+    /// Its number in its channel where the broker numbers per channel (contiguous but for what
+    /// [`crate::Log`] says of forgotten channels); the first one's for a duplicate, the channel's newest for a suppressed
+    /// version.
     pub channel_offset: Option<u64>,
     /// The broker found a record with the same idempotency key, or a version as high, and stored nothing. Only
     /// brokers with [`crate::Capabilities::channel_offsets`] ever say so; elsewhere the window decides.

@@ -16,7 +16,7 @@ pub struct Capabilities {
     pub durable: bool,
     /// Several nodes can share it.
     pub shared: bool,
-    /// It numbers each channel from 1 without holes, and decides duplicates and versions before it numbers. Then
+    /// It numbers each channel without holes, as [`Log`] says, and decides duplicates and versions before it numbers. Then
     /// [`Log::channel_top`] and [`Log::read_channel`] answer; otherwise positions are the log's own offsets.
     pub channel_offsets: bool,
 }
@@ -77,6 +77,9 @@ pub trait Broker: Send + Sync + 'static {
 /// - **Offsets.** They name places in the partition. `Tailed::log_offset + 1` is where reading goes on after a record.
 ///   A broker with [`crate::Capabilities::channel_offsets`] also numbers within the channel: 1, 2, 3, ... without
 ///   holes, never re-used within an epoch, also when older records were dropped.
+/// - **Forgotten channels.** Such a broker may forget a channel that was silent for long and of which nothing is kept. Then
+///   it goes on above every number that it ever had; until then its top is the number before. So does a channel that was
+///   never used. That number may rise, and what was a top before is then before what is kept.
 /// - **Loss.** What may be lost is what retention drops. A tail that finds a hole says so by [`TailSink::lost`] and
 ///   goes on; it never skips in silence.
 /// - **Waiting.** Only futures wait. Everything else returns at once and may be called from any thread.
@@ -156,7 +159,8 @@ pub struct Page {
 /// Ends of a channel's stream where the broker numbers per channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ChannelTop {
-    /// Number of the newest publication; 0 = none yet.
+    /// Number of the newest publication, or for a channel that is not known the one before that of its next; 0 = the next
+    /// one is the first.
     pub last: u64,
     /// Number of the oldest publication kept; `last + 1` when none is kept.
     pub first_kept: u64,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState as SipState;
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_broker::{
     Appended, Bounds, BoxFuture, Broker, BrokerError, Capabilities, ChannelPage, ChannelTop, Health, Key, Log, LogInfo,
@@ -13,7 +13,7 @@ use tidegate_broker::{
 use tidegate_types::Epoch;
 
 use crate::factory::CAPABILITIES;
-use crate::partition::Partition;
+use crate::partition::{Bound, Partition};
 
 /// Settings of the memory broker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,11 +22,13 @@ pub(crate) struct Settings {
     pub(crate) partitions: u32,
     /// Bytes kept of all channels of a log.
     pub(crate) history_bytes_max: usize,
+    /// How long a channel is remembered of which nothing is kept.
+    pub(crate) history_meta_ttl: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { partitions: 4, history_bytes_max: 256 << 20 }
+        Self { partitions: 4, history_bytes_max: 256 << 20, history_meta_ttl: Duration::from_secs(7 * 86_400) }
     }
 }
 
@@ -69,7 +71,7 @@ impl Broker for Memory {
 struct MemoryLog {
     epoch: Epoch,
     partitions: Box<[Arc<Mutex<Partition>>]>,
-    partition_bytes_max: usize,
+    bound: Bound,
 }
 
 impl MemoryLog {
@@ -77,11 +79,11 @@ impl MemoryLog {
         // The standard hasher's keys are random in every process and map; that is all an epoch needs.
         let epoch = format!("{:016x}", SipState::new().hash_one(now_ms()));
         let partitions = (0..settings.partitions).map(|_| Arc::default()).collect();
-        Self {
-            epoch: Epoch::new(&epoch),
-            partitions,
-            partition_bytes_max: settings.history_bytes_max / settings.partitions.max(1) as usize,
-        }
+        let bound = Bound {
+            bytes_max: settings.history_bytes_max / settings.partitions.max(1) as usize,
+            meta_ttl_ms: settings.history_meta_ttl.as_millis().try_into().unwrap_or(i64::MAX),
+        };
+        Self { epoch: Epoch::new(&epoch), partitions, bound }
     }
 
     fn lock(&self, Number(number): Number) -> Result<MutexGuard<'_, Partition>, BrokerError> {
@@ -126,7 +128,7 @@ impl Log for MemoryLog {
 
     fn append(&self, record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
         let (number, mut partition) = self.of_key(&record.key);
-        ready(Ok(partition.append(number, record, now_ms(), self.partition_bytes_max)))
+        ready(Ok(partition.append(number, record, now_ms(), self.bound)))
     }
 
     fn tail(

@@ -1,8 +1,11 @@
 //! How the memory broker is configured and built.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidegate_broker::{BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities};
+use tidegate_broker::{
+    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, SettingDoc,
+};
 
 use crate::broker::{Memory, Settings};
 
@@ -25,6 +28,10 @@ impl BrokerFactory for Factory {
         "memory:    one node, nothing is kept when it ends"
     }
 
+    fn settings(&self) -> &'static [SettingDoc] {
+        SETTINGS
+    }
+
     fn capabilities(&self) -> Capabilities {
         CAPABILITIES
     }
@@ -45,6 +52,31 @@ impl BrokerFactory for Factory {
     }
 }
 
+const SETTINGS: &[SettingDoc] = &[
+    SettingDoc {
+        key: "partitions",
+        kind: "a number",
+        default: Some("4"),
+        doc: "Locks that publishes to different channels do not share.",
+    },
+    SettingDoc {
+        key: "history_bytes",
+        kind: "a number",
+        default: Some("268435456"),
+        doc: "Bytes kept of all channels together; the oldest publications go first.",
+    },
+    SettingDoc {
+        key: "history_meta_ttl",
+        kind: "a duration",
+        default: Some("\"168h\""),
+        doc: "A channel of which nothing is kept and whose newest publication is older is forgotten. A client that comes back \
+              later with a position in it is told that it cannot be recovered. At least 1m.",
+    },
+];
+
+/// A client that is away for a moment finds its channel again.
+const MINUTE: Duration = Duration::from_secs(60);
+
 impl Settings {
     fn parse(context: &BuildContext) -> Result<Self, BrokerError> {
         let mut settings = Self::default();
@@ -57,12 +89,41 @@ impl Settings {
             match key.as_str() {
                 "partitions" => settings.partitions = u32::try_from(number()?).unwrap_or(u32::MAX).min(1024),
                 "history_bytes" => settings.history_bytes_max = number()?,
+                "history_meta_ttl" => {
+                    let ttl = humantime::parse_duration(&value.0).ok().filter(|ttl| *ttl >= MINUTE);
+                    settings.history_meta_ttl = ttl.ok_or_else(|| {
+                        let text = format!("memory.{key}: {:?} is no duration of at least 1m, such as 168h", value.0);
+                        BrokerError::Refused(text.into())
+                    })?;
+                }
                 _ => {
-                    let text = format!("memory.{key}: unknown setting, there are partitions and history_bytes");
+                    let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
+                    let text = format!("memory.{key}: unknown setting, there are {}", known.join(", "));
                     return Err(BrokerError::Refused(text.into()));
                 }
             }
         }
         Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_broker::Secret;
+
+    fn parse(key: &str, value: &str) -> Result<Settings, String> {
+        let settings = [(key.to_owned(), Secret(value.to_owned()))].into_iter().collect();
+        Settings::parse(&BuildContext { dev: false, settings }).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn settings_are_read_and_mistakes_are_named() {
+        assert_eq!(parse("history_meta_ttl", "2m").unwrap().history_meta_ttl, Duration::from_secs(120));
+        assert_eq!(parse("history_meta_ttl", "168h").unwrap(), Settings::default());
+        let error = parse("history_meta_ttl", "59s").unwrap_err();
+        assert!(error.contains("memory.history_meta_ttl") && error.contains("at least 1m"), "{error}");
+        assert!(parse("partitions", "0").unwrap_err().contains("is no number above 0"));
+        assert!(parse("ttl", "1").unwrap_err().contains("there are partitions, history_bytes"));
     }
 }

@@ -1,22 +1,17 @@
 //! One partition: its channels, its sinks, and the order of everything.
+//!
+//! Invariant: a channel that is not known never had a number above [`Past::forgotten`](crate::past::Past::forgotten).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use tidegate_broker::{
     Appended, Bounds, BrokerError, ChannelPage, ChannelTop, Key, Page, PageLimits, Partition as Number, Record,
     TailLoss, TailSink, Tailed,
 };
 
 use crate::judge::{Judge, Suppressed};
-
-#[derive(Debug, Default)]
-struct Channel {
-    last: u64,
-    /// Log offsets of the records kept, oldest first.
-    kept: VecDeque<u64>,
-}
+use crate::past::{Channel, Past};
 
 struct Sink {
     id: u64,
@@ -30,12 +25,21 @@ pub(crate) struct Partition {
     records: VecDeque<Option<Tailed>>,
     start: u64,
     bytes: usize,
-    channels: HashMap<Key, Channel, RandomState>,
+    past: Past,
     judge: Judge,
     sinks: Vec<Sink>,
     next_sink: u64,
     /// Reused for delivery.
     batch: Vec<Tailed>,
+}
+
+/// What a partition keeps, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bound {
+    /// Bytes of all its records.
+    pub(crate) bytes_max: usize,
+    /// A channel of which nothing is kept is remembered so long after its newest record.
+    pub(crate) meta_ttl_ms: i64,
 }
 
 /// What a place costs, also when its channel has dropped the record: so holes are bounded like records.
@@ -55,9 +59,10 @@ impl Partition {
     }
 
     /// Stores and delivers one record, or says why not.
-    pub(crate) fn append(&mut self, number: Number, record: Record, time_ms: i64, bytes_max: usize) -> Appended {
+    pub(crate) fn append(&mut self, number: Number, record: Record, time_ms: i64, bound: Bound) -> Appended {
         let log_offset = self.end();
-        let last = self.channels.get(&record.key).map_or(0, |c| c.last);
+        self.past.forget(time_ms.saturating_sub(bound.meta_ttl_ms));
+        let last = self.past.top(&record.key).last;
         let appended = |log_offset, channel, suppressed| Appended {
             partition: number,
             log_offset,
@@ -79,7 +84,7 @@ impl Partition {
             keep.count_max as usize,
             time_ms.saturating_sub_unsigned(keep.age_max.as_millis().try_into().unwrap_or(u64::MAX)),
         );
-        while self.bytes > bytes_max && self.records.len() > 1 {
+        while self.bytes > bound.bytes_max && self.records.len() > 1 {
             self.drop_first();
         }
         appended(log_offset, last + 1, false)
@@ -96,9 +101,7 @@ impl Partition {
     fn keep(&mut self, record: Tailed, count_max: usize, oldest_ms: i64) {
         let offset = record.log_offset;
         self.bytes += PLACE_BYTES + size(&record);
-        let channel = self.channels.entry(record.key.clone()).or_default();
-        channel.last += 1;
-        channel.kept.push_back(offset);
+        let channel = self.past.with(&record.key, offset, record.time_ms);
         self.records.push_back(Some(record));
         let mut dropped = Vec::new();
         while let Some(front) = channel.kept.front().copied() {
@@ -124,9 +127,7 @@ impl Partition {
         self.bytes -= PLACE_BYTES;
         if let Some(record) = first {
             self.bytes -= size(&record);
-            if let Some(channel) = self.channels.get_mut(&record.key) {
-                channel.kept.pop_front();
-            }
+            self.past.drop_first(&record.key);
         }
     }
 
@@ -177,17 +178,16 @@ impl Partition {
     }
 
     pub(crate) fn channel_top(&self, key: &str) -> ChannelTop {
-        let Some(channel) = self.channels.get(key) else { return ChannelTop { last: 0, first_kept: 1 } };
-        ChannelTop { last: channel.last, first_kept: channel.last + 1 - channel.kept.len() as u64 }
+        self.past.top(key)
     }
 
     pub(crate) fn read_channel(&self, key: &Key, after: u64, limits: PageLimits) -> ChannelPage {
         let top = self.channel_top(key);
         let mut records = Vec::new();
-        let Some(channel) = self.channels.get(key) else { return ChannelPage { records, top } };
+        let Some(Channel { kept, .. }) = self.past.get(key) else { return ChannelPage { records, top } };
         let skip = (after + 1).saturating_sub(top.first_kept);
         let mut bytes = 0;
-        for offset in channel.kept.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+        for offset in kept.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
             let Some(Some(record)) = self.records.get((offset - self.start) as usize) else { continue };
             bytes += record.key.len() + record.payload.as_ref().map_or(0, bytes::Bytes::len);
             let full = records.len() >= limits.records_max || bytes > limits.bytes_max;
