@@ -60,10 +60,10 @@ impl Hub {
     ) -> Option<Start> {
         let broker_top = self.broker_top(channel);
         let top = {
-            let state = channel.cell.lock();
+            let mut state = channel.cell.lock();
             let is_same = state.window.floor(&channel.key, broker_top) == floor;
             (state.window.newest(&channel.key).is_none() && is_same)
-                .then(|| state.window.top(&channel.key, broker_top))?
+                .then(|| state.window.begin(&channel.key, broker_top))?
         };
         Some(self.cached(channel, since, top, kept))
     }

@@ -101,14 +101,17 @@ impl Hub {
     pub fn read_after(&self, channel: &Channel, after: Offset, bytes_max: usize) -> ReadAfter {
         let top = self.broker_top(channel);
         let limits = ReadLimits { count_max: usize::MAX, bytes_max };
-        channel.cell.lock().window.read_after(&channel.key, after, top, limits)
+        channel.cell.lock().window.read_on(&channel.key, after, top, limits)
     }
 
     /// What follows a cursor that the window has left behind: comes as [`ShardEvent::Read`].
     pub fn read_behind(self: &Arc<Self>, channel: &Channel, after: Offset, bytes_max: usize, reply_to: ReplyTo) {
         let (hub, channel) = (self.clone(), channel.clone());
         self.runtime().spawn(async move {
-            let until = hub.floor(&channel);
+            let until = {
+                let broker_top = hub.broker_top(&channel);
+                channel.cell.lock().window.live_floor(&channel.key, broker_top)
+            };
             let limits = ReadLimits { count_max: usize::MAX, bytes_max };
             let span = Span { after, until, limits, partial: true, from_oldest: false };
             let result = match hub.read_log(&channel, span).await {
@@ -152,11 +155,11 @@ impl Hub {
     /// One look at the window, under its lock.
     fn attempt(&self, channel: &Channel, recovery: Option<&mut Recovery<'_>>) -> Attempt {
         let broker_top = self.broker_top(channel);
-        let state = channel.cell.lock();
+        let mut state = channel.cell.lock();
         if !state.is_warm() {
             return Attempt::Cold;
         }
-        let top = state.window.top(&channel.key, broker_top);
+        let top = state.window.begin(&channel.key, broker_top);
         let epoch = &channel.log.epoch;
         let start = |publications: Vec<_>, offset, recovered| {
             let position = StreamPosition { offset, epoch: epoch.clone() };

@@ -7,6 +7,8 @@
 //! # Invariants
 //! - Everything of a key with an offset above the key's *floor* is held, in order. At the floor lies the key's newest
 //!   publication that is not held, or nothing where that one lies before all that is known.
+//! - Where the broker numbers channels, everything of a listened key above what it has *passed* is held or was not read
+//!   yet. So who listened before the broker forgot the channel has missed nothing, wherever its top lies since.
 //! - `index` knows the last offset of every key that occurred since `index_since`, far deeper than the payloads.
 //! - On a log with holes the offset that clients see is the log's offset + 1, so that 0 is before everything.
 
@@ -33,7 +35,7 @@ pub(crate) use budget::Budget;
 pub(crate) enum Numbering {
     /// The log's own offsets + 1, with holes between the publications of a channel.
     Log,
-    /// The broker numbers each channel from 1 without holes, and has decided duplicates and versions already.
+    /// The broker numbers each channel, without holes unless it forgot it, and has decided duplicates and versions already.
     Channel,
 }
 
@@ -47,11 +49,21 @@ pub(crate) struct Listener {
 
 type Listeners = SmallVec<[Listener; 1]>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct KeyState {
     listeners: Listeners,
     /// Boxed because most keys of an idle node have listeners and nothing else.
     held: Option<Box<Held>>,
+    /// See the module docs; [`UNKNOWN`] where nothing is known.
+    passed: Offset,
+}
+
+const UNKNOWN: Offset = Offset(u64::MAX);
+
+impl Default for KeyState {
+    fn default() -> Self {
+        Self { listeners: Listeners::new(), held: None, passed: UNKNOWN }
+    }
 }
 
 #[derive(Debug)]
@@ -141,7 +153,7 @@ impl Window {
         self.bytes = 0;
         self.order = VecDeque::new();
         self.keys.retain(|_, state| {
-            state.held = None;
+            (state.held, state.passed) = (None, UNKNOWN);
             !state.listeners.is_empty()
         });
         self.keys.shrink_to_fit();
@@ -226,6 +238,7 @@ impl Window {
     fn hold(&mut self, key: &Key, floor: Offset, publication: Arc<Publication>) {
         let bytes = cost(&publication);
         let state = self.keys.entry(key.clone()).or_default();
+        let floor = floor.min(state.passed);
         let held = state.held.get_or_insert_with(|| Box::new(Held { publications: VecDeque::new(), floor }));
         held.publications.push_back(publication);
         self.order.push_back((key.clone(), u32::try_from(bytes).unwrap_or(u32::MAX)));
@@ -257,6 +270,9 @@ impl Window {
                 held.floor = gone.offset;
             }
             if held.publications.is_empty() {
+                if self.numbering == Numbering::Channel {
+                    state.passed = held.floor;
+                }
                 state.held = None;
                 if state.listeners.is_empty() {
                     self.keys.remove(&key);
@@ -302,6 +318,17 @@ impl Window {
         }
     }
 
+    /// Where a listener of the key begins: at its top.
+    pub(crate) fn begin(&mut self, key: &Key, broker_top: Option<ChannelTop>) -> Offset {
+        let top = self.top(key, broker_top);
+        if self.numbering == Numbering::Channel
+            && let Some(state) = self.keys.get_mut(key).filter(|s| s.held.is_none() && s.passed == UNKNOWN)
+        {
+            state.passed = top;
+        }
+        top
+    }
+
     /// The newest publication of the key, where it is held.
     pub(crate) fn newest(&self, key: &Key) -> Option<&Arc<Publication>> {
         self.keys.get(key)?.held.as_ref()?.publications.back()
@@ -316,6 +343,15 @@ impl Window {
         }
     }
 
+    /// The same for a cursor that has followed since its listener began: it may lie below where the broker says that the
+    /// channel stands, because the channel was forgotten.
+    pub(crate) fn live_floor(&self, key: &Key, broker_top: Option<ChannelTop>) -> Offset {
+        match self.keys.get(key) {
+            Some(KeyState { held: None, passed, .. }) if *passed != UNKNOWN => *passed,
+            _ => self.floor(key, broker_top),
+        }
+    }
+
     /// What the window has after `after`, oldest first.
     pub(crate) fn read_after(
         &self,
@@ -324,7 +360,22 @@ impl Window {
         broker_top: Option<ChannelTop>,
         limits: ReadLimits,
     ) -> ReadAfter {
-        if after < self.floor(key, broker_top) {
+        self.read_above(self.floor(key, broker_top), key, after, limits)
+    }
+
+    /// The same for a cursor that has followed since its listener began.
+    pub(crate) fn read_on(
+        &self,
+        key: &Key,
+        after: Offset,
+        broker_top: Option<ChannelTop>,
+        limits: ReadLimits,
+    ) -> ReadAfter {
+        self.read_above(self.live_floor(key, broker_top), key, after, limits)
+    }
+
+    fn read_above(&self, floor: Offset, key: &Key, after: Offset, limits: ReadLimits) -> ReadAfter {
+        if after < floor {
             return ReadAfter::NeedsLog;
         }
         let mut bytes = 0;

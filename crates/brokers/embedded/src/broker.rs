@@ -22,7 +22,8 @@ struct Logs {
 }
 
 impl Embedded {
-    pub(crate) fn new(directory: PathBuf, options: Options) -> Self {
+    /// A broker whose logs are in a directory, with the options of their stores.
+    pub fn new(directory: PathBuf, options: Options) -> Self {
         Self(Arc::new(Logs { directory, options, opening: Mutex::default(), open: Mutex::default() }))
     }
 }

@@ -74,17 +74,77 @@ fn eviction_raises_the_floor_of_its_key_only_where_channels_are_numbered() {
     assert_eq!(w.read_after(&b, Offset(5), top(9), NO_LIMITS), ReadAfter::NeedsLog);
 }
 
+const ONE: Listener = Listener { shard: 0, slot: 1, registration: 1 };
+
+/// What a broker says of a channel that it does not know.
+fn unknown(forgotten: u64) -> Option<ChannelTop> {
+    Some(ChannelTop { last: forgotten, first_kept: forgotten + 1 })
+}
+
+#[test]
+fn who_listens_to_a_channel_that_is_forgotten_misses_nothing_and_is_told_of_nothing() {
+    let mut w = window(Numbering::Channel, 2 * (OVERHEAD_BYTES + 12));
+    let (a, never, other): (Key, Key, Key) = ("a".into(), "never".into(), "other".into());
+    w.apply(record(0, "a", Some(5)), all);
+    for key in [&a, &never] {
+        w.listen(key, ONE);
+    }
+    assert_eq!((w.begin(&a, unknown(5)), w.begin(&never, unknown(5))), (Offset(5), Offset(5)));
+    for n in 0..3 {
+        w.apply(record(n + 1, "b", Some(n + 1)), all);
+    }
+    assert!(w.newest(&a).is_none(), "its publication had to give way");
+    // It is forgotten, and others with higher numbers.
+    assert!(offsets(w.read_on(&a, Offset(5), unknown(90), NO_LIMITS)).is_empty());
+    assert!(offsets(w.read_on(&never, Offset(5), unknown(90), NO_LIMITS)).is_empty());
+    assert_eq!(w.read_on(&a, Offset(4), unknown(90), NO_LIMITS), ReadAfter::NeedsLog, "it had not got 5");
+    assert_eq!(w.read_after(&a, Offset(5), unknown(90), NO_LIMITS), ReadAfter::NeedsLog, "nobody knows who comes back");
+    assert_eq!(w.read_on(&other, Offset(5), unknown(90), NO_LIMITS), ReadAfter::NeedsLog, "nobody listened");
+    // They come back.
+    for (at, key) in [(4, "a"), (5, "never")] {
+        w.apply(record(at, key, Some(91)), all);
+        assert_eq!(offsets(w.read_on(&key.into(), Offset(5), unknown(90), NO_LIMITS)), [91]);
+    }
+    assert_eq!(w.read_on(&a, Offset(4), unknown(90), NO_LIMITS), ReadAfter::NeedsLog);
+    for n in 6..9 {
+        w.apply(record(n, "b", Some(n)), all);
+    }
+    assert_eq!(w.read_on(&a, Offset(5), unknown(95), NO_LIMITS), ReadAfter::NeedsLog, "91 is in the log alone");
+    assert!(offsets(w.read_on(&a, Offset(91), unknown(95), NO_LIMITS)).is_empty());
+    w.restart(20, 20, 100);
+    assert_eq!(
+        w.read_on(&a, Offset(91), unknown(95), NO_LIMITS),
+        ReadAfter::NeedsLog,
+        "a tail that begins knows nothing"
+    );
+}
+
+#[test]
+fn who_begins_where_the_log_is_ahead_of_the_window_gets_nothing_twice_and_misses_nothing() {
+    let mut w = window(Numbering::Channel, usize::MAX);
+    let a: Key = "a".into();
+    w.listen(&a, ONE);
+    let top = Some(ChannelTop { last: 12, first_kept: 1 });
+    let cursor = w.begin(&a, top);
+    assert_eq!(cursor, Offset(12));
+    for n in 11..=13 {
+        w.apply(record(n, "a", Some(n)), all);
+    }
+    assert_eq!(offsets(w.read_on(&a, cursor, top, NO_LIMITS)), [13]);
+    assert_eq!(offsets(w.read_after(&a, Offset(10), top, NO_LIMITS)), [11, 12, 13]);
+    assert_eq!(w.read_after(&a, Offset(9), top, NO_LIMITS), ReadAfter::NeedsLog);
+}
+
 #[test]
 fn listeners_are_named_and_leave_nothing_behind() {
     let mut w = window(Numbering::Log, usize::MAX);
     let a: Key = "a".into();
-    let one = Listener { shard: 0, slot: 1, registration: 1 };
-    w.listen(&a, one);
-    w.listen(&a, Listener { shard: 1, ..one });
+    w.listen(&a, ONE);
+    w.listen(&a, Listener { shard: 1, ..ONE });
     assert_eq!(w.apply(record(0, "a", None), all).publication.unwrap().1.len(), 2);
-    w.unlisten(&a, one);
+    w.unlisten(&a, ONE);
     assert_eq!(w.apply(record(1, "a", None), all).publication.unwrap().1.len(), 1);
-    w.unlisten(&a, Listener { shard: 1, ..one });
+    w.unlisten(&a, Listener { shard: 1, ..ONE });
     w.restart(5, 5, 100);
     assert!(w.keys.is_empty() && w.listeners() == 0 && w.budget.bytes() == 0);
 }

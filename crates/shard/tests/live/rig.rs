@@ -69,6 +69,11 @@ impl Node {
         Self::start_over(Arc::new(log.clone()), runtime(), 1, options, |_| {})
     }
 
+    /// A node on a broker that the test made.
+    pub(crate) fn on_broker(broker: Arc<dyn Broker>, options: CoreOptions) -> Self {
+        Self::start_over(broker, runtime(), 1, options, |_| {})
+    }
+
     fn start_over(
         broker: Arc<dyn Broker>,
         runtime: Runtime,
@@ -127,6 +132,11 @@ impl Node {
         let channel = ChannelName::parse(channel).unwrap();
         let data = data.to_owned().into();
         self.runtime.block_on(self.hub.publish(&channel, data, PublishOptions::default())).unwrap()
+    }
+
+    /// Waits for what has to run where the node's tasks do.
+    pub(crate) fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     /// Has an order carried out.
