@@ -19,7 +19,7 @@ use crate::retention::ago;
 use crate::state::Channel;
 
 /// Channels looked at under one lock.
-const SLICE: usize = 1_024;
+pub(crate) const SLICE: usize = 1_024;
 /// Between two slices while nothing is appended.
 const PAUSE: Duration = Duration::from_millis(1);
 /// So many channels are looked at for each append of the last group, so that a table that grows is gone through all the same.

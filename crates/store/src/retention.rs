@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::committer::{Committer, now_ms};
+use crate::forget::SLICE;
 use crate::segment::{self, Segment};
 use crate::state::Channel;
 use crate::store::Shared;
@@ -110,10 +111,11 @@ impl Committer {
         }
         // Where nobody can tell, only age and bytes count.
         let Some(numbers) = self.numbers_of(segment) else { return true };
-        let shared = self.lock_shared();
-        let pin = numbers.into_iter().find(|(key, number)| wanted(&shared, key, *number));
-        drop(shared);
-        self.retention.pinned = pin.map(|(key, number)| (segment.base, key.into(), number));
+        let pin = numbers.chunks(SLICE).find_map(|some| {
+            let shared = self.lock_shared();
+            some.iter().find(|(key, number)| wanted(&shared, key, *number))
+        });
+        self.retention.pinned = pin.map(|(key, number)| (segment.base, key.as_str().into(), *number));
         self.retention.pinned.is_some()
     }
 
@@ -134,11 +136,10 @@ impl Committer {
         // Where nobody can tell, reading a channel finds out what it lacks.
         let numbers = self.numbers_of(oldest).unwrap_or_default();
         let fs = &*self.inner.fs;
-        {
-            let mut shared = self.lock_shared();
-            shared.segments.retain(|s| s.base != oldest.base);
-            note_gone(&mut shared.channels, &numbers);
+        for some in numbers.chunks(SLICE) {
+            note_gone(&mut self.lock_shared().channels, some);
         }
+        self.lock_shared().segments.retain(|s| s.base != oldest.base);
         self.retention.gone[0].push(oldest.base);
         fs.remove(&oldest.path)?;
         fs.sync_directory(&self.inner.directory)

@@ -8,6 +8,8 @@ mod disk;
 mod faulty;
 #[path = "store/forgetting.rs"]
 mod forgetting;
+#[path = "store/kills.rs"]
+mod kills;
 #[path = "store/panics.rs"]
 mod panics;
 #[path = "store/reading.rs"]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidegate_store::{Append, Entry, Follower, Keep, Options, Store};
 
 use crate::faulty::FaultyFs;
-use crate::rig::{append_all, everything, keyed, record};
+use crate::rig::{Told, append_all, everything, keyed, record};
 
 #[derive(Default)]
 struct Given(Mutex<Vec<(u64, u64, String)>>);
@@ -98,44 +98,26 @@ fn two_hundred_crash_points() {
     assert!(deleted > 0, "some runs deleted something");
 }
 
-/// The highest number of each channel that anybody was told: that of a record, or where the channel stands.
-#[derive(Default)]
-struct Told(HashMap<String, u64>);
-
-impl Told {
-    /// Asks for the top of a channel.
-    fn look(&mut self, store: &Store, key: &str, seed: u64) {
-        let (told, top) = (self.0.entry(key.to_owned()).or_default(), store.channel_top(key));
-        assert!(top.last >= *told && top.first_kept <= top.last + 1, "seed {seed}: {key} stood at {told}, now {top:?}");
-        *told = top.last;
-    }
-
-    fn appended(&mut self, key: &str, number: u64, seed: u64) {
-        let told = self.0.insert(key.to_owned(), number).unwrap_or(0);
-        assert!(number > told, "seed {seed}: {key} gets number {number}, {told} was told");
-    }
-}
-
 /// One life in which names come once, and some come back after a while. Whether any was forgotten.
-fn live_with_names(fs: &FaultyFs, life: u64, told: &mut Told, seed: u64) -> bool {
+fn live_with_names(fs: &FaultyFs, life: u64, told: &mut Told) -> bool {
     let options = Options { segment_bytes: 2_000, history_meta_ttl: Duration::ZERO, ..Options::default() };
     let Ok(store) = Store::open_on(Arc::new(fs.clone()), Path::new("/store"), options) else { return false };
-    told.look(&store, "never", seed);
+    told.look(&store, "never");
     for group in 0..18 {
         let keys: Vec<_> = (0..5)
             .map(|n| format!("{life}-{group}-{n}"))
             .chain([format!("again-{}", group % 7), "on".into()])
             .collect();
-        keys.iter().for_each(|key| told.look(&store, key, seed));
+        keys.iter().for_each(|key| told.look(&store, key));
         let keep = Keep { count: 0, age_s: 0 };
         let all = keys.iter().map(|key| Append { keep, ..record(key, &"x".repeat(60)) }).collect();
         for (key, result) in keys.iter().zip(append_all(&store, all)) {
             if let Ok(appended) = result {
-                told.appended(key, appended.number, seed);
+                told.number(key, appended.number);
             }
         }
     }
-    told.0.keys().cloned().collect::<Vec<_>>().iter().for_each(|key| told.look(&store, key, seed));
+    told.numbers.keys().cloned().collect::<Vec<_>>().iter().for_each(|key| told.look(&store, key));
     store.channel_top("never").last > 0
 }
 
@@ -143,13 +125,13 @@ fn live_with_names(fs: &FaultyFs, life: u64, told: &mut Told, seed: u64) -> bool
 fn two_hundred_crash_points_while_channels_are_forgotten() {
     let mut forgot = 0;
     for seed in 0..200 {
-        let (fs, mut told) = (FaultyFs::default(), Told::default());
+        let (fs, mut told) = (FaultyFs::default(), Told::new(seed));
         for life in 0..3 {
             fs.0.lock().unwrap().stops_in = Some(30 + (seed * 7 + life * 131) % 200);
-            forgot += u32::from(live_with_names(&fs, life, &mut told, seed));
+            forgot += u32::from(live_with_names(&fs, life, &mut told));
             fs.0.lock().unwrap().crash(seed * 4 + life);
         }
-        assert!(live_with_names(&fs, 3, &mut told, seed), "seed {seed}: it goes on, and forgets");
+        assert!(live_with_names(&fs, 3, &mut told), "seed {seed}: it goes on, and forgets");
     }
     assert!(forgot > 100, "forgotten before {forgot} crashes of 600");
 }

@@ -1,5 +1,6 @@
-//! Short ways to append and read.
+//! Short ways to append and read, and what holds for numbers however the store ends.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -66,4 +67,37 @@ pub(crate) fn segments(directory: &Path) -> Vec<PathBuf> {
     let mut logs: Vec<_> = names.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
     logs.sort();
     logs
+}
+
+/// The highest number of each channel that anybody was told: that of a record, or where the channel stands.
+pub(crate) struct Told {
+    seed: u64,
+    pub(crate) numbers: HashMap<String, u64>,
+}
+
+impl Told {
+    /// The seed is for messages.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, numbers: HashMap::new() }
+    }
+
+    /// A channel's top was told.
+    pub(crate) fn top(&mut self, key: &str, last: u64) {
+        let (told, seed) = (self.numbers.entry(key.to_owned()).or_default(), self.seed);
+        assert!(last >= *told, "seed {seed}: {key} stood at {told}, now at {last}");
+        *told = last;
+    }
+
+    /// Asks for the top of a channel.
+    pub(crate) fn look(&mut self, store: &Store, key: &str) {
+        let top = store.channel_top(key);
+        assert!(top.first_kept <= top.last + 1, "seed {}: {key}: {top:?}", self.seed);
+        self.top(key, top.last);
+    }
+
+    /// A record was acknowledged.
+    pub(crate) fn number(&mut self, key: &str, number: u64) {
+        let told = self.numbers.insert(key.to_owned(), number).unwrap_or(0);
+        assert!(number > told, "seed {}: {key} gets number {number}, {told} was told", self.seed);
+    }
 }
