@@ -17,13 +17,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{self, AppendError};
 use crate::forget::Forgetting;
-use crate::fs;
 use crate::group::Group;
 use crate::judge::Judge;
 use crate::queue::{Asked, GROUP_BYTES_MAX, Next, Wanted, weight};
 use crate::retention::Retention;
+use crate::seal::{SEALING_PAUSE, Sealing};
 use crate::segment::{self, HEAD, Segment, Sparse};
-use crate::state::Draft;
 use crate::store::{Inner, Shared};
 use crate::writer::{Order, Writer, Written};
 
@@ -60,6 +59,8 @@ pub(crate) struct Committer {
     pub(crate) retention: Retention,
     /// Where the newest state file reaches to: what it does not cover is not deleted.
     pub(crate) state_base: u64,
+    /// The newest sealed segment's tables are being written.
+    pub(crate) sealing: Option<Sealing>,
     /// Channels that the newest state leaves out leave the table.
     pub(crate) forgetting: Option<Forgetting>,
 }
@@ -85,6 +86,7 @@ impl Committer {
             rolling: false,
             retention: Retention::new(gone),
             state_base,
+            sealing: None,
             forgetting: None,
         })
     }
@@ -107,12 +109,14 @@ impl Committer {
                 Next::Nothing => {}
                 Next::Closed => break,
             }
+            self.end_sealing(false);
             self.forget();
-            if self.retention.is_due() {
+            if self.sealing.is_none() && self.retention.is_due() {
                 self.settle();
                 self.retain();
             }
         }
+        self.end_sealing(true);
         if let Err(error) = self.cut() {
             tracing::warn!(directory = %self.inner.directory.display(), %error, "the next start has to cut the log's end");
         }
@@ -120,7 +124,11 @@ impl Committer {
 
     fn wanted(&self) -> Wanted {
         let (large, bytes) = LARGE;
-        let patience = self.retention.patience().min(self.forgetting_patience());
+        let patience = if self.sealing.is_some() {
+            SEALING_PAUSE
+        } else {
+            self.retention.patience().min(self.forgetting_patience())
+        };
         match self.under_way.back() {
             Some(newest) if self.under_way.len() == UNDER_WAY_MAX && newest.is_full() => Wanted::NOTHING,
             Some(_) => Wanted { records: large, bytes, most: usize::MAX, lull: Duration::MAX, patience: Duration::MAX },
@@ -297,43 +305,8 @@ impl Committer {
         self.lock_shared().segments.push(segment.clone());
         self.laid = HEAD;
         self.rolling = false;
-        let Some(active) = active else { return Ok(()) };
-        match self.seal(active) {
-            Ok(()) => {
-                self.state_base = segment.base;
-                self.sweep();
-                self.retention.due = true;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot write the tables of a sealed segment, the next start reads more");
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what later starts need instead of this segment's records, once its successor is there. The state before
-    /// this one stays, should this one get lost; then a start reads one segment more.
-    fn seal(&mut self, active: &Segment) -> io::Result<()> {
-        let base = active.end.load(Relaxed);
-        let limit = self.forgetting_limit();
-        let (mut index, mut state) = (active.index(), Draft::new(base, self.lock_shared().forgotten));
-        self.in_slices(|key, channel| {
-            index.add(key, channel);
-            if limit.forgets(channel) { state.leave_out(channel) } else { state.add(key, channel) }
-        });
-        let forgotten = state.forgotten;
-        let (index, state) = (index.finish(), state.finish(&self.judge));
-        let (fs, directory) = (&*self.inner.fs, &self.inner.directory);
-        fs::replace(fs, &active.path.with_extension("idx"), &index)?;
-        fs::replace(fs, &segment::path(directory, base, "state"), &state)?;
-        self.begin_forgetting(limit, forgotten);
-        let (fs, directory) = (&*self.inner.fs, &self.inner.directory);
-        for name in fs.list(directory)? {
-            let older =
-                name.strip_suffix(".state").and_then(|n| n.parse::<u64>().ok()).is_some_and(|b| b < active.base);
-            if older {
-                fs.remove(&directory.join(name))?;
-            }
+        if let Some(active) = active {
+            self.seal(active);
         }
         Ok(())
     }

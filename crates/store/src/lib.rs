@@ -69,6 +69,7 @@ mod open;
 mod queue;
 mod read;
 mod retention;
+mod seal;
 mod segment;
 mod state;
 mod store;
