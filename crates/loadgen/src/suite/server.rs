@@ -1,6 +1,6 @@
 //! A server process under test: started fresh on a port of loopback, ended by its pid.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -69,16 +69,16 @@ impl Server {
 
     fn wait_for(&mut self, address: SocketAddrV4) -> Result<()> {
         let deadline = Deadline::after(START_MAX);
-        while TcpStream::connect(address).is_err() {
+        while !is_ready(address) {
             if let Some(status) = self.child.try_wait().context("server")? {
                 bail!("the server ended with {status}: {}", self.last_words());
             }
             if deadline.is_past() {
-                bail!("the server does not listen on {address}: {}", self.last_words());
+                bail!("the server is not ready on {address}: {}", self.last_words());
             }
             std::thread::sleep(POLL_EVERY);
         }
-        // What a server does after it listens (warming up, first allocations) is not the load's cost.
+        // What a server does after that (warming up, first allocations) is not the load's cost.
         std::thread::sleep(Duration::from_millis(300));
         Ok(())
     }
@@ -100,6 +100,20 @@ impl Server {
         let bytes = read().unwrap_or_default();
         format!("server output: {:?}", String::from_utf8_lossy(&bytes).trim())
     }
+}
+
+/// Whether somebody answers there and does not say that it is not ready: a node listens before its log is open. Servers
+/// that know no such path answer something else.
+fn is_ready(address: SocketAddrV4) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        write!(stream, "GET /ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut status = [0; 12];
+        // A server with TLS says nothing that can be read, and is there.
+        Ok(stream.read_exact(&mut status).is_err() || status != *b"HTTP/1.1 503")
+    };
+    ask().unwrap_or(false)
 }
 
 impl Drop for Server {
