@@ -133,7 +133,9 @@ impl PublicKey {
         ];
         let kind = kinds.into_iter().find(|(_, algorithm)| ParsedPublicKey::new(*algorithm, &der).is_ok());
         match kind {
-            // A raw Ed25519 key has no place in PEM; a small RSA key is parsed, and then verifies nothing.
+            // What PEM holds is a sequence of ASN.1: a bare point of a curve has no place in it, nor a bare Ed25519 key. A
+            // small RSA key is parsed, and then verifies nothing.
+            Some(_) if der.first() != Some(&ASN1_SEQUENCE) => Err(KeyError::Unknown),
             Some((KeyKind::Ed25519, _)) if der.len() == ED25519_BYTES => Err(KeyError::Unknown),
             Some((KeyKind::Rsa, _)) if der.len() <= RSA_MODULUS_BYTES_MIN => Err(KeyError::Unknown),
             Some((kind, _)) => Ok(Self { kind, der }),
@@ -156,6 +158,7 @@ impl PublicKey {
     }
 }
 
+const ASN1_SEQUENCE: u8 = 0x30;
 pub(crate) const ED25519_BYTES: usize = 32;
 pub(crate) const RSA_MODULUS_BYTES_MIN: usize = 256;
 

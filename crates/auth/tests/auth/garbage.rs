@@ -49,6 +49,13 @@ const CLAIMS: [&str; 18] = [
     "caps",
 ];
 
+#[test]
+fn a_bare_point_of_a_curve_is_no_key_in_pem() {
+    let point = "AmZCLy0PW2UcS0BVFF0DAEcTBSh0cUWLpVgTCgFJyT/r";
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{point}\n-----END PUBLIC KEY-----");
+    assert!(PublicKey::from_pem(&pem).is_err());
+}
+
 proptest! {
     #[test]
     fn texts_are_no_tokens(text in "\\PC{0,200}") {
