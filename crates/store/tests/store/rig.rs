@@ -61,12 +61,17 @@ pub(crate) fn fill(store: &Store, count: usize) {
     }
 }
 
+/// The files of a directory with this extension, oldest first.
+pub(crate) fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let names = std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<_> = names.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    files.sort();
+    files
+}
+
 /// The segment files of a directory, oldest first.
 pub(crate) fn segments(directory: &Path) -> Vec<PathBuf> {
-    let names = std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().path());
-    let mut logs: Vec<_> = names.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
-    logs.sort();
-    logs
+    files(directory, "log")
 }
 
 /// The highest number of each channel that anybody was told: that of a record, or where the channel stands.
