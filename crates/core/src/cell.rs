@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_broker::{Refused, TailHandle, TailLoss, TailSink, Tailed};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Seldom};
 use crate::hub::CellId;
 use crate::inbox::{Delivery, Inbox, ShardEvent};
 use crate::judge::Verdict;
@@ -33,9 +33,6 @@ pub(crate) enum Tail {
         handle: TailHandle,
     },
 }
-
-/// Between two lines about records of a partition that are passed over.
-const PASSED_OVER_EVERY_US: u64 = 60_000_000;
 
 /// Verdicts kept per partition for publishers that have not learned their offset yet.
 const VERDICTS_MAX: usize = 4_096;
@@ -90,8 +87,7 @@ pub(crate) struct Cell {
     state: Mutex<CellState>,
     /// The log's end as last asked for; 0 = never.
     pub(crate) known_end: AtomicU64,
-    /// When a line last said that a record was passed over (monotonic us); 0 = never.
-    passed_over_us: AtomicU64,
+    passed_over: Seldom,
     /// Its tail has said that the numbering changed.
     ended: AtomicBool,
     truncations: AtomicU32,
@@ -124,7 +120,7 @@ impl Cell {
             context,
             state: Mutex::new(state),
             known_end: AtomicU64::new(0),
-            passed_over_us: AtomicU64::new(0),
+            passed_over: Seldom::default(),
             ended: AtomicBool::new(false),
             truncations: AtomicU32::new(0),
             progressed: Notify::new(),
@@ -186,10 +182,7 @@ impl Cell {
     /// Counts a record that nobody gets. A line a minute and partition says which and why.
     fn pass_over(&self, log_offset: u64, why: &str) {
         self.context.metrics.undecodable.add(1);
-        let now_us = self.context.clock.monotonic_us().max(1);
-        let last_us = self.passed_over_us.load(Relaxed);
-        let due = last_us == 0 || now_us.saturating_sub(last_us) >= PASSED_OVER_EVERY_US;
-        if due && self.passed_over_us.compare_exchange(last_us, now_us, Relaxed, Relaxed).is_ok() {
+        if self.passed_over.is_due(self.context.clock) {
             tracing::warn!(partition = %self.name, offset = log_offset, "a record is passed over: {why}");
         }
     }

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::cell::{Cell, CellContext, Tail};
-use crate::clock::Clock;
+use crate::clock::{Clock, Seldom};
 use crate::config::CoreOptions;
 use crate::control::{Control, Report};
 use crate::error::HubError;
@@ -140,6 +140,10 @@ pub struct Hub {
     default_log: Arc<str>,
     users: Arc<UserCounts>,
     pub(crate) reads: Reads,
+    /// Subscriptions that could not begin.
+    pub(crate) unbegun: Seldom,
+    /// Slow readers that got nothing from the log.
+    pub(crate) unserved: Seldom,
 }
 
 struct BrokerRef(Arc<dyn Broker>);
@@ -203,6 +207,8 @@ impl Hub {
             default_log: default_log.clone(),
             users,
             reads: Reads::default(),
+            unbegun: Seldom::default(),
+            unserved: Seldom::default(),
         });
         hub.look_after_tails(lost);
         hub

@@ -85,16 +85,21 @@ impl Hub {
                     hub.count(since.as_ref(), &start);
                     Ok(start)
                 }
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "subscription cannot begin");
-                    Err(error.code())
-                }
-                Err(_) => Err(ErrorCode::INTERNAL),
+                Ok(Err(error)) => Err(hub.refuse(&channel, &error)),
+                Err(_) => Err(hub.refuse(&channel, &HubError::Timeout)),
             };
             let ReplyTo { shard, ticket } = reply_to;
             hub.inbox(shard).send(ShardEvent::Started { ticket, result });
         });
         None
+    }
+
+    /// What a client is told whose subscription cannot begin. The operator is told too: it may be all clients.
+    fn refuse(&self, channel: &Channel, error: &HubError) -> ErrorCode {
+        if self.unbegun.is_due(self.clock()) {
+            tracing::warn!(partition = channel.cell.name(), %error, "subscriptions cannot begin");
+        }
+        error.code()
     }
 
     /// What follows a cursor, from the window alone.
@@ -118,7 +123,9 @@ impl Hub {
                 Ok(LogRead::Publications(publications)) => ReadAfter::Publications(publications),
                 Ok(LogRead::TooMuch | LogRead::Gone) => ReadAfter::Lost,
                 Err(error) => {
-                    tracing::debug!(%error, "a slow reader cannot be served from the log");
+                    if hub.unserved.is_due(hub.clock()) {
+                        tracing::warn!(partition = channel.cell.name(), %error, "slow readers cannot be served from the log");
+                    }
                     if error.is_retryable() {
                         tokio::time::sleep(LOG_RETRY).await;
                         ReadAfter::NeedsLog

@@ -248,7 +248,7 @@ impl Suite {
             prefix: "bench".into(),
         };
         let report = crate::bench::measure(&scenario, &target);
-        report.with_context(|| servers.first().map_or_else(String::new, |(_, server)| server.last_words()))
+        report.with_context(|| servers.iter().map(|(_, server)| server.last_words()).collect::<Vec<_>>().join("; "))
     }
 
     /// Starts the servers of a case, the first one on `port`.

@@ -1,6 +1,6 @@
 //! A server process under test: started fresh on a port of loopback, ended by its pid.
 
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -98,7 +98,7 @@ impl Server {
             Ok(bytes)
         };
         let bytes = read().unwrap_or_default();
-        format!("server output: {:?}", String::from_utf8_lossy(&bytes).trim())
+        format!("output of server {}: {:?}", self.pid(), String::from_utf8_lossy(&bytes).trim())
     }
 }
 
@@ -110,8 +110,12 @@ fn is_ready(address: SocketAddrV4) -> bool {
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         write!(stream, "GET /ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
         let mut status = [0; 12];
-        // A server with TLS says nothing that can be read, and is there.
-        Ok(stream.read_exact(&mut status).is_err() || status != *b"HTTP/1.1 503")
+        match stream.read_exact(&mut status) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(error),
+            // A server with TLS says nothing that can be read, and is there.
+            Err(_) => Ok(true),
+            Ok(()) => Ok(status != *b"HTTP/1.1 503"),
+        }
     };
     ask().unwrap_or(false)
 }
