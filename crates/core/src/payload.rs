@@ -9,9 +9,10 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use tidegate_types::{Payload, PayloadKind};
 
-/// Whether the bytes are one valid JSON value.
+/// Whether the bytes are one valid JSON value, and UTF-8 as such a value is (RFC 8259 section 8.1).
 pub fn is_json(raw: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(raw).is_ok()
+    // Whoever ignores a string does not look whether it is UTF-8.
+    std::str::from_utf8(raw).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Valid JSON stays as it is but for newlines between tokens; other UTF-8 becomes a JSON string; anything else a
@@ -58,5 +59,23 @@ mod tests {
         check(b"{\"a\":", "\"{\\\"a\\\":\"", PayloadKind::Text);
         check(b"", "\"\"", PayloadKind::Text);
         check(b"\xff\x00", "\"/wA=\"", PayloadKind::Binary);
+        check(b"\"\xff\"", "\"Iv8i\"", PayloadKind::Binary);
+        check(b"{\"\xc3\":1}", "\"eyLDIjoxfQ==\"", PayloadKind::Binary);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_json_clients_get_is_always_json_in_one_line(
+            raw in proptest::collection::vec(proptest::prop_oneof![
+                proptest::sample::select(b"\"{}[]:,\\u0d8 \n1e-tru".to_vec()),
+                proptest::num::u8::ANY,
+            ], 0..12),
+            quoted: bool,
+        ) {
+            let raw = if quoted { [b"\"", raw.as_slice(), b"\""].concat() } else { raw };
+            let payload = classify(raw.into());
+            let text = std::str::from_utf8(payload.json()).unwrap();
+            proptest::prop_assert!(serde_json::from_str::<IgnoredAny>(text).is_ok() && !text.contains('\n'));
+        }
     }
 }

@@ -202,6 +202,7 @@ fn errors_say_what_to_do() {
     assert_eq!(error("publish", json!({"channel": "x".repeat(300), "data": 1})).0, 107);
     assert_eq!(error("publish", json!({"channel": "jobs:1", "b64data": "!"})).0, 107);
     assert_eq!(error("publish", json!({"channel": "strict:1", "b64data": "/w=="})).0, 107);
+    assert_eq!(error("publish", json!({"channel": "strict:1", "b64data": "Iv8i"})).0, 107);
     assert_eq!(error("publish", json!({"channel": "foreign:1", "data": 1})).0, 108);
     assert_eq!(error("publish", json!({"channel": "jobs:1", "data": 1, "skip_history": true})).0, 108);
     assert_eq!(error("history", json!({"channel": "strict:1"})).0, 108);
