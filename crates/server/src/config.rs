@@ -88,9 +88,9 @@ pub struct ApiConfig {
 /// How the node leaves after SIGTERM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DrainConfig {
-    /// Connections closed per second.
+    /// Clients closed per second.
     pub rate: u32,
-    /// After this what is left is closed at once.
+    /// After this who is left is told to go at once.
     pub timeout: Duration,
 }
 

@@ -16,8 +16,8 @@ use crate::wheel::Wheel;
 pub(crate) const LISTENER: u64 = u64::MAX;
 pub(crate) const WAKE: u64 = u64::MAX - 1;
 const EVENTS_PER_TURN: usize = 256;
-/// What a shard gives up on when it drains: connections that are still there then are dropped.
-const DRAIN_MAX_MS: u64 = 30_000;
+/// A drain begins as if it had gone on for so long: with few connections it is over at once.
+const DRAIN_AHEAD_MS: u64 = 250;
 
 /// An eventfd that wakes a loop.
 pub(crate) fn eventfd() -> std::io::Result<std::os::fd::OwnedFd> {
@@ -28,6 +28,10 @@ impl Shard {
     /// Runs until the shard is drained or stopped.
     pub(crate) fn run(mut self) {
         self.go_round();
+        if self.is_draining() {
+            // What the time did not suffice for is told as well, if its socket takes it.
+            self.connections.indices().into_iter().for_each(|index| self.close(index, Disconnect::SHUTDOWN));
+        }
         self.control.close();
     }
 
@@ -150,27 +154,28 @@ impl Shard {
         if let Some(listener) = self.listener.take() {
             socket::unwatch(&self.epoll, &*listener);
         }
-        let elapsed = (now - since).min(DRAIN_MAX_MS);
-        let indices = self.connections.indices();
-        if elapsed >= DRAIN_MAX_MS {
-            indices.into_iter().for_each(|index| self.drop_connection(index));
-            return;
-        }
-        let pace = u64::from(self.options.drain_per_second.max(1));
-        let due = (elapsed + 250) * pace / 1000;
-        let mut left = due.saturating_sub(self.drained_count);
-        for index in indices {
-            if left == 0 {
-                break;
-            }
+        let mut left = self.drain_due(now - since).saturating_sub(self.drained_count);
+        for index in self.connections.indices() {
             // What is being answered ends when it is.
-            let ends = |c: &Connection| c.phase != Phase::Closing && c.request.is_none();
-            if self.connections.get(index).is_some_and(ends) {
-                self.close(index, tidegate_types::codes::Disconnect::SHUTDOWN);
+            let ends = |c: &&Connection| c.phase != Phase::Closing && c.request.is_none();
+            let Some(connection) = self.connections.get(index).filter(ends) else { continue };
+            let is_client = !matches!(connection.phase, Phase::Head | Phase::Requests);
+            if is_client && left == 0 {
+                continue;
+            }
+            self.close(index, Disconnect::SHUTDOWN);
+            if is_client {
                 self.drained_count += 1;
                 left -= 1;
             }
         }
+    }
+
+    /// How many clients this shard has closed by then: the node's pace, divided so that all shards together keep it.
+    fn drain_due(&self, elapsed_ms: u64) -> u64 {
+        let (shards, pace) = (self.peers.len() as u64, u64::from(self.options.drain_per_second.max(1)));
+        let of_node = elapsed_ms.saturating_add(DRAIN_AHEAD_MS).saturating_mul(pace) / 1000;
+        (of_node + shards - 1 - u64::from(self.id)) / shards
     }
 
     fn is_done(&self) -> bool {

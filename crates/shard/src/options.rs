@@ -110,7 +110,7 @@ pub struct ShardOptions {
     pub tls: Option<Arc<Acceptor>>,
     /// The HTTP/2 connections that there may be; `None` = it is not spoken.
     pub http2: Option<Arc<Semaphore>>,
-    /// Connections closed per second and shard when the node is drained.
+    /// Clients closed per second by all shards together when the node is drained.
     pub drain_per_second: u32,
 }
 

@@ -342,8 +342,8 @@ fn node(section: &mut Section<'_>) -> (String, DrainConfig) {
     let name =
         section.get("name", host, "Name of this node in answers, logs and the demo page; the host's name by default.");
     let drain = section.child("drain", |section| DrainConfig {
-        rate: section.get("rate", 1_000, "Connections closed per second after SIGTERM."),
-        timeout: section.get("timeout", Duration::from_secs(30), "After this what is left is closed at once."),
+        rate: section.get("rate", 1_000, "Clients closed per second after SIGTERM, by the whole node."),
+        timeout: section.get("timeout", Duration::from_secs(30), "After this who is left is told to go at once."),
     });
     if drain.rate == 0 {
         section.problem("drain.rate", "must be at least 1");

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::rig::{Client, Heard, Node, options};
 use serde_json::json;
@@ -154,6 +154,23 @@ fn draining_closes_everybody_with_3001_and_ends() {
     let report = node.hub.report();
     assert_eq!((report.clients, report.subscriptions, report.channels), (0, 0, 0));
     assert!(TcpStream::connect(node.address).is_err() || answer_is_empty(&node));
+}
+
+#[test]
+fn shards_drain_at_the_pace_of_the_node_and_whoever_is_left_is_told_too() {
+    let mut node = Node::start_with(4, options(), |options| options.drain_per_second = 8);
+    let mut clients: Vec<_> = (0..12).map(|_| node.connect()).collect();
+    let begun = Instant::now();
+    let shards = node.shards.take().unwrap();
+    shards.drain();
+    let stop = shards.stopper();
+    // Two at once, then eight a second.
+    node.until("four are closed", |hub| hub.report().clients <= 8);
+    let elapsed = begun.elapsed();
+    assert!(elapsed >= Duration::from_millis(200), "{elapsed:?}");
+    stop.stop();
+    shards.join();
+    clients.iter_mut().for_each(|client| assert_eq!(client.close_code(), 3001));
 }
 
 /// The listener is closed with its last shard; until the kernel has done so a connect may still get through.
