@@ -2,7 +2,8 @@
 //!
 //! A shard accepts every connection and reads the first head. What is no WebSocket is handed over to here with the
 //! bytes read so far: the server API, health, metrics, the demo page. When such a connection later asks for a stream or
-//! a WebSocket, which browsers and proxies do on connections that they keep, the shards get it back. Nothing that is
+//! a WebSocket, which browsers and proxies do on connections that they keep, the shards get it back, and also when it has
+//! gone quiet ([`quiet`]): what it asks next comes here again. Nothing that is
 //! delivered to a subscriber passes through here, but for streams over HTTP/2 ([`http2`]). Plain publishes are answered
 //! by the shards themselves ([`Publishes`]).
 //!
@@ -17,6 +18,7 @@ pub mod http2;
 mod metrics;
 pub(crate) mod paths;
 mod publishes;
+mod quiet;
 mod rewind;
 mod routes;
 mod state;
@@ -39,11 +41,13 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use self::quiet::Activity;
+
 pub use publishes::Publishes;
 pub use state::AppState;
 pub use tidegate_shard::HandedOver;
 
-/// HTTP connections of a node. Those of clients are not among them.
+/// HTTP connections of a node that are being served. Those of clients are not among them, nor those that are quiet.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Sockets that wait to be taken over.
 pub const HANDED_OVER_MAX: usize = 256;
@@ -79,14 +83,20 @@ pub async fn serve(
 
 async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watch::Receiver<bool>) {
     let HandedOver { socket, head, tls, client, .. } = handed;
-    let io = match take_over(socket, head, tls) {
+    let activity = Arc::new(Activity::default());
+    let io = match take_over(socket, head, tls, &activity) {
         Ok(stream) => TokioIo::new(stream),
         Err(error) => return tracing::debug!(%error, "cannot take an HTTP connection over"),
     };
     let (give_back, mut given_back) = mpsc::channel(1);
     let service = service_fn(|request| {
-        let (state, give_back) = (state.clone(), give_back.clone());
-        async move { Ok::<_, Infallible>(routes::answer(&state, request, Some(&give_back)).await) }
+        let (state, give_back, activity) = (state.clone(), give_back.clone(), activity.clone());
+        async move {
+            activity.asks();
+            let reply = routes::answer(&state, request, Some(&give_back)).await;
+            activity.is_answered();
+            Ok::<_, Infallible>(reply)
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HTTP_IDLE_MAX).pipeline_flush(true);
@@ -96,6 +106,10 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
         Some(request) = given_back.recv() => {
             let parts = connection.into_parts();
             return take_back(&state, request, parts.io.into_inner(), &parts.read_buf, client);
+        }
+        () = activity.ceases(), if state.entrance.get().is_some() => {
+            let parts = connection.into_parts();
+            return take_back(&state, Vec::new(), parts.io.into_inner(), &parts.read_buf, client);
         }
         _ = shutdown.wait_for(|down| *down) => None,
     };
@@ -112,16 +126,22 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
 }
 
 /// The bytes of a connection, those first that were read already.
-fn take_over(socket: OwnedFd, head: Vec<u8>, tls: Option<Box<TlsSession>>) -> io::Result<rewind::Rewind> {
+fn take_over(
+    socket: OwnedFd,
+    head: Vec<u8>,
+    tls: Option<Box<TlsSession>>,
+    activity: &Arc<Activity>,
+) -> io::Result<rewind::Rewind> {
     let stream = TcpStream::from_std(socket.into())?;
     // The system ends a connection whose peer takes nothing; nobody else would, and it holds one of the slots.
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX)) {
         tracing::debug!(%error, "cannot bound how long an answer waits for its reader");
     }
-    Ok(rewind::Rewind::new(head, carrier::Carrier::new(stream, tls)))
+    Ok(rewind::Rewind::new(head, carrier::Carrier::new(stream, tls), activity.clone()))
 }
 
-/// A connection on which other requests came before asks for what the shards serve: they get it with its bytes.
+/// A connection on which other requests came before is quiet, or asks for what the shards serve: they get it with its
+/// bytes.
 fn take_back(state: &AppState, mut request: Vec<u8>, io: rewind::Rewind, unread: &[u8], client: Option<IpAddr>) {
     let (unread_before, carrier) = io.into_parts();
     let (stream, tls, plain) = carrier.into_parts();
@@ -135,7 +155,7 @@ fn take_back(state: &AppState, mut request: Vec<u8>, io: rewind::Rewind, unread:
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(None) {
         tracing::debug!(%error, "cannot take the bound back");
     }
-    let given = HandedOver { head: request, tls, client, ..HandedOver::new(stream) };
+    let given = HandedOver { head: request, tls, client, served: true, ..HandedOver::new(stream) };
     if state.entrance.get().is_none_or(|entrance| entrance.give(given).is_err()) {
         tracing::debug!("a connection ends that no shard takes back");
     }

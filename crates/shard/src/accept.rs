@@ -3,13 +3,14 @@
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
-use tidegate_types::limits::ACCEPTS_PER_TURN_MAX;
+use tidegate_types::limits::{ACCEPTS_PER_TURN_MAX, HTTP_IDLE_MAX};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Phase};
 use crate::event_loop::LISTENER;
 use crate::options::HandedOver;
 use crate::shard::Shard;
 use crate::socket::{self, Accepted};
+use crate::timers::millis;
 
 /// A shard gives a socket away when it has this many more than the least loaded one.
 const IMBALANCE: i64 = 16;
@@ -66,7 +67,7 @@ impl Shard {
 
     /// Makes a connection of a socket.
     pub(crate) fn adopt(&mut self, handed: HandedOver) {
-        let HandedOver { socket, head: mut bytes, tls, client, .. } = handed;
+        let HandedOver { socket, head: mut bytes, tls, client, served, .. } = handed;
         let tls = match (tls, &self.options.tls) {
             (None, Some(acceptor)) if client.is_none() => match acceptor.session() {
                 Ok(session) => Some(session),
@@ -82,10 +83,13 @@ impl Shard {
             tracing::error!(%error, "cannot watch a socket");
             return;
         }
-        self.connections.insert(Connection { client: client.map(Box::new), ..Connection::new(socket, tls) });
+        let (phase, patience) = match served && bytes.is_empty() {
+            true => (Phase::Requests, HTTP_IDLE_MAX),
+            false => (Phase::Head, self.options.client.stale_close_delay),
+        };
+        self.connections.insert(Connection { client: client.map(Box::new), phase, ..Connection::new(socket, tls) });
         self.metrics.connections.add(1);
-        let patience = u64::try_from(self.options.client.stale_close_delay.as_millis()).unwrap_or(u64::MAX);
-        self.set_deadline(place.index, patience);
+        self.set_deadline(place.index, millis(patience));
         if blocked {
             self.block(place.index, Bytes::new());
             self.writable(place.index);

@@ -51,7 +51,8 @@ impl Route {
     }
 }
 
-/// A socket whose first request is none of a shard's: everything that ends by itself is served elsewhere.
+/// A socket that moves between a shard and the HTTP side: a shard gives away whose request is none of its own, because
+/// everything that ends by itself is served elsewhere, and gets back who asks for a stream later, or for nothing.
 #[derive(Debug)]
 pub struct HandedOver {
     /// The socket, non-blocking.
@@ -65,12 +66,14 @@ pub struct HandedOver {
     pub client: Option<IpAddr>,
     /// It speaks HTTP/2, as one of those that there may be.
     pub http2: Option<OwnedSemaphorePermit>,
+    /// Requests were answered on it, and it may wait for the next as long as any kept connection.
+    pub served: bool,
 }
 
 impl HandedOver {
     /// A socket that was just accepted.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, head: Vec::new(), tls: None, client: None, http2: None }
+        Self { socket, head: Vec::new(), tls: None, client: None, http2: None, served: false }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::options::{HandedOver, Response, Route};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket;
+use crate::timers::millis;
 use crate::tls;
 
 /// Tells the shard of a connection that its response may be there.
@@ -124,7 +125,7 @@ impl Shard {
         bytes: &[u8],
         answers: &mut Vec<u8>,
     ) -> Next {
-        self.set_deadline(place.index, u64::try_from(HTTP_IDLE_MAX.as_millis()).unwrap_or(u64::MAX));
+        self.set_deadline(place.index, millis(HTTP_IDLE_MAX));
         // What never waits needs nobody to wake it.
         let mut polled = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if polled.is_pending() {
@@ -287,7 +288,7 @@ impl Shard {
         }
         let Connection { socket, tls, client, .. } = connection;
         let client = client.map(|client| *client);
-        let handed = HandedOver { socket, head: bytes.to_vec(), tls, client, http2 };
+        let handed = HandedOver { socket, head: bytes.to_vec(), tls, client, http2, served: true };
         if let Err(HandedOver { socket, tls, http2, .. }) = (self.options.hand_over)(handed) {
             let text = "too many requests are being served, try again";
             let response = match http2 {

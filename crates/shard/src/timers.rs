@@ -14,7 +14,7 @@ use crate::slab::Place;
 /// A ping without a payload (RFC 6455 section 5.5.2).
 const PING_FRAME: &[u8] = &[0x89, 0];
 
-fn millis(duration: std::time::Duration) -> u64 {
+pub(crate) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -77,7 +77,7 @@ pub async fn serve(
 
 async fn connection(handed: HandedOver, state: Arc<AppState>, leaving: watch::Receiver<bool>) {
     let HandedOver { socket, head, tls, http2: _permit, .. } = handed;
-    let taken = socket.try_clone().and_then(|same| Ok((same, take_over(socket, head, tls)?)));
+    let taken = socket.try_clone().and_then(|same| Ok((same, take_over(socket, head, tls, &Arc::default())?)));
     match taken {
         Ok((socket, io)) => {
             serve_one(io, &state, leaving).await;

@@ -1,25 +1,34 @@
-//! A connection whose first bytes were read by somebody else.
+//! A connection whose first bytes were read by somebody else, and that notes whether it takes what is written.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::carrier::Carrier;
+use super::quiet::Activity;
 
 /// Reads `head` first, then the connection.
 #[derive(Debug)]
 pub(super) struct Rewind {
     head: Bytes,
     stream: Carrier,
+    activity: Arc<Activity>,
 }
 
 impl Rewind {
-    pub(super) fn new(head: Vec<u8>, stream: Carrier) -> Self {
-        Self { head: head.into(), stream }
+    pub(super) fn new(head: Vec<u8>, stream: Carrier, activity: Arc<Activity>) -> Self {
+        Self { head: head.into(), stream, activity }
+    }
+
+    /// What is not taken at once is left with whoever writes.
+    fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.activity.wrote(polled.is_ready());
+        polled
     }
 
     /// Where the other end is.
@@ -51,7 +60,8 @@ impl AsyncRead for Rewind {
 
 impl AsyncWrite for Rewind {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -67,7 +77,8 @@ impl AsyncWrite for Rewind {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(polled)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,0 +1,118 @@
+//! Connections that are kept after a request: a node may have many more of them than it serves at once.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, address_in, terminate, tidegate};
+
+/// More than a node serves at once and lets wait.
+const MANY: usize = 4_600;
+/// Until a connection on which nothing is asked is quiet, and some more.
+const QUIET: Duration = Duration::from_millis(600);
+
+fn start() -> (Child, String) {
+    let mut command = tidegate();
+    command.args(["serve", "--broker", "memory:", "--shards", "2", "--listen", "127.0.0.1:0", "--dev"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let address = address_in(&lines.find(|line| line.contains("address=")).unwrap());
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, address)
+}
+
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// A whole answer, in lower case.
+fn answer(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    head + &String::from_utf8(body).unwrap()
+}
+
+/// Asks, and reads the answer.
+fn ask(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).unwrap();
+    answer(stream)
+}
+
+fn get(stream: &mut TcpStream, path: &str) -> String {
+    ask(stream, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+}
+
+#[test]
+fn kept_connections_keep_nobody_out() {
+    let (mut child, address) = start();
+    let begun = Instant::now();
+    let mut kept: Vec<_> = (0..MANY).map(|_| connect(&address)).collect();
+    for stream in &mut kept {
+        // Where all are being served, the node says so; whoever asks again is served.
+        while !get(stream, "/health").starts_with("http/1.1 200") {
+            assert!(begun.elapsed() < DEADLINE, "no room");
+            *stream = connect(&address);
+        }
+    }
+    std::thread::sleep(QUIET);
+    assert!(get(&mut connect(&address), "/ready").starts_with("http/1.1 200"));
+    for stream in kept.iter_mut().step_by(100) {
+        assert!(get(stream, "/ready").starts_with("http/1.1 200"), "a quiet connection is served as before");
+    }
+    assert_eq!(terminate(&mut child), 0);
+}
+
+#[test]
+fn a_quiet_connection_takes_any_request_in_any_pieces() {
+    let (mut child, address) = start();
+    let mut stream = connect(&address);
+    let publish =
+        "POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n{\"channel\":\"a\",\"data\":\"12\"}";
+    for at in [0, 1, 20, publish.len() - 1] {
+        stream.write_all(&publish.as_bytes()[..at]).unwrap();
+        std::thread::sleep(QUIET);
+        assert!(ask(&mut stream, &publish[at..]).contains("offset"));
+        let info = "POST /api/info HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
+        stream.write_all(&info.as_bytes()[..at.min(50)]).unwrap();
+        std::thread::sleep(QUIET);
+        assert!(ask(&mut stream, &info[at.min(50)..]).contains("nodes"));
+    }
+    // Half of the next request keeps nobody's answer back.
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /hea").unwrap();
+    std::thread::sleep(QUIET);
+    stream.write_all(b"lth HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!([0; 2].iter().all(|_| answer(&mut stream).starts_with("http/1.1 200")));
+    assert_eq!(terminate(&mut child), 0);
+}
+
+#[test]
+fn a_slow_reader_gets_all_of_its_answer() {
+    let (mut child, address) = start();
+    let mut stream = connect(&address);
+    let data = "x".repeat(900_000);
+    for _ in 0..8 {
+        let body = format!(r#"{{"channel":"big","data":"{data}"}}"#);
+        let head = format!("POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+        assert!(ask(&mut stream, &(head + &body)).contains("offset"));
+    }
+    let history = r#"{"channel":"big","limit":100}"#;
+    let head = format!("POST /api/history HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", history.len());
+    stream.write_all((head + history).as_bytes()).unwrap();
+    std::thread::sleep(QUIET);
+    assert!(answer(&mut stream).len() > 8 * data.len());
+    assert!(get(&mut stream, "/health").starts_with("http/1.1 200"), "the connection goes on");
+    assert_eq!(terminate(&mut child), 0);
+}
