@@ -95,7 +95,7 @@ impl SuiteCommand {
     /// the calling program, such as `["bench"]`: it is started again for the probe.
     ///
     /// # Errors
-    /// When something could not be run at all, or a delivery was lost, doubled, out of order or changed.
+    /// When something could not be run at all, a delivery was lost, doubled, out of order or changed, or a bar was missed.
     pub fn run(&self, own_args: &[&str]) -> Result<()> {
         match &self.part {
             Some(Part::LimitWriter(writer)) => writer.run(),
@@ -135,12 +135,12 @@ impl Suite {
         }
         let page = self.page()?;
         let kafka = Kafka::connect(self.kafka, &cases)?;
-        let cases = kafka.possible(cases);
+        let possible = kafka.possible(&cases);
         let results = Results::new(self.raw.as_deref())?;
         let mut course = Course { own_args, kafka, port: self.port, results };
-        let last = cases.iter().map(|case| case.rounds_min.max(self.rounds)).max().unwrap_or(0);
+        let last = possible.iter().map(|case| case.rounds_min.max(self.rounds)).max().unwrap_or(0);
         for round in 0..last {
-            for case in cases.iter().filter(|case| round < case.rounds_min.max(self.rounds)) {
+            for case in possible.iter().filter(|case| round < case.rounds_min.max(self.rounds)) {
                 self.round(case, round, &contenders, &mut course)?;
             }
         }
@@ -150,7 +150,7 @@ impl Suite {
             let text = page::markdown(&cases, &results, self.rounds);
             std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
-        results.verdict()
+        results.verdict(&cases, self.scenarios.is_empty())
     }
 
     /// Where the page goes. Looked at before the suite has run for half an hour.

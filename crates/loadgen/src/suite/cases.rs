@@ -308,8 +308,7 @@ pub const CASES: &[Case] = &[
             &[at_most("subscribe_us", By::One, 1e6, None)],
         )
     },
-    // Every node folds every join, and has to let in its share of the clients before: `_net` is without that. See the
-    // scenario's docs.
+    // Every node folds every join, and has to let in its share of the clients before, which is no join.
     Case {
         rounds_min: 3,
         probe: None,
@@ -320,7 +319,9 @@ pub const CASES: &[Case] = &[
         for_all: false,
         ..case(
             "presence-joins",
-            "10,000 clients join one channel at 500/s on 3 nodes, all on the one CPU, over Kafka, beside 200 publications/s",
+            "10,000 clients join one channel at 500/s on 3 nodes, all on the one CPU, over Kafka, beside 200 publications/s. \
+             CPU is that of a node, and `_net` of it what is above the same clients at the same pace in a channel without \
+             presence",
             "presence-joins --clients 10000 --rate 500 --trickle 200 {nodes}",
             &[
                 at_most("cpu_us_per_join_net", By::One, 60.0, None),

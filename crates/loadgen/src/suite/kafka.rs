@@ -29,9 +29,9 @@ impl Kafka {
     }
 
     /// The cases that can run; the others are named.
-    pub(super) fn possible(&self, cases: Vec<&'static Case>) -> Vec<&'static Case> {
-        let (possible, skipped): (Vec<_>, Vec<_>) =
-            cases.into_iter().partition(|case| self.0.is_some() || !case.needs_kafka());
+    pub(super) fn possible(&self, cases: &[&'static Case]) -> Vec<&'static Case> {
+        let (possible, skipped): (Vec<&Case>, Vec<&Case>) =
+            cases.iter().partition(|case| self.0.is_some() || !case.needs_kafka());
         if !skipped.is_empty() {
             let names: Vec<_> = skipped.iter().map(|case| case.name).collect();
             eprintln!("skipped, they need --kafka and the feature kafka: {}", names.join(", "));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::OURS;
 use super::case::{Bar, By, Case, Wanted};
-use super::results::{Results, Spread};
+use super::results::{Outcome, Results, Spread};
 use crate::scenario::overhead;
 
 /// Figures that the page shows where a report has them.
@@ -69,7 +69,7 @@ pub(super) fn markdown(cases: &[&Case], results: &Results, rounds: usize) -> Str
             let _ = writeln!(out, "| {} | {} | {} |", case.name, name_of(bar), judged(case, bar, results, " | "));
         }
     }
-    for case in cases {
+    for case in cases.iter().filter(|case| !results.servers(case.name).is_empty()) {
         details(&mut out, case, results);
     }
     out.push_str("\n## Again\n\nAll of it: `cargo build --release && cargo xtask bench`. ");
@@ -153,10 +153,11 @@ fn judged(case: &Case, bar: &Bar, results: &Results, between: &str) -> String {
         Wanted::AtLeast(bound) => (">=", bound),
     };
     let stretch = bar.stretch.map(|s| format!(" ({})", figure(s))).unwrap_or_default();
-    let reached = match measured {
-        None => "not measured",
-        Some(spread) if bar.wanted.holds(spread.median) => "yes",
-        Some(_) => "**no**",
+    let reached = match results.outcome(case, bar) {
+        Outcome::Reached => "yes",
+        Outcome::Missed => "**no**",
+        Outcome::Unclean => "**no**, a round failed or had faults",
+        Outcome::Unmeasured => "not measured",
     };
     let measured = measured.map_or("-".into(), shown);
     format!("{measured}{between}{sign} {}{stretch}{between}{reached}", figure(bound))
@@ -199,13 +200,16 @@ mod tests {
         let mut results = Results::new(None).unwrap();
         let mut report = Report::new("fan-out");
         report.add("cpu_us_per_delivery", 3.3);
-        report.add("lost", 1.0);
-        results.add(case.name, OURS, 0, Ok(report)).unwrap();
+        results.add(case.name, OURS, 0, Ok(report.clone())).unwrap();
         results.add_probe(case.name, 0, Costs::from([("write".to_owned(), 3.0)]));
         let page = markdown(&[case], &results, 1);
         assert!(page.contains("| paced | cpu_us_per_delivery / W | 1.10 | <= 1.15 (0.85) | yes |"), "{page}");
-        assert!(page.contains("Not clean: tidegate, round 1: lost 1"), "{page}");
         assert!(text(&[case], &results).contains("1.10; <= 1.15 (0.85); yes"));
+        report.add("lost", 1.0);
+        results.add(case.name, OURS, 1, Ok(report)).unwrap();
+        let page = markdown(&[case], &results, 1);
+        assert!(page.contains("| <= 1.15 (0.85) | **no**, a round failed or had faults |"), "{page}");
+        assert!(page.contains("Not clean: tidegate, round 2: lost 1"), "{page}");
     }
 
     #[test]

@@ -34,6 +34,16 @@ impl Spread {
     }
 }
 
+/// What became of a bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Reached,
+    Missed,
+    /// A round failed, or deliveries had faults: its figures are worth nothing.
+    Unclean,
+    Unmeasured,
+}
+
 /// Reports by case, server and round; probes by case and round.
 #[derive(Debug)]
 pub(super) struct Results {
@@ -126,15 +136,43 @@ impl Results {
             .collect()
     }
 
-    /// Fails when a run of our own server failed or had faults.
-    pub(super) fn verdict(&self) -> Result<()> {
-        let bad = |report: &Result<Report, String>| report.as_ref().map_or(true, |r| !r.faults().is_empty());
-        let ours: Vec<_> = self.reports.iter().filter(|((_, server, _), r)| server == OURS && bad(r)).collect();
-        if ours.is_empty() {
-            return Ok(());
+    /// Whether our server reached a bar, in rounds that were all clean, and so were those that it is compared with.
+    pub(super) fn outcome(&self, case: &Case, bar: &Bar) -> Outcome {
+        let compared = match bar.by {
+            By::One | By::Write => [None; 2],
+            By::Case(other) | By::Above(other) => [Some(other), None],
+            By::Sum(one, other) => [Some(one), Some(other)],
+        };
+        let takes_part = |name: &str| name == case.name || compared.contains(&Some(name));
+        let unclean = self.unclean().any(|(name, _)| takes_part(name));
+        match self.ratio(case, OURS, bar) {
+            _ if unclean => Outcome::Unclean,
+            None => Outcome::Unmeasured,
+            Some(spread) if bar.wanted.holds(spread.median) => Outcome::Reached,
+            Some(_) => Outcome::Missed,
         }
-        let names: Vec<_> = ours.iter().map(|((case, _, round), _)| format!("{case} (round {})", round + 1)).collect();
-        bail!("runs that failed or had faults: {}", names.join(", "))
+    }
+
+    /// Rounds of our own server that failed or had faults.
+    fn unclean(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let is_bad = |report: &Result<Report, String>| report.as_ref().map_or(true, |r| !r.faults().is_empty());
+        let ours = self.reports.iter().filter(move |((_, server, _), report)| server == OURS && is_bad(report));
+        ours.map(|((case, _, round), _)| (*case, *round))
+    }
+
+    /// Fails when a run of our own server failed or had faults, or a bar was not reached; where all was to be measured
+    /// (`whole`), also when one was not measured.
+    pub(super) fn verdict(&self, cases: &[&Case], whole: bool) -> Result<()> {
+        let mut wrong: Vec<_> =
+            self.unclean().map(|(case, round)| format!("{case} (round {}) failed or had faults", round + 1)).collect();
+        for case in cases {
+            wrong.extend(case.bars.iter().filter_map(|bar| match self.outcome(case, bar) {
+                Outcome::Missed => Some(format!("{} missed its bar of {}", case.name, bar.figure)),
+                Outcome::Unmeasured if whole => Some(format!("{} of {} was not measured", bar.figure, case.name)),
+                _ => None,
+            }));
+        }
+        if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("; ")) }
     }
 
     fn one(&self, case: &str, server: &str, round: usize, figure: &str) -> Option<f64> {
@@ -176,9 +214,25 @@ mod tests {
         }
         let ratio = results.ratio(case, OURS, &case.bars[0]).unwrap();
         assert_eq!(ratio, Spread { median: 1.0, least: 0.8, most: 1.125 });
-        assert!(results.verdict().is_ok() && results.troubles(case.name).is_empty());
+        assert!(results.verdict(&[case], true).is_ok() && results.troubles(case.name).is_empty());
         results.add(case.name, OURS, 3, Err("gone".into())).unwrap();
         assert_eq!(results.troubles(case.name), ["tidegate, round 4: gone"]);
-        assert!(results.verdict().is_err());
+        let error = results.verdict(&[case], true).unwrap_err().to_string();
+        assert_eq!(error, "paced (round 4) failed or had faults");
+        assert_eq!(results.outcome(case, &case.bars[0]), Outcome::Unclean);
+    }
+
+    #[test]
+    fn a_bar_that_is_missed_or_not_measured_is_no_success() {
+        let case = super::super::CASES.iter().find(|c| c.name == "overhead").unwrap();
+        let mut results = Results::new(None).unwrap();
+        assert!(results.verdict(&[case], false).is_ok(), "only a part was asked for");
+        let error = results.verdict(&[case], true).unwrap_err().to_string();
+        assert_eq!(error, "protobuf_message_bytes_above of overhead was not measured");
+        let mut report = Report::new("overhead");
+        report.add("protobuf_message_bytes_above", 17.0);
+        results.add(case.name, OURS, 0, Ok(report)).unwrap();
+        let error = results.verdict(&[case], false).unwrap_err().to_string();
+        assert_eq!(error, "overhead missed its bar of protobuf_message_bytes_above");
     }
 }
