@@ -105,6 +105,11 @@ impl<'b> Head<'b> {
         }
     }
 
+    /// Where a page came from; `None` = no browser. An origin that is doubled or not text is there, and matches nothing.
+    pub fn origin(&self) -> Option<&'b str> {
+        self.all("origin").next().map(|_| self.header("origin").unwrap_or(""))
+    }
+
     /// The members of comma-separated lists under this name, over all headers of that name. What is not UTF-8 is
     /// passed over.
     pub fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b str> + 's {
@@ -217,17 +222,19 @@ impl Status {
     pub const VERSION_NOT_SUPPORTED: Self = Self(505, "HTTP Version Not Supported");
 }
 
-/// A short plain-text answer that ends the connection. `headers` are whole lines, each with its CRLF.
+/// A short plain-text answer that ends the connection. `headers` are whole lines, each with its CRLF. Those that name a
+/// protocol in `Upgrade` name that header in `Connection` (RFC 9110 section 7.8).
 pub fn text_response(status: Status, headers: &str, body: &str) -> Vec<u8> {
     let mut out = String::with_capacity(160 + headers.len() + body.len());
     // Writing to a String cannot fail. The body ends with a newline, for whoever reads it in a terminal.
     let _ = write!(
         out,
         "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: \
-         close\r\n{headers}\r\n{body}\n",
+         close{}\r\n{headers}\r\n{body}\n",
         status.0,
         status.1,
-        body.len() + 1
+        body.len() + 1,
+        if headers.starts_with("Upgrade:") { ", Upgrade" } else { "" },
     );
     out.into_bytes()
 }

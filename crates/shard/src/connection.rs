@@ -24,6 +24,17 @@ pub(crate) enum Phase {
     Open,
     /// A close was sent; the peer's is awaited.
     Closing,
+    /// Its request was refused. What still comes is ignored until it ends: a socket closed over unread bytes takes the
+    /// answer back from the peer.
+    Refused,
+}
+
+/// Bytes that wait for more.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) bytes: Vec<u8>,
+    /// With fewer than these nothing can be done.
+    pub(crate) wanted: usize,
 }
 
 /// One subscription of the connection.
@@ -160,9 +171,8 @@ pub(crate) struct Connection {
     pub(crate) request: Option<Box<Request>>,
     /// A command waits for keys, and others behind it.
     pub(crate) held: Option<Box<Held>>,
-    /// The request so far.
-    #[expect(clippy::box_collection, reason = "as above")]
-    pub(crate) head: Option<Box<Vec<u8>>>,
+    /// The request so far, or what a response begins with that has not begun.
+    pub(crate) head: Option<Box<Beginning>>,
     /// TLS under everything.
     pub(crate) tls: Option<Box<TlsSession>>,
     /// Where the client is, if not at the other end of the socket.

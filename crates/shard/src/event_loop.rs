@@ -159,7 +159,7 @@ impl Shard {
             // What is being answered ends when it is.
             let ends = |c: &&Connection| c.phase != Phase::Closing && c.request.is_none();
             let Some(connection) = self.connections.get(index).filter(ends) else { continue };
-            let is_client = !matches!(connection.phase, Phase::Head | Phase::Requests);
+            let is_client = connection.phase == Phase::Open;
             if is_client && left == 0 {
                 continue;
             }

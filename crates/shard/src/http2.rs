@@ -29,7 +29,7 @@ impl Shard {
             return None;
         }
         if bytes.len() < PREFACE.len() {
-            return PREFACE.starts_with(bytes).then(|| self.hold(place, bytes));
+            return PREFACE.starts_with(bytes).then(|| self.hold(place, bytes, 0));
         }
         if !bytes.starts_with(PREFACE) {
             return None;

@@ -58,13 +58,13 @@ impl Shard {
     /// Acts on bytes of a connection.
     pub(crate) fn take_bytes(&mut self, place: Place, bytes: &mut [u8]) {
         let Some(connection) = self.connections.get(place.index) else { return };
-        let frames = if matches!(connection.phase, Phase::Head | Phase::Requests) {
-            match self.read_head(place, bytes) {
+        let frames = match connection.phase {
+            Phase::Head | Phase::Requests => match self.read_head(place, bytes) {
                 Some(used) => &mut bytes[used..],
                 None => return,
-            }
-        } else {
-            bytes
+            },
+            Phase::Open | Phase::Closing => bytes,
+            Phase::Refused => return,
         };
         if !frames.is_empty() {
             self.take_frames(place, frames);

@@ -62,7 +62,7 @@ impl Shard {
             let mut frames = std::mem::take(&mut self.frames);
             frames.clear();
             if let Some(head) = connection.head.take() {
-                frames.extend_from_slice(&head);
+                frames.extend_from_slice(&head.bytes);
             }
             let wire = &self.options.wires[usize::from(connection.wire)];
             match wire.has_ids() {

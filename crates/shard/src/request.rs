@@ -16,7 +16,7 @@ use tidegate_framing::websocket::handshake;
 use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connection::{Connection, Phase, Request};
+use crate::connection::{Beginning, Connection, Phase, Request};
 use crate::http2;
 use crate::options::{HandedOver, Response, Route};
 use crate::shard::Shard;
@@ -24,6 +24,9 @@ use crate::slab::Place;
 use crate::socket;
 use crate::timers::millis;
 use crate::tls;
+
+/// How long a peer has to end a connection on which it was refused.
+const REFUSED_MS: u64 = 1_000;
 
 /// Tells the shard of a connection that its response may be there.
 struct ResponseWaker {
@@ -51,13 +54,17 @@ pub(crate) enum Next {
 impl Shard {
     /// Takes bytes of requests. Once the connection is a client's, returns how many of them were: what follows are frames.
     pub(crate) fn read_head(&mut self, place: Place, bytes: &[u8]) -> Option<usize> {
-        let held = self.connections.get_mut(place.index)?.head.take();
-        let before = held.as_ref().map_or(0, |held| held.len());
-        let bytes = match held {
+        let connection = self.connections.get_mut(place.index)?;
+        let before = connection.head.as_ref().map_or(0, |held| held.bytes.len());
+        let bytes = match connection.head.take() {
             None => Cow::Borrowed(bytes),
             Some(mut held) => {
-                held.extend_from_slice(bytes);
-                Cow::Owned(*held)
+                held.bytes.extend_from_slice(bytes);
+                if held.bytes.len() < held.wanted {
+                    connection.head = Some(held);
+                    return None;
+                }
+                Cow::Owned(held.bytes)
             }
         };
         let mut answers = std::mem::take(&mut self.frames);
@@ -89,7 +96,7 @@ impl Shard {
         }
         let head = match Head::parse(bytes) {
             Ok(Some(head)) => head,
-            Ok(None) if bytes.len() < REQUEST_HEAD_BYTES_MAX => return self.hold(place, bytes),
+            Ok(None) if bytes.len() < REQUEST_HEAD_BYTES_MAX => return self.hold(place, bytes, 0),
             Ok(None) => {
                 let text = format!("the request head is longer than {REQUEST_HEAD_BYTES_MAX} bytes");
                 return self.refuse(place, answers, &text_response(Status::HEADERS_TOO_LARGE, "", &text));
@@ -110,7 +117,7 @@ impl Shard {
         };
         let size = head.bytes() + body_bytes;
         if bytes.len() < size {
-            return self.hold(place, bytes);
+            return self.hold(place, bytes, size);
         }
         let response = handler.handle(&head, Bytes::copy_from_slice(&bytes[head.bytes()..size]));
         self.answer(place, response, size, bytes, answers)
@@ -183,10 +190,10 @@ impl Shard {
         }
     }
 
-    /// Keeps what is there of a request until the rest comes.
-    pub(crate) fn hold(&mut self, place: Place, bytes: &[u8]) -> Next {
+    /// Keeps what is there of a request until so many bytes of it have come.
+    pub(crate) fn hold(&mut self, place: Place, bytes: &[u8], wanted: usize) -> Next {
         if let Some(connection) = self.connections.get_mut(place.index) {
-            connection.head = Some(Box::new(bytes.to_vec()));
+            connection.head = Some(Box::new(Beginning { bytes: bytes.to_vec(), wanted }));
         }
         Next::Nothing
     }
@@ -262,11 +269,15 @@ impl Shard {
     pub(crate) fn refuse(&mut self, place: Place, answers: &mut Vec<u8>, response: &[u8]) -> Next {
         answers.extend_from_slice(response);
         self.send_answers(place, answers);
-        if let Some(connection) = self.connections.get_mut(place.index) {
+        match self.connections.get_mut(place.index) {
+            Some(connection) if connection.blocked.is_none() => {
+                tls::end_output(connection, &mut self.records);
+                connection.phase = Phase::Refused;
+                self.set_deadline(place.index, REFUSED_MS);
+            }
             // Whether the peer reads the reason is its own affair.
-            tls::end_output(connection, &mut self.records);
+            _ => self.drop_connection(place.index),
         }
-        self.drop_connection(place.index);
         Next::Nothing
     }
 

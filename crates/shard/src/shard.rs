@@ -208,7 +208,7 @@ impl Shard {
         if connection.phase == Phase::Closing {
             return;
         }
-        if matches!(connection.phase, Phase::Head | Phase::Requests) {
+        if matches!(connection.phase, Phase::Head | Phase::Requests | Phase::Refused) {
             return self.drop_connection(index);
         }
         connection.phase = Phase::Closing;
@@ -218,12 +218,12 @@ impl Shard {
         self.release(index, codes::reconnects(code));
         let mut frame = Vec::new();
         if let Some(head) = early {
-            if let Some(response) = one_way::refusal(&head, code, reason) {
+            if let Some(response) = one_way::refusal(&head.bytes, code, reason) {
                 self.send_bytes(index, &response);
                 self.end_response(index);
                 return self.set_deadline(index, CLOSING_MS);
             }
-            frame.extend_from_slice(&head);
+            frame.extend_from_slice(&head.bytes);
         }
         self.options.wires[wire].close(code, reason, &mut frame);
         self.send_control(index, frame.into());

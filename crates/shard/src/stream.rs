@@ -13,7 +13,7 @@ use tidegate_framing::http::{Head, Status, query_value, text_response};
 use tidegate_types::codes::Disconnect;
 use tidegate_types::limits::HELD_UPLINKS_MAX;
 
-use crate::connection::Phase;
+use crate::connection::{Beginning, Phase};
 use crate::options::Route;
 use crate::request::Next;
 use crate::shard::Shard;
@@ -74,7 +74,7 @@ impl Shard {
         let Some(opening) = Opening::read(head, &spoken) else {
             return self.give_away(place, bytes, None, answers);
         };
-        if let Err(response) = self.check_origin(head.header("origin"), head.header("host")) {
+        if let Err(response) = self.check_origin(head.origin(), head.header("host")) {
             return self.refuse(place, answers, &response);
         }
         let body_bytes = if let Opening::Body(bytes) = opening { bytes } else { 0 };
@@ -85,7 +85,7 @@ impl Shard {
         }
         let size = head.bytes() + body_bytes;
         if bytes.len() < size {
-            return self.hold(place, bytes);
+            return self.hold(place, bytes, size);
         }
         let commands = match opening {
             Opening::Query(commands) => Cow::Owned(commands),
@@ -97,7 +97,7 @@ impl Shard {
         (connection.phase, connection.wire) = (Phase::Open, wire);
         let stream_head = spoken.stream_head(head.header("origin"), retry_ms).unwrap_or_default();
         if spoken.is_one_way() {
-            connection.head = Some(Box::new(stream_head));
+            connection.head = Some(Box::new(Beginning { bytes: stream_head, wanted: 0 }));
             self.send_answers(place, answers);
             self.take_one_way(place, head, &commands);
         } else {

@@ -96,8 +96,8 @@ impl Shard {
                 self.metrics.closed_stale.add(1);
                 self.drop_connection(place.index);
             }
-            Phase::Requests | Phase::Closing if late => self.drop_connection(place.index),
-            Phase::Head | Phase::Requests | Phase::Closing => {}
+            Phase::Requests | Phase::Closing | Phase::Refused if late => self.drop_connection(place.index),
+            Phase::Head | Phase::Requests | Phase::Closing | Phase::Refused => {}
             Phase::Open if !connection.session.is_open() && late => self.close(place.index, Disconnect::STALE),
             Phase::Open => self.look_at_open(place, late),
         }

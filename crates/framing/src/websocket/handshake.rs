@@ -120,10 +120,8 @@ pub fn check<'b>(head: &Head<'b>) -> Result<Upgrade<'b>, HandshakeError> {
     }
     let key = head.header("sec-websocket-key").filter(|key| is_key(key)).ok_or(HandshakeError::Key)?;
     let host = head.header("host").ok_or(HandshakeError::Host)?;
-    // An origin that is doubled or not text is there and matches nothing.
-    let origin = head.all("origin").next().map(|_| head.header("origin").unwrap_or(""));
     let protocols = head.list("sec-websocket-protocol").collect();
-    Ok(Upgrade { accept: accept_key(key), origin, host: Some(host), protocols })
+    Ok(Upgrade { accept: accept_key(key), origin: head.origin(), host: Some(host), protocols })
 }
 
 /// What `Sec-WebSocket-Accept` answers to a key.

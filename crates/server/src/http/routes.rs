@@ -66,6 +66,7 @@ async fn route(state: &AppState, request: Asked<'_>, give_back: Option<&Sender<V
             let mut reply =
                 refused(426, ErrorCode::BAD_REQUEST, "this is a WebSocket endpoint: connect with ws:// or wss://");
             reply.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             reply
         }
         paths::EMULATION | paths::INIT => client::answer(state, request).await,

@@ -136,13 +136,48 @@ fn too_long_or_foreign_openings_are_refused() {
     let mut settings = options();
     settings.client.message_bytes_max = 1_000;
     let node = Node::start(1, settings);
-    for (headers, status) in
-        [("Content-Length: 1001\r\n", "413"), ("Origin: https://evil.example\r\nContent-Length: 21\r\n", "403")]
-    {
+    for (headers, status) in [
+        ("Content-Length: 1001\r\n", "413"),
+        ("Origin: https://evil.example\r\nContent-Length: 21\r\n", "403"),
+        ("Origin: http://a\r\nOrigin: http://a\r\nContent-Length: 21\r\n", "403"),
+    ] {
         let request = format!("POST /connection/sse HTTP/1.1\r\nHost: a\r\n{headers}\r\n{CONNECT}");
         let answer = Response::ask(TcpStream::connect(node.address).unwrap(), request.as_bytes());
         assert!(answer.head.starts_with(&format!("HTTP/1.1 {status} ")), "{}", answer.head);
     }
+}
+
+#[test]
+fn who_is_refused_while_it_sends_reads_why_and_no_error() {
+    let node = Node::start(1, options());
+    let mut socket = TcpStream::connect(node.address).unwrap();
+    let body = "x".repeat(200_000);
+    write!(socket, "POST /connection/sse HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    drop(socket);
+    node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
+    // Who stays all the same is ended.
+    let mut socket = TcpStream::connect(node.address).unwrap();
+    socket.write_all(b"no request\r\n\r\n").unwrap();
+    node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
+}
+
+#[test]
+fn an_opening_in_many_pieces_is_whole_in_the_end() {
+    let node = Node::start(1, options());
+    let mut socket = TcpStream::connect(node.address).unwrap();
+    socket.set_nodelay(true).unwrap();
+    let length = 60_000 + CONNECT.len();
+    let request = format!(
+        "POST /connection/http_stream HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{}{CONNECT}",
+        " ".repeat(60_000)
+    );
+    request.as_bytes().chunks(37).for_each(|piece| socket.write_all(piece).unwrap());
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
 #[test]

@@ -77,6 +77,7 @@ fn section_4_2_1_what_is_refused() {
 #[test]
 fn section_4_4_a_wrong_version_is_told_the_right_one() {
     let response = String::from_utf8(HandshakeError::Version.response()).unwrap();
+    assert!(response.contains("\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n"));
     assert!(response.starts_with("HTTP/1.1 426 ") && response.contains("\r\nSec-WebSocket-Version: 13\r\n"));
 }
 
