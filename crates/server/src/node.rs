@@ -72,6 +72,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let hub = Hub::new(config.core.clone(), broker, &default_log, builder.inboxes(), runtime);
     let origins = Origins::parse(&config.core.client.allowed_origins).context("client.allowed_origins")?;
+    let origins = config.origins_of(origins);
     let state = Arc::new(AppState::new(hub.clone(), &config, origins.clone(), address, http2.clone()));
 
     let (ways, http1, http2_connections) = ways();

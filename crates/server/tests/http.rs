@@ -49,7 +49,7 @@ fn node(config: &str) -> Node {
     runtime.block_on(hub.open()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let origins = Origins::parse(["https://app.example"]).unwrap();
+    let origins = config.origins_of(Origins::parse(["https://app.example"]).unwrap());
     let state = Arc::new(AppState::new(hub, &config, origins, address, None));
     let (handed, receiver) = mpsc::channel(http::HANDED_OVER_MAX);
     let (shutdown, down) = watch::channel(false);
@@ -118,6 +118,30 @@ fn receive(stream: &mut TcpStream) -> Response {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
     Response { status: head[9..12].parse().unwrap(), body: String::from_utf8(body).unwrap(), head }
+}
+
+#[test]
+fn without_keys_only_the_nodes_own_pages_may_call() {
+    let node = node("dev = true");
+    for (host, origin, status) in [
+        ("127.0.0.1:8000", None, 200),
+        ("evil.example:8000", None, 200),
+        ("127.0.0.1:8000", Some("http://127.0.0.1:8000"), 200),
+        ("localhost", Some("http://localhost"), 200),
+        ("127.0.0.1:8000", Some("http://127.0.0.1:3000"), 403),
+        ("127.0.0.1:8000", Some("https://evil.example"), 403),
+        ("127.0.0.1:8000", Some("null"), 403),
+        // The name leads here, and the page says so.
+        ("evil.example:8000", Some("http://evil.example:8000"), 403),
+    ] {
+        let origin = origin.map_or(String::new(), |origin| format!("Origin: {origin}\r\n"));
+        let mut stream = node.connect();
+        write!(stream, "POST /api/info HTTP/1.1\r\nHost: {host}\r\n{origin}Content-Length: 2\r\n\r\n{{}}").unwrap();
+        assert_eq!(receive(&mut stream).status, status, "{host} {origin}");
+        let mut stream = node.connect();
+        write!(stream, "GET /connection/init HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n").unwrap();
+        assert_eq!(receive(&mut stream).status == 403, status == 403, "{host} {origin}");
+    }
 }
 
 #[test]

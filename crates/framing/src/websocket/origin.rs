@@ -10,6 +10,7 @@ use super::handshake::authority_matches;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
     patterns: Vec<String>,
+    local: bool,
 }
 
 /// A text that is no pattern of an origin.
@@ -32,18 +33,32 @@ impl Origins {
                     .is_some_and(|(s, host)| !s.is_empty() && !host.is_empty() && !host.contains('/'));
             if well { Ok(text) } else { Err(OriginPatternError(pattern.as_ref().to_owned())) }
         };
-        patterns.into_iter().map(check).collect::<Result<_, _>>().map(|patterns| Self { patterns })
+        patterns.into_iter().map(check).collect::<Result<_, _>>().map(|patterns| Self { patterns, local: false })
+    }
+
+    /// The same for a server that only this machine reaches: the own host is an address or `localhost`. Under any other
+    /// name a page of anybody can pretend to be the server's, once that name leads to this machine (DNS rebinding).
+    pub fn local(self) -> Self {
+        Self { local: true, ..self }
     }
 
     /// Whether a request with this `Origin` and `Host` may connect. Without an origin it is no browser, and passes.
     pub fn allows(&self, origin: Option<&str>, host: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
-        host.is_some_and(|host| authority_matches(origin, host)) || self.listed(&origin.to_ascii_lowercase())
+        let own = |host: &str| authority_matches(origin, host) && !(self.local && is_foreign_name(host));
+        host.is_some_and(own) || self.listed(&origin.to_ascii_lowercase())
     }
 
     fn listed(&self, origin: &str) -> bool {
         self.patterns.iter().any(|p| p == "*" || glob(p.as_bytes(), origin.as_bytes()))
     }
+}
+
+/// Whether a `Host` is a name that others may have given to this machine.
+fn is_foreign_name(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
+    let local = name == "localhost" || name.ends_with(".localhost") || name.parse::<std::net::Ipv4Addr>().is_ok();
+    !local && !host.starts_with('[')
 }
 
 /// Glob without backtracking beyond the last star: linear in practice, quadratic at worst, on texts of header size.
@@ -101,6 +116,24 @@ mod tests {
             (Some("file://"), Some(""), false),
         ] {
             assert_eq!(list.allows(origin, host), allowed, "{origin:?} {host:?}");
+        }
+    }
+
+    #[test]
+    fn on_this_machine_only_the_own_host_has_no_name_of_others() {
+        let local = Origins::parse(["http://dev.test:8000"]).unwrap().local();
+        for (host, allowed) in [
+            ("127.0.0.1:8000", true),
+            ("[::1]:8000", true),
+            ("localhost:8000", true),
+            ("a.LOCALHOST", true),
+            ("evil.example:8000", false),
+            ("evil.example", false),
+            ("127.0.0.1.evil.example:8000", false),
+            ("dev.test:8000", true),
+        ] {
+            assert_eq!(local.allows(Some(&format!("http://{host}")), Some(host)), allowed, "{host}");
+            assert!(local.allows(None, Some(host)), "no browser");
         }
     }
 

@@ -12,6 +12,7 @@ use tidegate_core::ChannelPattern;
 use tidegate_core::config::{
     ClientOptions, ControlOptions, CoreOptions, NamespaceOptions, RulesOptions, WindowOptions,
 };
+use tidegate_framing::websocket::Origins;
 
 use super::BrokerConfig;
 use super::reader::{Reader, Section, Sources};
@@ -44,6 +45,12 @@ impl Sources {
 }
 
 impl Config {
+    /// Whose pages may ask, given the list. In development mode whoever reaches the node may do everything, and only its
+    /// own machine does: no page gets there under a name of its own.
+    pub fn origins_of(&self, list: Origins) -> Origins {
+        if self.dev { list.local() } else { list }
+    }
+
     /// Reads and checks everything.
     ///
     /// With `dev` the defaults change: anonymous clients may subscribe, publish, recover and read history, the API

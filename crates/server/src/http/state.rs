@@ -24,6 +24,8 @@ pub struct AppState {
     pub(super) body_bytes_max: usize,
     /// Who may connect from a browser.
     pub(super) origins: Origins,
+    /// Pages of this server alone.
+    pub(super) own_host: Origins,
     /// Bytes of the commands in one request of a client.
     pub(super) message_bytes_max: usize,
     /// Anybody may call the API: then pages of other origins are kept out.
@@ -71,6 +73,7 @@ impl AppState {
             is_open: config.api.insecure,
             demo: config.demo.then(|| Arc::new(jobs(config, address))),
             body_bytes_max: config.api.body_bytes_max,
+            own_host: config.origins_of(Origins::default()),
             origins,
             message_bytes_max: config.core.client.message_bytes_max,
             metrics: metrics::registry(hub.clone(), Box::new(open)),
