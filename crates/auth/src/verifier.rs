@@ -24,7 +24,7 @@ pub struct Fetch {
 /// Why a token does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It was good until its `exp`.
+    /// It was good until its `exp`, or is not before its `nbf`: a newer one may count.
     #[error("token expired")]
     Expired,
     /// Signature, claims or form are wrong, or no key is configured.
@@ -182,14 +182,13 @@ impl Realm {
     /// Judges what is common to all verified tokens.
     fn check(&self, claims: &Claims, now: i64) -> Result<(), TokenError> {
         let issuer_fits = self.issuer.is_empty() || claims.iss.as_ref().is_some_and(|iss| self.issuer.contains(iss));
-        let has_begun = claims.begins().is_none_or(|nbf| nbf.saturating_sub(self.leeway_seconds) <= now);
-        if !issuer_fits || !has_begun || !claims.is_for(&self.audience) {
+        if !issuer_fits || !claims.is_for(&self.audience) {
             return Err(TokenError::Invalid);
         }
-        match claims.ends() {
-            Some(exp) if exp.saturating_add(self.leeway_seconds) <= now => Err(TokenError::Expired),
-            _ => Ok(()),
-        }
+        let has_begun = claims.begins().is_none_or(|nbf| nbf.saturating_sub(self.leeway_seconds) <= now);
+        let has_ended = claims.ends().is_some_and(|exp| exp.saturating_add(self.leeway_seconds) <= now);
+        // What is invalid is final for clients. Too early is a matter of clocks: they are to come with another token.
+        if has_begun && !has_ended { Ok(()) } else { Err(TokenError::Expired) }
     }
 
     /// The user that a token names; empty = none, `None` = what names it is no text.

@@ -35,7 +35,7 @@ fn both_secrets_of_a_rotation_verify_until_the_old_one_ends() {
 fn times_are_judged_by_the_callers_clock_with_leeway() {
     let verifier = verifier(|o| o.leeway = Duration::from_secs(5));
     let token = sign("new", &json!({"exp": 100, "nbf": 50.7, "iat": 49.5}));
-    assert_eq!(verifier.connection(&token, 44), Err(TokenError::Invalid));
+    assert_eq!(verifier.connection(&token, 44), Err(TokenError::Expired));
     assert_eq!(verifier.connection(&token, 45).unwrap().issued_at, Some(49));
     assert!(verifier.connection(&token, 104).is_ok());
     assert_eq!(verifier.connection(&token, 105), Err(TokenError::Expired));
@@ -76,6 +76,8 @@ fn audience_and_issuer_are_required_once_configured() {
     for wrong in table {
         assert_eq!(verifier.connection(&sign("new", &wrong), 0), Err(TokenError::Invalid), "{wrong}");
     }
+    let early = json!({"aud": "x", "iss": "me", "nbf": 50});
+    assert_eq!(verifier.connection(&sign("new", &early), 0), Err(TokenError::Invalid), "no later token helps");
 }
 
 #[test]

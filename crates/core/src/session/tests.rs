@@ -90,7 +90,9 @@ fn bad_credentials_close_and_expired_ones_can_be_renewed() {
     };
     assert_eq!(connect(String::new()), Err(Disconnect::BAD_REQUEST.into()));
     assert_eq!(connect("nonsense".into()), Err(Disconnect::INVALID_TOKEN.into()));
-    assert_eq!(connect(sign(&json!({"sub": "u", "exp": 999}))), Err(ErrorCode::TOKEN_EXPIRED.into()));
+    for claims in [json!({"sub": "u", "exp": 999}), json!({"sub": "u", "nbf": 1001})] {
+        assert_eq!(connect(sign(&claims)), Err(ErrorCode::TOKEN_EXPIRED.into()), "{claims}");
+    }
 }
 
 #[test]
