@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::JwksOptions;
-use super::set::SetError;
+use super::set::NoSet;
 
 /// Bytes of the answer's head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -47,7 +47,7 @@ pub(super) enum FetchError {
     #[error("the answer broke off: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
-    Set(#[from] SetError),
+    Set(#[from] NoSet),
 }
 
 /// Brings the bytes of a set.

@@ -1,4 +1,5 @@
-//! Reads a key set. A key that is not understood, not for signatures, or symmetric is left out; the rest counts.
+//! Reads a key set. A key that is not understood, not for signatures, or symmetric is left out; the rest counts, also
+//! where that is nothing: so a provider takes its keys out of force.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::key::{ED25519_BYTES, Key, KeyKind, RSA_MODULUS_BYTES_MIN};
 
-/// Keys of one set.
+/// Keys of one set that count.
 pub(super) const KEYS_MAX: usize = 64;
 /// Bytes of a key's id.
 pub(super) const KID_BYTES_MAX: usize = 256;
@@ -16,15 +17,16 @@ pub(super) const KID_BYTES_MAX: usize = 256;
 const RSA_MODULUS_BYTES_MAX: usize = 1_024;
 const RSA_EXPONENT_BYTES_MAX: usize = 8;
 
-/// Why bytes are no key set.
+/// The bytes are no key set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum SetError {
-    #[error("the answer is no key set")]
-    NoSet,
-    #[error("the key set has more than {KEYS_MAX} keys")]
-    TooMany,
-    #[error("the key set has no key that could verify a token")]
-    NoKey,
+#[error("the answer is no key set")]
+pub(super) struct NoSet;
+
+/// What a set has for us.
+pub(super) struct KeySet {
+    pub(super) keys: Vec<Key>,
+    /// There are more than [`KEYS_MAX`].
+    pub(super) is_cut: bool,
 }
 
 #[derive(Deserialize)]
@@ -49,19 +51,16 @@ struct RawKey {
 }
 
 /// The keys of a set, as far as they verify one of `only` (empty = any algorithm).
-pub(super) fn parse(json: &[u8], only: &[Algorithm]) -> Result<Vec<Key>, SetError> {
-    let set: RawSet<'_> = serde_json::from_slice(json).map_err(|_| SetError::NoSet)?;
-    if set.keys.len() > KEYS_MAX {
-        return Err(SetError::TooMany);
-    }
-    let keys = set.keys.iter().filter_map(|raw| key(serde_json::from_str(raw.get()).ok()?, only));
-    let keys: Vec<Key> = keys.collect();
-    if keys.is_empty() { Err(SetError::NoKey) } else { Ok(keys) }
+pub(super) fn parse(json: &[u8], only: &[Algorithm]) -> Result<KeySet, NoSet> {
+    let set: RawSet<'_> = serde_json::from_slice(json).map_err(|_| NoSet)?;
+    let mut all = set.keys.iter().filter_map(|raw| key(serde_json::from_str(raw.get()).ok()?, only));
+    let keys = all.by_ref().take(KEYS_MAX).collect();
+    Ok(KeySet { keys, is_cut: all.next().is_some() })
 }
 
-/// How many keys of a set count; `None` = it is no set, or none does.
+/// How many keys of a set count; `None` = it is no set.
 pub fn check(json: &[u8]) -> Option<usize> {
-    parse(json, &[]).ok().map(|keys| keys.len())
+    parse(json, &[]).ok().map(|set| set.keys.len())
 }
 
 fn key(raw: RawKey, only: &[Algorithm]) -> Option<Key> {

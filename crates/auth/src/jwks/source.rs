@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::fetch::{self, FetchError};
-use super::set::{self, KID_BYTES_MAX};
+use super::set::{self, KEYS_MAX, KID_BYTES_MAX, KeySet};
 use super::{Endpoint, JwksOptions};
 use crate::key::Key;
 use crate::token::Token;
@@ -145,19 +145,20 @@ impl Source {
     }
 
     /// Takes the result of a fetch, and says when the next is due.
-    fn end(&self, result: Result<Vec<Key>, FetchError>) -> Duration {
+    fn end(&self, result: Result<KeySet, FetchError>) -> Duration {
         let mut flight = self.lock();
         flight.under_way = false;
         let asked = std::mem::take(&mut flight.asked);
         let pause = match result {
-            Ok(keys) => {
+            Ok(set) => {
                 if flight.failures > 0 {
                     tracing::info!(endpoint = %self.options.endpoint, "the key set can be fetched again");
                 }
                 flight.failures = 0;
                 flight.missing = asked;
                 flight.again_at = Some(Instant::now() + self.options.keeping.refresh_interval);
-                self.keys.store(Arc::new(keys));
+                warn_of(&self.options.endpoint, &set);
+                self.keys.store(Arc::new(set.keys));
                 self.options.keeping.ttl
             }
             Err(error) => {
@@ -165,7 +166,7 @@ impl Source {
                 flight.failures = flight.failures.saturating_add(1);
                 flight.missing.clear();
                 flight.again_at = Some(Instant::now() + pause);
-                warn(&self.options.endpoint, &error, self.keys.load().is_empty());
+                warn_of_failure(&self.options.endpoint, &error, self.keys.load().is_empty());
                 pause
             }
         };
@@ -178,7 +179,16 @@ impl Source {
     }
 }
 
-fn warn(endpoint: &Endpoint, error: &FetchError, none: bool) {
+fn warn_of(endpoint: &Endpoint, set: &KeySet) {
+    if set.keys.is_empty() {
+        tracing::warn!(%endpoint, "the key set has no key that could verify a token: none of its tokens counts");
+    }
+    if set.is_cut {
+        tracing::warn!(%endpoint, "the key set has too many keys: the first {KEYS_MAX} count");
+    }
+}
+
+fn warn_of_failure(endpoint: &Endpoint, error: &FetchError, none: bool) {
     let meanwhile = if none { "its tokens are told to come again" } else { "the keys fetched before stay in force" };
     tracing::warn!(%endpoint, "cannot fetch the key set, {meanwhile}: {error}");
 }

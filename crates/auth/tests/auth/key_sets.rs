@@ -194,15 +194,51 @@ async fn keys_stay_in_force_while_the_endpoint_is_away() {
 }
 
 #[tokio::test]
+async fn a_set_without_keys_takes_the_old_ones_out_of_force() {
+    let signer = Signer::new("ES256");
+    let mut for_encryption = signer.jwk("k");
+    for_encryption["use"] = json!("enc");
+    let of_the_future = json!({"kid": "k", "kty": "LATTICE"});
+    for empty in [key_set(&[]), key_set(&[for_encryption]), key_set(&[of_the_future])] {
+        let provider = Provider::start(key_set(&[signer.jwk("k")])).await;
+        let verifier = start(vec![options(&provider, None, |_| {})]);
+        let token = signer.named("ES256", "k", &json!({}));
+        assert!(verify(&verifier, &token).await.is_ok());
+        provider.answer(empty.clone());
+        let unknown = signer.named("ES256", "unknown", &json!({}));
+        assert_eq!(insist(&verifier, &unknown).await, Err(TokenError::Invalid), "{}", empty.body);
+        assert_eq!(insist(&verifier, &token).await, Err(TokenError::Invalid), "{}", empty.body);
+        provider.answer(key_set(&[signer.jwk("k")]));
+        tokio::time::sleep(SHORT).await;
+        assert!(insist(&verifier, &token).await.is_ok(), "{}", empty.body);
+    }
+}
+
+#[tokio::test]
+async fn of_a_set_with_too_many_keys_the_first_count() {
+    let (first, last) = (Signer::new("EdDSA"), Signer::new("EdDSA"));
+    // What is left out takes no place.
+    let mut keys = vec![json!({"kty": "LATTICE"}); 10];
+    keys.extend((0..64).map(|n| first.jwk(&format!("k{n}"))));
+    keys.push(last.jwk("last"));
+    let provider = Provider::start(key_set(&keys)).await;
+    let verifier = start(vec![options(&provider, None, |_| {})]);
+    for kid in ["k0", "k63"] {
+        assert!(verify(&verifier, &first.named("EdDSA", kid, &json!({}))).await.is_ok(), "{kid}");
+    }
+    assert_eq!(insist(&verifier, &last.named("EdDSA", "last", &json!({}))).await, Err(TokenError::Invalid));
+}
+
+#[tokio::test]
 async fn answers_that_are_no_set_too_large_or_too_slow_leave_tokens_undecided() {
     let signer = Signer::new("EdDSA");
     let token = signer.named("EdDSA", "k", &json!({}));
     let set = key_set(&[signer.jwk("k")]);
     let long = Answer { body: format!("{}{}", set.body, " ".repeat(20_000)), ..set.clone() };
-    let many = key_set(&vec![signer.jwk("k"); 65]);
+    let no_set = Answer { body: r#"{"keys": {}}"#.to_owned(), ..set.clone() };
     let slow = Answer { delay: Duration::from_secs(60), ..set.clone() };
     let moved = Answer { status: 302, ..set.clone() };
-    for bad in [long, many, slow, moved, key_set(&[])] {
+    for bad in [long, no_set, slow, moved] {
         let provider = Provider::start(bad).await;
         let bounds = |k: &mut Keeping| (k.body_bytes_max, k.timeout) = (16_000, Duration::from_millis(300));
         let verifier = start(vec![options(&provider, None, bounds)]);
