@@ -17,6 +17,9 @@ use super::{Endpoint, JwksOptions};
 use crate::key::Key;
 use crate::token::Token;
 
+/// Keys that one token is tried on, those with its name first: whoever sends tokens without a name shall not choose how
+/// much work they are.
+const TRIES_MAX: usize = 4;
 /// Key ids remembered between two fetches; tokens of others are told to come again.
 const KIDS_MAX: usize = 64;
 /// Pause after a failed fetch; it doubles with each.
@@ -87,16 +90,16 @@ impl Source {
     pub(crate) fn verify(&self, token: &Token<'_>, now: i64) -> Result<(), Miss> {
         let keys = self.keys.load();
         let kid = token.kid.as_deref();
+        let has_its_name = |key: &&Key| kid.is_some() && key.kid.as_deref() == kid;
         // A key without a name may be anybody's; a token without one may be of any key.
-        let candidates = keys.iter().filter(|key| kid.is_none() || key.kid.is_none() || key.kid.as_deref() == kid);
-        let mut named = false;
-        for key in candidates {
-            if key.verifies(token.algorithm, token.message, token.signature, now) {
-                return Ok(());
-            }
-            named |= kid.is_some() && key.kid.is_some();
+        let may_be_its = |key: &&Key| kid.is_none() || key.kid.is_none();
+        let candidates = keys.iter().filter(has_its_name).chain(keys.iter().filter(may_be_its));
+        let mut tried = candidates.filter(|key| key.is_for(token.algorithm)).take(TRIES_MAX);
+        if tried.any(|key| key.verifies(token.algorithm, token.message, token.signature, now)) {
+            return Ok(());
         }
-        Err(if named { Miss::Invalid } else { self.miss(kid.unwrap_or_default()) })
+        let is_named = keys.iter().any(|key| has_its_name(&key));
+        Err(if is_named { Miss::Invalid } else { self.miss(kid.unwrap_or_default()) })
     }
 
     fn miss(&self, kid: &str) -> Miss {

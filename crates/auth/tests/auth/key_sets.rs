@@ -230,6 +230,29 @@ async fn of_a_set_with_too_many_keys_the_first_count() {
 }
 
 #[tokio::test]
+async fn a_token_is_tried_on_few_keys() {
+    let signers: Vec<_> = (0..5).map(|_| Signer::new("EdDSA")).collect();
+    // Keys of another type take no place.
+    let mut keys = vec![Signer::new("ES256").jwk("other"); 4];
+    keys.extend(signers.iter().enumerate().map(|(n, signer)| signer.jwk(&format!("k{n}"))));
+    let provider = Provider::start(key_set(&keys)).await;
+    let verifier = start(vec![options(&provider, None, |_| {})]);
+    for (n, signer) in signers.iter().enumerate() {
+        assert!(verify(&verifier, &signer.named("EdDSA", &format!("k{n}"), &json!({}))).await.is_ok(), "{n}");
+        let nameless = insist(&verifier, &signer.make("EdDSA", &json!({}))).await;
+        assert_eq!(nameless.is_ok(), n < 4, "{n}");
+    }
+    // The key with the token's name goes before those without a name, wherever it stands.
+    let mut keys: Vec<_> = signers.iter().map(|signer| signer.jwk("")).collect();
+    keys[..4].iter_mut().for_each(|key| key["kid"] = json!(null));
+    keys[4]["kid"] = json!("named");
+    let provider = Provider::start(key_set(&keys)).await;
+    let verifier = start(vec![options(&provider, None, |_| {})]);
+    assert!(verify(&verifier, &signers[4].named("EdDSA", "named", &json!({}))).await.is_ok());
+    assert!(verify(&verifier, &signers[0].named("EdDSA", "any", &json!({}))).await.is_ok());
+}
+
+#[tokio::test]
 async fn answers_that_are_no_set_too_large_or_too_slow_leave_tokens_undecided() {
     let signer = Signer::new("EdDSA");
     let token = signer.named("EdDSA", "k", &json!({}));
