@@ -1,8 +1,10 @@
 //! One key set as it is kept: what it verifies now, and when it is fetched again.
 //!
-//! A token is invalid only when a set that was fetched after the token was first seen lacks its key. Until then it
+//! A token is invalid only when a set that came after the token was first seen lacks its key. Until then it
 //! waits for the fetch, and while the endpoint is away, or was asked too recently, it is told to come again.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +22,8 @@ use crate::token::Token;
 /// Keys that one token is tried on, those with its name first: whoever sends tokens without a name shall not choose how
 /// much work they are.
 const TRIES_MAX: usize = 4;
-/// Key ids remembered between two fetches; tokens of others are told to come again.
-const KIDS_MAX: usize = 64;
+/// Tokens remembered that wait for one fetch; more are told to come again.
+const WAITING_MAX: usize = 1_024;
 /// Pause after a failed fetch; it doubles with each.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -44,10 +46,11 @@ struct Flight {
     under_way: bool,
     /// None is begun for an unknown key before this.
     again_at: Option<Instant>,
-    /// Unknown key ids of tokens that wait for the fetch; `""` = of tokens that name none.
-    asked: Vec<String>,
-    /// Those that the last fetch did not bring.
-    missing: Vec<String>,
+    /// Tokens that wait for the fetch, by their hashes.
+    waiting: HashSet<u64>,
+    /// Those that waited for the last fetch, where it was good. Not their key ids: a token first seen later may be of a
+    /// key that the set has by now.
+    waited: HashSet<u64>,
     failures: u32,
 }
 
@@ -55,6 +58,8 @@ struct Flight {
 pub(crate) struct Source {
     options: JwksOptions,
     only: Vec<Algorithm>,
+    /// Of tokens: seeded, so that nobody can make one that counts as another.
+    hashes: RandomState,
     keys: ArcSwap<Vec<Key>>,
     /// Held for a few moves, never while fetching.
     flight: Mutex<Flight>,
@@ -71,6 +76,7 @@ impl Source {
         Self {
             options,
             only,
+            hashes: RandomState::new(),
             keys: ArcSwap::default(),
             flight: Mutex::new(flight),
             ended: watch::Sender::new(0),
@@ -99,20 +105,20 @@ impl Source {
             return Ok(());
         }
         let is_named = keys.iter().any(|key| has_its_name(&key));
-        Err(if is_named { Miss::Invalid } else { self.miss(kid.unwrap_or_default()) })
+        Err(if is_named { Miss::Invalid } else { self.miss(token) })
     }
 
-    fn miss(&self, kid: &str) -> Miss {
-        if kid.len() > KID_BYTES_MAX {
+    fn miss(&self, token: &Token<'_>) -> Miss {
+        if token.kid.as_ref().is_some_and(|kid| kid.len() > KID_BYTES_MAX) {
             return Miss::Invalid;
         }
+        let hash = self.hashes.hash_one((token.message, token.signature));
         let mut flight = self.lock();
         if !flight.under_way && flight.again_at.is_some_and(|at| Instant::now() < at) {
-            let known_missing = flight.missing.iter().any(|m| m == kid);
-            return if known_missing { Miss::Invalid } else { Miss::Unavailable };
+            return if flight.waited.contains(&hash) { Miss::Invalid } else { Miss::Unavailable };
         }
-        if flight.asked.len() < KIDS_MAX && !flight.asked.iter().any(|asked| asked == kid) {
-            flight.asked.push(kid.to_owned());
+        if flight.waiting.len() < WAITING_MAX {
+            flight.waiting.insert(hash);
         }
         if !std::mem::replace(&mut flight.under_way, true) {
             self.wanted.notify_one();
@@ -151,14 +157,14 @@ impl Source {
     fn end(&self, result: Result<KeySet, FetchError>) -> Duration {
         let mut flight = self.lock();
         flight.under_way = false;
-        let asked = std::mem::take(&mut flight.asked);
+        let waiting = std::mem::take(&mut flight.waiting);
         let pause = match result {
             Ok(set) => {
                 if flight.failures > 0 {
                     tracing::info!(endpoint = %self.options.endpoint, "the key set can be fetched again");
                 }
                 flight.failures = 0;
-                flight.missing = asked;
+                flight.waited = waiting;
                 flight.again_at = Some(Instant::now() + self.options.keeping.refresh_interval);
                 warn_of(&self.options.endpoint, &set);
                 self.keys.store(Arc::new(set.keys));
@@ -167,7 +173,7 @@ impl Source {
             Err(error) => {
                 let pause = BACKOFF_MAX.min(BACKOFF_MIN * 2u32.saturating_pow(flight.failures.min(8)));
                 flight.failures = flight.failures.saturating_add(1);
-                flight.missing.clear();
+                flight.waited.clear();
                 flight.again_at = Some(Instant::now() + pause);
                 warn_of_failure(&self.options.endpoint, &error, self.keys.load().is_empty());
                 pause

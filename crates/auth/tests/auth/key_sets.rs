@@ -131,7 +131,8 @@ async fn unknown_keys_share_one_fetch_and_wait_for_the_interval() {
     let hour = Duration::from_secs(3_600);
     let verifier = start(vec![options(&provider, None, |k| (k.refresh_interval, k.ttl) = (hour, hour))]);
     let known = signer.named("ES256", "k", &json!({}));
-    let unknown: Vec<_> = (0..200).map(|n| signer.named("ES256", &format!("unknown-{n}"), &json!({}))).collect();
+    let named = |kid: &str, n: usize| signer.named("ES256", kid, &json!({"sub": n.to_string()}));
+    let unknown: Vec<_> = (0..1_100).map(|n| named(&format!("unknown-{n}"), n)).collect();
     let mut fetches = Vec::new();
     for token in unknown.iter().chain([&known]) {
         match verifier.connection(token, 0) {
@@ -145,11 +146,26 @@ async fn unknown_keys_share_one_fetch_and_wait_for_the_interval() {
     assert!(verifier.connection(&known, 0).is_ok());
     assert_eq!(verifier.connection(&unknown[0], 0), Err(TokenError::Invalid));
     // More than are remembered, and what was not seen before the fetch: not decided, and no fetch either.
-    assert_eq!(verifier.connection(&unknown[199], 0), Err(TokenError::Unavailable));
-    assert_eq!(verifier.connection(&signer.named("ES256", "later", &json!({})), 0), Err(TokenError::Unavailable));
-    assert_eq!(verifier.connection(&signer.named("ES256", &"x".repeat(300), &json!({})), 0), Err(TokenError::Invalid));
+    let later = [named("later", 0), named("unknown-0", 1), Signer::new("ES256").make("ES256", &json!({}))];
+    for token in unknown.last().into_iter().chain(&later) {
+        assert_eq!(verifier.connection(token, 0), Err(TokenError::Unavailable), "{token}");
+    }
+    assert_eq!(verifier.connection(&named(&"x".repeat(300), 0), 0), Err(TokenError::Invalid));
     tokio::time::sleep(SHORT).await;
     assert_eq!(provider.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_was_looked_for_too_early_is_found_later() {
+    let (old, new) = (Signer::new("EdDSA"), Signer::new("EdDSA"));
+    let provider = Provider::start(key_set(&[old.jwk("old")])).await;
+    let verifier = start(vec![options(&provider, None, |k| k.refresh_interval = Duration::from_secs(1))]);
+    let token = |user| new.named("EdDSA", "new", &json!({"sub": user}));
+    assert_eq!(insist(&verifier, &token("early")).await, Err(TokenError::Invalid));
+    provider.answer(key_set(&[new.jwk("new")]));
+    assert_eq!(verifier.connection(&token("later"), 0), Err(TokenError::Unavailable), "it did not wait for that fetch");
+    assert!(insist(&verifier, &token("later")).await.is_ok());
+    assert_eq!(provider.requests(), 2);
 }
 
 #[tokio::test]
