@@ -282,13 +282,17 @@ impl Session {
     /// Takes a newer connection token: what it says goes from here on.
     ///
     /// # Errors
-    /// 3501 without a token, 3500 for a wrong one or one of another user, error 109 for an expired one, 100 when its key
+    /// 3501 without a token, 3500 for a wrong one or one of another user, 3005 for an expired one, error 100 when its key
     /// cannot be fetched.
     pub fn refresh(&mut self, policy: &Policy<'_>, token: &str) -> Result<(ClientId, Option<u32>), Refusal> {
         if token.is_empty() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
-        let claims = connection_claims(policy, token)?;
+        let claims = connection_claims(policy, token).map_err(|refusal| match refusal {
+            // After an error SDKs would be gone for good; after this they come again with another token.
+            Refusal::Error(ErrorCode::TOKEN_EXPIRED) => Disconnect::EXPIRED.into(),
+            other => other,
+        })?;
         if claims.user != self.user() {
             return Err(Disconnect::INVALID_TOKEN.into());
         }

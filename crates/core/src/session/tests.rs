@@ -148,6 +148,21 @@ fn capabilities_open_what_the_namespace_keeps_closed() {
 }
 
 #[test]
+fn a_connection_is_refreshed_by_a_token_of_its_user() {
+    let rig = Rig::new();
+    let mut session = rig.open(Some(json!({"sub": "u1", "exp": 1060})));
+    let mut refresh = |token: &str| session.refresh(&rig.policy(), token).map(|(_, ttl)| ttl);
+    assert_eq!(refresh(&sign(&json!({"sub": "u1", "exp": 1120}))), Ok(Some(120)));
+    assert_eq!(refresh(""), Err(Disconnect::BAD_REQUEST.into()));
+    assert_eq!(refresh("nonsense"), Err(Disconnect::INVALID_TOKEN.into()));
+    assert_eq!(refresh(&sign(&json!({"sub": "u2"}))), Err(Disconnect::INVALID_TOKEN.into()));
+    for claims in [json!({"sub": "u1", "exp": 999}), json!({"sub": "u1", "nbf": 1001})] {
+        assert_eq!(refresh(&sign(&claims)), Err(Disconnect::EXPIRED.into()), "{claims}");
+    }
+    assert_eq!(session.close_at_ms(&rig.options), Some(1_120_000 + 25_000));
+}
+
+#[test]
 fn a_subscription_token_overrides_the_namespace() {
     let rig = Rig::new();
     let session = rig.open(Some(json!({"sub": "u1"})));
