@@ -111,7 +111,7 @@ impl Session {
             self.allow(self.is_open_to(settings, channel) || self.can(Permission::Subscribe, channel))?;
             (Grant::default(), Overrides::default())
         } else {
-            self.by_token(policy, channel.as_str(), &request.token)?
+            self.by_token(policy, channel.as_str(), &request.token, ErrorCode::PERMISSION_DENIED.into())?
         };
         self.shape(&mut grant, settings, channel, request, overrides);
         if grant.present {
@@ -169,17 +169,24 @@ impl Session {
     /// Judges the refresh of a subscription that the client has: the seconds until the next one, and when.
     ///
     /// # Errors
-    /// As [`Session::may_subscribe`] with a token.
+    /// As [`Session::may_subscribe`] with a token, but 3500 where the token is wrong. 107 without one.
     pub fn sub_refresh(&self, policy: &Policy<'_>, channel: &str, token: &str) -> Result<Grant, Refusal> {
         if token.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(ErrorCode::BAD_REQUEST.into());
         }
-        self.by_token(policy, channel, token).map(|(grant, _)| grant)
+        self.by_token(policy, channel, token, Disconnect::INVALID_TOKEN.into()).map(|(grant, _)| grant)
     }
 
-    fn by_token(&self, policy: &Policy<'_>, channel: &str, token: &str) -> Result<(Grant, Overrides), Refusal> {
+    /// `invalid` = what a token leads to that never will count.
+    fn by_token(
+        &self,
+        policy: &Policy<'_>,
+        channel: &str,
+        token: &str,
+        invalid: Refusal,
+    ) -> Result<(Grant, Overrides), Refusal> {
         let claims = policy.verifier.subscription(token, policy.now_ms / 1000);
-        let claims = claims.map_err(|error| refused(error, ErrorCode::PERMISSION_DENIED.into()))?;
+        let claims = claims.map_err(|error| refused(error, invalid))?;
         let client_fits = claims.client.is_empty() || claims.client == self.client_id().to_string();
         if claims.channel != channel || claims.user != self.user() || !client_fits {
             return Err(Disconnect::INVALID_TOKEN.into());

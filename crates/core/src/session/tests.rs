@@ -128,6 +128,20 @@ fn a_subscription_token_fits_its_channel_and_user_only() {
 }
 
 #[test]
+fn a_subscription_is_refreshed_by_a_token_for_it() {
+    let rig = Rig::new();
+    let session = rig.open(Some(json!({"sub": "u1"})));
+    let refresh = |token: &str| session.sub_refresh(&rig.policy(), "$news", token).map(|grant| grant.ttl_seconds);
+    let with = |claims: Value| refresh(&sign(&claims));
+    assert_eq!(with(json!({"sub": "u1", "channel": "$news", "exp": 1060})), Ok(Some(60)));
+    assert_eq!(with(json!({"sub": "u1", "channel": "$news", "exp": 1})), Err(ErrorCode::TOKEN_EXPIRED.into()));
+    assert_eq!(with(json!({"sub": "u2", "channel": "$news"})), Err(Disconnect::INVALID_TOKEN.into()));
+    assert_eq!(with(json!({"sub": "u1"})), Err(Disconnect::INVALID_TOKEN.into()));
+    assert_eq!(refresh("nonsense"), Err(Disconnect::INVALID_TOKEN.into()));
+    assert_eq!(refresh(""), Err(ErrorCode::BAD_REQUEST.into()));
+}
+
+#[test]
 fn capabilities_open_what_the_namespace_keeps_closed() {
     let rig = Rig::new();
     let caps = json!([{"channels": ["$room:*"], "match": "wildcard", "allow": ["sub", "pub"]}]);
