@@ -70,6 +70,9 @@ pub enum EndpointError {
     /// A password in it would show in logs.
     #[error("must not have a user or password in it")]
     Credentials,
+    /// Another port would be asked instead.
+    #[error("the port must be a number up to 65535")]
+    Port,
 }
 
 impl Endpoint {
@@ -84,6 +87,11 @@ impl Endpoint {
         };
         if authority.as_str().contains('@') {
             return Err(EndpointError::Credentials);
+        }
+        // What is no port counts as none to the library.
+        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if !matches!(port, "" | ":") && authority.port_u16().is_none() {
+            return Err(EndpointError::Port);
         }
         let local = matches!(authority.host(), "127.0.0.1" | "localhost" | "[::1]");
         match scheme {
@@ -127,7 +135,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_https_or_here() {
-        let parse = |url| Endpoint::parse(url).map(|e| e.to_string());
+        let parse = |url: &str| Endpoint::parse(url).map(|e| e.to_string());
         assert_eq!(parse("https://id.example/keys?secret=1"), Ok("https://id.example/keys".to_owned()));
         for here in ["http://127.0.0.1:80/k", "http://localhost/k", "http://[::1]:1/k"] {
             assert!(parse(here).is_ok(), "{here}");
@@ -135,6 +143,10 @@ mod tests {
         assert_eq!(parse("http://id.example/keys"), Err(EndpointError::Insecure));
         assert_eq!(parse("http://127.0.0.1.example/keys"), Err(EndpointError::Insecure));
         assert_eq!(parse("https://u:p@id.example/keys"), Err(EndpointError::Credentials));
+        for port in ["65536", "99999999999", "-1"] {
+            assert_eq!(parse(&format!("https://id.example:{port}/keys")), Err(EndpointError::Port), "{port}");
+        }
+        assert_eq!(parse("http://[::1]:65536/keys"), Err(EndpointError::Port));
         for wrong in ["", "keys", "/keys", "ftp://a/b", "https://"] {
             assert_eq!(parse(wrong), Err(EndpointError::NoUrl), "{wrong}");
         }
@@ -144,6 +156,8 @@ mod tests {
     fn ports_and_hosts_are_taken_from_the_url() {
         let address = |url| Endpoint::parse(url).map(|e| (e.address().0.to_owned(), e.address().1)).unwrap();
         assert_eq!(address("https://id.example/k"), ("id.example".to_owned(), 443));
+        assert_eq!(address("https://id.example:/k"), ("id.example".to_owned(), 443));
+        assert_eq!(address("https://id.example:65535/k"), ("id.example".to_owned(), 65535));
         assert_eq!(address("http://[::1]:8080/k"), ("::1".to_owned(), 8080));
     }
 }

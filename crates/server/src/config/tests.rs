@@ -311,6 +311,9 @@ fn wrong_keys_and_key_sets_are_told() {
         issuer = "a"
         [client.token.jwks.two]
         url = "https://two.example/keys"
+        [client.token.jwks.three]
+        url = "https://three.example:84430/keys"
+        issuer = "c"
         [client.subscription_token]
         audience = "x"
         "#,
@@ -323,6 +326,7 @@ fn wrong_keys_and_key_sets_are_told() {
         "client.token.jwks_url: must be https: http is for this machine (127.0.0.1, localhost) only",
         "client.token.jwks.one.url: must be set",
         "client.token.jwks.two.issuer: must be set: a set for every issuer is jwks_url",
+        "client.token.jwks.three.url: the port must be a number up to 65535",
         "client.token.jwks_ca_file: cannot be read: No such file or directory (os error 2)",
         "client.token.jwks_timeout: must be at least \"1s\"",
         "client.subscription_token: has no key: give it one, or leave it out to have the keys of client.token",
