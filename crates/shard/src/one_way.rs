@@ -47,15 +47,41 @@ fn hint(code: u16) -> &'static str {
              cf_connect is no connect request"
         }
         _ if code == Disconnect::INVALID_TOKEN.code => {
-            ": the token was not made for this server, or its key is not known here"
+            ": the token was not made for this server, or its key is not known here, or there are two"
         }
         _ if code == Disconnect::EXPIRED.code => ": connect with a new token",
         _ => "",
     }
 }
 
+/// The only one of several values. One that cannot be read, or a second one, is no reason to go on as nobody.
+fn only(mut values: impl Iterator<Item = Vec<u8>>) -> Result<Option<String>, Disconnect> {
+    let Some(value) = values.next() else { return Ok(None) };
+    match (String::from_utf8(value), values.next()) {
+        (Ok(value), None) => Ok(Some(value)),
+        _ => Err(Disconnect::INVALID_TOKEN),
+    }
+}
+
+/// The token of a request, from its query or else its header; empty = none.
+fn token(head: &Head<'_>) -> Result<String, Disconnect> {
+    let in_query = query_values(head.query().unwrap_or_default(), "token").filter(|token| !token.is_empty());
+    if let Some(token) = only(in_query)? {
+        return Ok(token);
+    }
+    let header = only(head.all("authorization").map(<[u8]>::to_vec))?.unwrap_or_default();
+    let header = header.trim();
+    let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
+    match token.trim() {
+        // Of another scheme, which is for a proxy in between.
+        _ if !scheme.eq_ignore_ascii_case("bearer") => Ok(String::new()),
+        "" => Err(Disconnect::INVALID_TOKEN),
+        token => Ok(token.to_owned()),
+    }
+}
+
 /// Adds to a connect request what its HTTP request says: channels, a token, and where the reader stood.
-fn add(connect: &mut Connect, head: &Head<'_>) {
+fn add(connect: &mut Connect, head: &Head<'_>) -> Result<(), Disconnect> {
     let query = head.query().unwrap_or_default();
     let text = |value: Vec<u8>| String::from_utf8(value).unwrap_or_default();
     for channel in query_values(query, "channel").map(text) {
@@ -64,12 +90,12 @@ fn add(connect: &mut Connect, head: &Head<'_>) {
         }
     }
     if connect.token.is_empty() {
-        let bearer = head.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        connect.token = query_value(query, "token").map(text).or(bearer.map(str::to_owned)).unwrap_or_default();
+        connect.token = token(head)?;
     }
     let last = head.header("last-event-id").map(str::to_owned);
     let last = last.or_else(|| query_value(query, "last_event_id").map(text));
     connect.resume = last.map(|id| Positions::parse(&id)).unwrap_or_default();
+    Ok(())
 }
 
 impl Shard {
@@ -78,8 +104,10 @@ impl Shard {
         let Some(connection) = self.connections.get(place.index) else { return };
         let wire = self.options.wires[usize::from(connection.wire)].clone();
         let (mut commands, error) = input::commands(&wire, message);
-        if let Some(Command { method: Method::Connect(connect), .. }) = commands.first_mut() {
-            add(connect, head);
+        if let Some(Command { method: Method::Connect(connect), .. }) = commands.first_mut()
+            && let Err(why) = add(connect, head)
+        {
+            return self.end(place, Some(why));
         }
         self.on_commands(place, commands, error);
         self.flush_replies(place.index);
@@ -102,11 +130,39 @@ mod tests {
         let head = Head::parse(text).unwrap().unwrap();
         let mut connect = Connect::default();
         connect.subscriptions.push(Subscribe { channel: "news".into(), token: "own".into(), ..Subscribe::default() });
-        add(&mut connect, &head);
+        add(&mut connect, &head).unwrap();
         let channels: Vec<_> = connect.subscriptions.iter().map(|s| (&*s.channel, &*s.token, s.recoverable)).collect();
         assert_eq!(channels, [("news", "own", false), ("job:7", "", true)]);
         assert_eq!(connect.token, "t+1");
         assert_eq!(connect.resume.of("a").map(|since| since.offset), Some(7));
+    }
+
+    #[test]
+    fn a_credential_is_read_or_refused_and_never_passed_over() {
+        let check = |query: &str, headers: &str, expected: Result<&str, Disconnect>| {
+            let text = format!("GET /sse?channel=a{query} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
+            let head = Head::parse(text.as_bytes()).unwrap().unwrap();
+            let mut connect = Connect::default();
+            let result = add(&mut connect, &head).map(|()| &*connect.token);
+            assert_eq!(result, expected, "{query:?} {headers:?}");
+        };
+        let invalid = Err(Disconnect::INVALID_TOKEN);
+        check("", "", Ok(""));
+        check("&token=q", "Authorization: Bearer h\r\n", Ok("q"));
+        for header in ["Authorization: Bearer h\r\n", "authorization: bearer h\r\n", "Authorization: BEARER   h \r\n"] {
+            check("", header, Ok("h"));
+            check("&token=", header, Ok("h"));
+        }
+        check("&token=&token=q", "", Ok("q"));
+        check("&token=%FF", "Authorization: Bearer h\r\n", invalid);
+        check("&token=q&token=r", "", invalid);
+        check("", "Authorization: Bearer h\r\nAuthorization: Bearer h\r\n", invalid);
+        check("", "Authorization: Bearer h\r\nAuthorization: Basic YTpi\r\n", invalid);
+        check("", "Authorization: Bearer \r\n", invalid);
+        check("", "Authorization: Basic YTpi\r\n", Ok(""));
+        let bytes = b"GET /sse HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer \xff\r\n\r\n";
+        let head = Head::parse(bytes).unwrap().unwrap();
+        assert_eq!(add(&mut Connect::default(), &head), Err(Disconnect::INVALID_TOKEN));
     }
 
     #[test]

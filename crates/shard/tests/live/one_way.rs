@@ -154,6 +154,23 @@ fn a_connect_that_cannot_succeed_is_no_stream() {
 }
 
 #[test]
+fn who_brings_a_token_that_cannot_be_read_is_nobody_and_not_anonymous() {
+    let mut options = with_tokens();
+    options.client.allow_anonymous = true;
+    let node = Node::start(1, options);
+    let status = |target: &str, headers: &str| get(&node, target, headers).head;
+    assert!(status("/sse?channel=a&token=", "").starts_with("HTTP/1.1 200 "));
+    assert!(status("/sse?channel=a&token=%FF", "").starts_with("HTTP/1.1 401 "));
+    let good = signed(&json!({"sub": "u"}));
+    let twice = format!("Authorization: Bearer {good}\r\n").repeat(2);
+    assert!(status("/sse?channel=a", &twice).starts_with("HTTP/1.1 401 "));
+    let closed = signed(&json!({"sub": "u", "channels": ["closed:x"]}));
+    let mut reader = get(&node, "/sse?channel=a&token=", &format!("Authorization: bearer {closed}\r\n"));
+    let (_, first) = event(&mut reader);
+    assert!(first["connect"]["subs"]["closed:x"].is_object(), "{first}");
+}
+
+#[test]
 fn a_one_way_stream_hears_pushes_and_its_end() {
     let node = Node::start(1, with_tokens());
     let token = signed(&json!({"sub": "u", "channels": ["a"]}));
