@@ -50,9 +50,28 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
+    use tidegate_server::config::{Config, Sources};
 
     use super::*;
+
+    /// The variables that this command and those below it take flags from.
+    fn variables(command: &clap::Command) -> BTreeSet<String> {
+        let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()));
+        own.chain(command.get_subcommands().flat_map(variables)).collect()
+    }
+
+    #[test]
+    fn no_variable_of_a_flag_is_refused_as_a_setting() {
+        let names = variables(&Cli::command());
+        assert!(names.contains("TIDEGATE_TOKEN") && names.contains("TIDEGATE_TOKEN_SECRET"), "{names:?}");
+        let environment = names.into_iter().map(|name| (name, "x".to_owned())).collect();
+        let flags = [("broker.url".to_owned(), "memory:".to_owned())].into();
+        let loaded = Config::load(Sources { environment, flags, ..Sources::default() });
+        assert!(loaded.is_ok(), "{}", loaded.unwrap_err());
+    }
 
     #[test]
     fn the_command_line_holds_together() {

@@ -57,11 +57,14 @@ pub struct Sources {
 
 pub(super) const ENV_PREFIX: &str = "TIDEGATE_";
 
-/// Variables with the prefix that are no settings: the flag for the file, and what Kubernetes sets for a service of
-/// the name `tidegate`.
+/// Variables of the command line's own flags, which are no settings.
+const FLAGS: [&str; 5] = ["CONFIG", "URL", "API_KEY", "TOKEN", "TOKEN_SECRET"];
+
+/// Variables with the prefix that are no settings: those of flags, and what Kubernetes sets for a service of the name
+/// `tidegate`.
 fn is_foreign(variable: &str) -> bool {
     let rest = variable.strip_prefix(ENV_PREFIX).unwrap_or_default();
-    rest == "CONFIG" || rest == "API_KEY" || rest == "URL" || rest.starts_with("SERVICE_") || rest.starts_with("PORT")
+    FLAGS.contains(&rest) || rest.starts_with("SERVICE_") || rest.starts_with("PORT")
 }
 
 /// See the module docs.
