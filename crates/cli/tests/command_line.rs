@@ -234,11 +234,14 @@ fn a_configuration_is_checked_and_shown() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(error.contains("client.ping_intervall: no such setting, did you mean \"ping_interval\"?"), "{error}");
     assert!(error.contains("client.pong_timeout: expected a duration"), "{error}");
-    write("listen = [\n");
-    let error = text(&config(&["check"]).stderr);
-    assert!(error.contains("is no TOML") && error.contains("line"), "{error}");
+    write("[client.token]\nhmac_secret_key = hunter2\n");
+    let wrong = config(&["check"]);
+    let error = text(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(error.contains("is no TOML: line 2, column 19: ") && !error.contains("hunter"), "{error}");
     let output = run(&["config", "check", "--config", "/nothing/here.toml"]);
-    assert!(text(&output.stderr).contains("cannot read /nothing/here.toml"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("/nothing/here.toml: cannot be read: "), "{}", text(&output.stderr));
     let reference = text(&run(&["config", "reference"]).stdout);
     assert!(reference.contains("# ping_interval = \"25s\""), "{reference}");
 }

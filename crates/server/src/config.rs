@@ -5,6 +5,7 @@
 
 mod broker;
 mod client;
+mod file;
 mod http2;
 mod load;
 mod namespaces;

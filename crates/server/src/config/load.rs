@@ -5,7 +5,6 @@ use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tidegate_api::{Method, Scope};
 use tidegate_broker::Secret;
 use tidegate_core::ChannelPattern;
@@ -17,7 +16,7 @@ use tidegate_framing::websocket::Origins;
 use super::BrokerConfig;
 use super::reader::{Reader, Section, Sources};
 use super::value::Bytes;
-use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, http2, namespaces, tls};
+use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, file, http2, namespaces, tls};
 use crate::registry;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
@@ -27,17 +26,16 @@ impl Sources {
     ///
     /// # Errors
     /// When the file cannot be read or is no TOML; the text names the place.
-    pub fn gather(file: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn gather(path: Option<&Path>) -> Result<Self, ConfigErrors> {
         let mut sources = Self::default();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            sources.file = text.parse().with_context(|| format!("{} is no TOML", path.display()))?;
+        if let Some(path) = path {
+            sources.file = file::read(path).map_err(|problem| ConfigErrors { problems: vec![problem] })?;
         }
         // What is not Unicode cannot be a setting of ours, except as a value, which is then reported as missing.
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         sources.environment = variables.collect();
         // Without a file the server is for trying out.
-        if file.is_none() && !sources.environment.contains_key("TIDEGATE_DEV") {
+        if path.is_none() && !sources.environment.contains_key("TIDEGATE_DEV") {
             sources.environment.insert("TIDEGATE_DEV".to_owned(), "true".to_owned());
         }
         Ok(sources)

@@ -12,10 +12,10 @@ use toml::{Table, Value};
 
 use super::value::Setting;
 
-/// What is wrong with one key.
+/// What is wrong with one key, or with the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// `namespaces.progress.history_ttl`, or the name of an environment variable.
+    /// `namespaces.progress.history_ttl`, or the name of an environment variable or of the file.
     pub path: String,
     /// What is wrong and what would be right.
     pub text: String,
