@@ -70,6 +70,10 @@ impl Failure {
         Self { code: ErrorCode::PERMISSION_DENIED, message: message.into(), temporary: false }
     }
 
+    pub(crate) fn limit_exceeded(message: String) -> Self {
+        Self { code: ErrorCode::LIMIT_EXCEEDED, message: message.into(), temporary: false }
+    }
+
     pub(crate) fn not_available(message: &'static str) -> Self {
         Self { code: ErrorCode::NOT_AVAILABLE, message: message.into(), temporary: false }
     }
@@ -93,6 +97,7 @@ impl Failure {
         match self.code {
             ErrorCode::UNKNOWN_CHANNEL | ErrorCode::METHOD_NOT_FOUND => 404,
             ErrorCode::BAD_REQUEST | ErrorCode::NOT_AVAILABLE => 400,
+            ErrorCode::LIMIT_EXCEEDED => 413,
             ErrorCode::UNRECOVERABLE_POSITION => 416,
             _ => 500,
         }

@@ -1,12 +1,14 @@
 //! `batch`: several commands in one request, one after the other or side by side.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_core::Hub;
+use tidegate_types::limits::{BATCH_COMMANDS_MAX, BATCH_REPLY_BYTES_MAX};
 
 use crate::answer::{Failure, separate};
 use crate::broadcast::IN_FLIGHT_MAX;
@@ -18,7 +20,7 @@ use crate::read::{Text, or_default};
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct Request<'a> {
-    /// As many as the bound of a body holds, each an object with one key: the method.
+    /// Each an object with one key: the method.
     #[serde(borrow)]
     commands: Vec<BTreeMap<Text<'a>, &'a RawValue>>,
     #[serde(deserialize_with = "or_default")]
@@ -27,6 +29,14 @@ pub(crate) struct Request<'a> {
 
 /// `{"replies":[...]}`, one for each command in the order of the request.
 pub(crate) async fn run(hub: &Hub, request: Request<'_>, access: &Access) -> Result<Vec<u8>, Failure> {
+    if request.commands.len() > BATCH_COMMANDS_MAX {
+        return Err(Failure::limit_exceeded(format!(
+            "a batch has {} commands, at most {BATCH_COMMANDS_MAX} are allowed: none was carried out, send several batches",
+            request.commands.len()
+        )));
+    }
+    // Counted as they are made, which is before those of commands side by side can be written in order.
+    let bytes = AtomicUsize::new(0);
     let in_flight = if request.parallel { IN_FLIGHT_MAX } else { 1 };
     let mut out = b"{\"replies\":[".to_vec();
     let mut waiting = FuturesOrdered::new();
@@ -36,7 +46,7 @@ pub(crate) async fn run(hub: &Hub, request: Request<'_>, access: &Access) -> Res
         {
             write(reply, &mut out);
         }
-        waiting.push_back(one(hub, command, access));
+        waiting.push_back(bounded(hub, command, access, &bytes));
     }
     while let Some(reply) = waiting.next().await {
         write(reply, &mut out);
@@ -51,6 +61,23 @@ fn write(reply: Result<Vec<u8>, Failure>, out: &mut Vec<u8>) {
         Ok(reply) => out.extend_from_slice(&reply),
         Err(failure) => failure.write_wrapped(out),
     }
+}
+
+/// One command, unless those before it have replied with too much already.
+async fn bounded<'a>(
+    hub: &Hub,
+    command: BTreeMap<Text<'a>, &'a RawValue>,
+    access: &Access,
+    bytes: &AtomicUsize,
+) -> Result<Vec<u8>, Failure> {
+    if bytes.load(Relaxed) > BATCH_REPLY_BYTES_MAX {
+        return Err(Failure::limit_exceeded(format!(
+            "not carried out: the replies before it have more than {BATCH_REPLY_BYTES_MAX} bytes, send it in another batch"
+        )));
+    }
+    let reply = one(hub, command, access).await?;
+    bytes.fetch_add(reply.len(), Relaxed);
+    Ok(reply)
 }
 
 async fn one<'a>(hub: &Hub, command: BTreeMap<Text<'a>, &'a RawValue>, access: &Access) -> Result<Vec<u8>, Failure> {

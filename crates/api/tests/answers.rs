@@ -52,6 +52,36 @@ async fn a_backend_may_have_all_that_is_kept() {
 }
 
 #[tokio::test]
+async fn a_batch_of_too_many_commands_carries_none_out() {
+    let node = Node::start().await;
+    let publish = json!({"publish": {"channel": "job", "data": 1}});
+    let answer = node.call(Method::Batch, json!({ "commands": vec![publish.clone(); 1_025] })).await;
+    assert_eq!(answer["error"]["code"], 106, "{answer}");
+    let answer = node.call(Method::Batch, json!({ "commands": vec![publish; 1_024] })).await;
+    let replies = answer["replies"].as_array().unwrap();
+    assert_eq!((replies.len(), &replies[0]["publish"]["offset"]), (1_024, &json!(1)));
+}
+
+#[tokio::test]
+async fn a_batch_ends_where_its_replies_are_too_long() {
+    let node = Node::start().await;
+    let data = "x".repeat(1 << 20);
+    for _ in 0..5 {
+        node.call(Method::Publish, json!({"channel": "job", "data": data})).await;
+    }
+    let history = json!({"history": {"channel": "job", "limit": -1}});
+    for parallel in [false, true] {
+        let commands = vec![history.clone(); 20];
+        let answer = node.call(Method::Batch, json!({ "commands": commands, "parallel": parallel })).await;
+        let replies = answer["replies"].as_array().unwrap();
+        for (at, reply) in replies.iter().enumerate() {
+            assert_eq!(reply["error"]["code"] == 106, at >= 13, "{at} of {}, parallel {parallel}", replies.len());
+        }
+        assert_eq!(replies.len(), 20);
+    }
+}
+
+#[tokio::test]
 async fn info_counts_each_user_once() {
     let node = Node::start().await;
     for user in ["u1", "u1", "u2", "", ""] {

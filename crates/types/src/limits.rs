@@ -10,6 +10,10 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub const TAGS_MAX: usize = 64;
 /// Commands in one client frame; more is a bad request.
 pub const COMMANDS_PER_FRAME_MAX: usize = 1_024;
+/// Commands in one batch of the server API; more is refused, and none is carried out.
+pub const BATCH_COMMANDS_MAX: usize = 1_024;
+/// Bytes of replies in a batch past which no further command is carried out.
+pub const BATCH_REPLY_BYTES_MAX: usize = 64 << 20;
 /// Connections taken from the listener in one turn of a shard's loop.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Sockets that wait for a shard to take them from those who accepted or served them.
