@@ -10,7 +10,7 @@ use crate::answer::{Answer, ErrorMode, Failure};
 use crate::call::Call;
 use crate::keys::{Access, Keys};
 use crate::method::Method;
-use crate::{answer, batch, publish};
+use crate::{answer, batch, publish, read};
 
 /// The API over one node's hub.
 pub struct Api {
@@ -58,17 +58,17 @@ impl Api {
     }
 
     async fn try_publish(&self, body: &[u8]) -> Result<Vec<u8>, Stop> {
-        let request = decoded(Method::Publish, body, serde_json::from_slice(body))?;
+        let request = decoded(Method::Publish, read::request(body))?;
         let position = publish::run(&self.hub, request)?.await?;
         Ok(result(|out| answer::position(&position, out)))
     }
 
     async fn try_call(&self, method: Method, body: &[u8], access: &Access) -> Result<Vec<u8>, Stop> {
         let Some(call) = Call::read(method, body) else {
-            let request = decoded(method, body, serde_json::from_slice(body))?;
+            let request = decoded(method, read::request(body))?;
             return Ok(batch::run(&self.hub, request, access).await?);
         };
-        let call = decoded(method, body, call)?;
+        let call = decoded(method, call)?;
         access.check(method, &call)?;
         let mut written = Vec::new();
         call.run(&self.hub, &mut written).await?;
@@ -97,16 +97,11 @@ impl<F: Into<Failure>> From<F> for Stop {
 }
 
 /// What was read of a body, or the answer that says what is wrong with it.
-fn decoded<T>(method: Method, body: &[u8], read: serde_json::Result<T>) -> Result<T, Stop> {
-    let undecodable = |why: &dyn fmt::Display| {
-        let message = format!("the body is no {} request: {why}", method.name());
+fn decoded<T>(method: Method, read: serde_json::Result<T>) -> Result<T, Stop> {
+    read.map_err(|error| {
+        let message = format!("the body is no {} request: {error}", method.name());
         Stop::Undecodable(Answer::refused(400, ErrorCode::BAD_REQUEST, message))
-    };
-    // A list would be read as an object's fields in their order.
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(undecodable(&"expected an object, found a list"));
-    }
-    read.map_err(|error| undecodable(&error))
+    })
 }
 
 fn result(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -30,7 +30,7 @@ pub(crate) enum Call<'a> {
 impl<'a> Call<'a> {
     /// The call of `method` with this body; `None` for a method that is no single call.
     pub(crate) fn read(method: Method, body: &'a [u8]) -> Option<serde_json::Result<Self>> {
-        use serde_json::from_slice as read;
+        use crate::read::request as read;
         Some(match method {
             Method::Publish => read(body).map(Self::Publish),
             Method::Broadcast => read(body).map(Self::Broadcast),
@@ -47,7 +47,7 @@ impl<'a> Call<'a> {
             Method::RevokeToken => read(body).map(Self::RevokeToken),
             Method::InvalidateUserTokens => read(body).map(Self::InvalidateUserTokens),
             Method::Channels => read(body).map(Self::Channels),
-            Method::Info => Ok(Self::Info),
+            Method::Info => info::read(body).map(|()| Self::Info),
             Method::Batch => return None,
         })
     }

@@ -9,7 +9,7 @@ use tidegate_types::codes;
 use tidegate_types::limits::CLOSE_REASON_BYTES_MAX;
 
 use crate::answer::Failure;
-use crate::read::{or_default, raw, shown};
+use crate::read::{object, or_default, raw, shown};
 
 /// Sessions: at least one of these is given, and all that are given have to fit.
 #[derive(Deserialize, Default, JsonSchema)]
@@ -32,6 +32,7 @@ pub(crate) struct Disconnect {
     #[serde(flatten)]
     named: Named,
     /// What they are told; without it 3503, after which they do not come back.
+    #[serde(deserialize_with = "object")]
     disconnect: Option<Code>,
     /// Ids of sessions that stay.
     #[serde(deserialize_with = "or_default")]

@@ -7,7 +7,7 @@ use tidegate_protocol::{History, HistoryResult};
 use tidegate_types::{ChannelName, ClientInfo, Payload, PayloadKind, Publication};
 
 use crate::answer::{Failure, number, position_fields, string};
-use crate::read::{Since, or_default};
+use crate::read::{Since, object, or_default};
 
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(default)]
@@ -18,6 +18,7 @@ pub(crate) struct Request {
     /// How many at most: 0 = none, the position alone; below 0 = all that the namespace keeps.
     limit: i32,
     /// Only what comes after this position, or before it with `reverse`.
+    #[serde(deserialize_with = "object")]
     since: Option<Since>,
     #[serde(deserialize_with = "or_default")]
     /// Newest first.

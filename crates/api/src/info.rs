@@ -2,8 +2,19 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidegate_core::Report;
+
+#[derive(Deserialize)]
+struct Request {}
+
+/// Nothing is asked: no body, or an object.
+pub(crate) fn read(body: &[u8]) -> serde_json::Result<()> {
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    crate::read::request(body).map(|Request {}| ())
+}
 
 #[derive(Serialize)]
 struct Info<'a> {

@@ -2,18 +2,49 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use schemars::JsonSchema;
-use serde::de::{MapAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tidegate_core::payload::classify;
 use tidegate_types::Tags;
 
 use crate::answer::Failure;
+
+/// A request in a body. A list would be read as an object's fields in their order.
+pub(crate) fn request<'de, T: Deserialize<'de>>(body: &'de [u8]) -> serde_json::Result<T> {
+    match body.trim_ascii_start().first() {
+        Some(b'[') => Err(serde_json::Error::custom("expected an object, found a list")),
+        _ => serde_json::from_slice(body),
+    }
+}
+
+/// The same for an object within a request, where `null` is none.
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Object(PhantomData))
+}
 
 /// `null` is the zero value: several client libraries write it for what is not given.
 pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>

@@ -9,7 +9,7 @@ use tidegate_types::ChannelName;
 
 use crate::answer::Failure;
 use crate::clients;
-use crate::read::{Since, or_default, raw, shown};
+use crate::read::{Since, object, or_default, raw, shown};
 
 /// Whom to subscribe, to what and how.
 #[derive(Deserialize, Default, JsonSchema)]
@@ -36,13 +36,14 @@ pub(crate) struct Request<'a> {
     #[serde(deserialize_with = "or_default")]
     b64data: String,
     /// What the session has of the channel already.
+    #[serde(deserialize_with = "object")]
     recover_since: Option<Since>,
     #[serde(deserialize_with = "or_default")]
     /// When the subscription ends, in seconds since 1970; 0 = never.
     expire_at: i64,
-    #[serde(rename = "override", deserialize_with = "or_default")]
+    #[serde(rename = "override", deserialize_with = "object")]
     /// What differs from the channel's settings.
-    overrides: WrittenOverrides,
+    overrides: Option<WrittenOverrides>,
 }
 
 /// Orders the subscription.
@@ -57,7 +58,7 @@ pub(crate) async fn run(hub: &Hub, request: Request<'_>) -> Result<(), Failure> 
         data: shown("data", request.data, &request.b64data)?,
         since: request.recover_since.map(|since| (since.offset, since.epoch)),
         expire_at: (request.expire_at != 0).then_some(request.expire_at),
-        overrides: request.overrides.into(),
+        overrides: request.overrides.unwrap_or_default().into(),
     };
     let action = Action::Subscribe(Box::new(subscription));
     let named = clients::Named { user: request.user, client: request.client, session: request.session };

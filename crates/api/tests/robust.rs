@@ -68,3 +68,76 @@ fn wrong_types_are_named() {
         }
     });
 }
+
+#[test]
+fn a_list_is_no_object_wherever_it_stands() {
+    NODE.with(|node| {
+        for (method, body) in [
+            (Method::Publish, r#" ["a",1]"#),
+            (Method::Info, "[]"),
+            (Method::Info, "1"),
+            (Method::Batch, r#"[[{"info":{}}]]"#),
+            (Method::Batch, r#"{"commands":[["publish",{}]]}"#),
+            (Method::History, r#"{"channel":"a","since":[5,"e"]}"#),
+            (Method::Disconnect, r#"{"user":"u","disconnect":[3000,"r"]}"#),
+            (Method::Subscribe, r#"{"user":"u","channel":"a","recover_since":[5,"e"]}"#),
+            (Method::Subscribe, r#"{"user":"u","channel":"a","override":[]}"#),
+            (Method::Subscribe, r#"{"user":"u","channel":"a","override":{"presence":[true]}}"#),
+        ] {
+            let (status, answer) = node.call(method, body.as_bytes());
+            assert!(status == 400 && answer["error"]["code"] == 107, "{body}: {answer}");
+            if method != Method::Batch && body != "1" {
+                let command = format!("{{\"commands\":[{{\"{}\":{body}}}]}}", method.name());
+                let (_, answer) = node.call(Method::Batch, command.as_bytes());
+                assert_eq!(answer["replies"][0]["error"]["code"], 107, "{command}: {answer}");
+            }
+        }
+        for body in [r#"{"channel":"a","since":null}"#, r#"{"channel":"a","since":{"offset":0,"epoch":null}}"#] {
+            assert_eq!(
+                node.call(Method::History, body.as_bytes()).1["error"]["code"],
+                108,
+                "{body}: read, none is kept"
+            );
+        }
+        let body = r#"{"user":"u","channel":"a","override":{"presence":{"value":true,"more":1},"join_leave":null}}"#;
+        assert_eq!(node.call(Method::Subscribe, body.as_bytes()).1["error"]["code"], 108, "read, no control log");
+        for body in ["", " ", "{}", r#"{"any":1}"#] {
+            assert!(node.call(Method::Info, body.as_bytes()).1["result"]["nodes"].is_array(), "{body:?}");
+        }
+    });
+}
+
+#[test]
+fn a_command_of_a_batch_is_one_method_once() {
+    NODE.with(|node| {
+        let reply = |command: &str| {
+            let (_, answer) = node.call(Method::Batch, format!("{{\"commands\":[{command}]}}").as_bytes());
+            answer["replies"][0].clone()
+        };
+        for (command, why) in [
+            (
+                r#"{"publish":{"channel":"one","data":1},"history":{"channel":"one"}}"#,
+                "a command has the methods publish, history: send one command for each",
+            ),
+            (
+                r#"{"publish":{"channel":"one","data":1},"batch":{}}"#,
+                "a command has the methods publish, batch: send one command for each",
+            ),
+            (
+                r#"{"publish":{"channel":"one","data":1},"publish":{"channel":"one","data":2}}"#,
+                "publish stands twice in a command: send it once",
+            ),
+        ] {
+            assert_eq!(reply(command)["error"]["message"], why, "{command}");
+        }
+        for command in [r#"{}"#, r#"{"publish":null}"#, r#"{"batch":{}}"#, r#"{"rpc":{}}"#] {
+            let message = reply(command)["error"]["message"].as_str().unwrap().to_owned();
+            assert!(
+                message.starts_with("a command is an object with one of the keys publish, "),
+                "{command}: {message}"
+            );
+        }
+        let reply = reply(r#"{"id":1,"history":null,"publish":{"channel":"one","data":1}}"#);
+        assert_eq!(reply["publish"]["offset"], 1, "nothing was published before: {reply}");
+    });
+}
