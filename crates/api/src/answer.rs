@@ -97,6 +97,7 @@ impl Failure {
         match self.code {
             ErrorCode::UNKNOWN_CHANNEL | ErrorCode::METHOD_NOT_FOUND => 404,
             ErrorCode::BAD_REQUEST | ErrorCode::NOT_AVAILABLE => 400,
+            ErrorCode::PERMISSION_DENIED => 403,
             ErrorCode::LIMIT_EXCEEDED => 413,
             ErrorCode::UNRECOVERABLE_POSITION => 416,
             _ => 500,

@@ -79,14 +79,15 @@ impl Api {
 fn answer(result: Result<Vec<u8>, Stop>, mode: ErrorMode) -> Answer {
     match result {
         Ok(body) => Answer::ok(body),
-        Err(Stop::Undecodable(answer)) => answer,
+        Err(Stop::Undecodable(failure)) => Answer { status: 400, ..failure.into_answer(mode) },
         Err(Stop::Failed(failure)) => failure.into_answer(mode),
     }
 }
 
 /// Why a call ends early.
 enum Stop {
-    Undecodable(Answer),
+    /// HTTP 400 in both modes.
+    Undecodable(Failure),
     Failed(Failure),
 }
 
@@ -100,7 +101,7 @@ impl<F: Into<Failure>> From<F> for Stop {
 fn decoded<T>(method: Method, read: serde_json::Result<T>) -> Result<T, Stop> {
     read.map_err(|error| {
         let message = format!("the body is no {} request: {error}", method.name());
-        Stop::Undecodable(Answer::refused(400, ErrorCode::BAD_REQUEST, message))
+        Stop::Undecodable(Failure::bad_request(message))
     })
 }
 

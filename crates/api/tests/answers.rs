@@ -55,8 +55,12 @@ async fn a_backend_may_have_all_that_is_kept() {
 async fn a_batch_of_too_many_commands_carries_none_out() {
     let node = Node::start().await;
     let publish = json!({"publish": {"channel": "job", "data": 1}});
-    let answer = node.call(Method::Batch, json!({ "commands": vec![publish.clone(); 1_025] })).await;
+    let body = json!({ "commands": vec![publish.clone(); 1_025] });
+    let answer = node.call(Method::Batch, body.clone()).await;
     assert_eq!(answer["error"]["code"], 106, "{answer}");
+    let body = body.to_string();
+    let answer = node.api.call(Method::Batch, body.as_bytes(), ErrorMode::Transport, &Access::full()).await;
+    assert_eq!(answer.status, 413);
     let answer = node.call(Method::Batch, json!({ "commands": vec![publish; 1_024] })).await;
     let replies = answer["replies"].as_array().unwrap();
     assert_eq!((replies.len(), &replies[0]["publish"]["offset"]), (1_024, &json!(1)));

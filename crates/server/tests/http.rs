@@ -245,6 +245,12 @@ fn the_transport_error_mode_uses_http_statuses() {
     assert_eq!(response.status, 200);
     let body = r#"{"channel":"jobs:1","since":{"offset":1,"epoch":"x"}}"#;
     assert_eq!(send(&mut stream, "/api/history", headers, body).status, 416);
+    for (path, body) in [("/api/publish", "{"), ("/api/batch", r#"{"commands":1}"#)] {
+        let response = send(&mut node.connect(), path, headers, body);
+        assert_eq!((response.status, &response.json()["code"]), (400, &json!(107)), "{}", response.body);
+        let response = send(&mut node.connect(), path, "X-API-Key: k2\r\n", body);
+        assert_eq!((response.status, &response.json()["error"]["code"]), (400, &json!(107)), "{}", response.body);
+    }
 }
 
 #[test]
@@ -464,6 +470,9 @@ fn a_scoped_key_opens_its_part_and_no_more() {
     assert_eq!(code("kj", "publish", json!({"channel": "jobs:1", "data": 1})), Value::Null);
     assert_eq!(code("kj", "publish", json!({"channel": "strict:1", "data": 1})), 103);
     assert_eq!(code("kj", "info", json!({})), 103);
+    let headers = "X-API-Key: kj\r\nX-Centrifugo-Error-Mode: transport\r\n";
+    let refused = send(&mut node.connect(), "/api/info", headers, "{}");
+    assert_eq!((refused.status, &refused.json()["code"]), (403, &json!(103)), "{}", refused.body);
     assert_eq!(code("kw", "info", json!({})), Value::Null);
     let batch = json!({"commands": [{"publish": {"channel": "jobs:1", "data": 1}}, {"info": {}}]});
     let mut stream = node.connect();

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
+use tidegate_broker::BrokerError;
 use tidegate_types::limits::{CHANNEL_NAME_BYTES_MAX, COMMAND_WAIT_MAX};
 use tokio::sync::oneshot;
 
@@ -83,11 +84,11 @@ impl Control {
     pub async fn channels(&self, pattern: &str) -> Result<BTreeMap<String, u64>, HubError> {
         ChannelPattern::parse(pattern)?;
         let id = u64::from_le_bytes(crate::hub::random_id().0.to_le_bytes()[..8].try_into().unwrap_or_default());
-        let full = || HubError::BadRequest("too many questions for channels at the same time, try again".into());
+        let full = || BrokerError::Overloaded("too many questions for channels at the same time, try again".into());
         let asking = {
             let mut gatherings = lock(&self.gatherings);
             if gatherings.len() >= SURVEYS_MAX {
-                return Err(full());
+                return Err(full().into());
             }
             gatherings.insert(id, Gathering::default());
             Asking { control: self, id }

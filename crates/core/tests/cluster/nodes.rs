@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tidegate_core::{Drained, ShardEvent, Ticket, UplinkError};
+use tidegate_types::codes::ErrorCode;
 
 use crate::rig::{LEASE, Node, shared, until};
 
@@ -156,4 +157,23 @@ fn questions_that_nobody_waits_for_any_more_are_forgotten() {
     let asking = one.spawn(one.hub.control().unwrap().clone(), |control| async move { control.channels("*").await });
     let error = one.wait(asking).unwrap().unwrap_err();
     assert!(!error.to_string().contains("too many questions"), "{error}");
+}
+
+#[test]
+fn one_question_too_many_may_be_asked_again() {
+    let broker = shared();
+    let one = Node::start("one", &broker);
+    until("it is known", || one.names().len() == 1);
+    let control = one.hub.control().unwrap();
+    let error = one.wait(async {
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..17 {
+            let control = control.clone();
+            asking.spawn(async move { control.channels("*").await });
+        }
+        // The others wait for a shard that does not answer.
+        asking.join_next().await.unwrap().unwrap().unwrap_err()
+    });
+    assert_eq!(error.to_string(), "too many questions for channels at the same time, try again");
+    assert!(error.is_retryable() && error.code() == ErrorCode::INTERNAL);
 }
