@@ -25,6 +25,9 @@ pub trait BrokerFactory: Send + Sync {
     /// The log that namespaces use when the configuration names none: from the URL, else a fixed name.
     fn default_log(&self, url: &BrokerUrl) -> Arc<str>;
 
+    /// Everything that is wrong with the URL and `context.settings`, without connecting to or opening anything.
+    fn check(&self, url: &BrokerUrl, context: &BuildContext) -> Vec<Mistake>;
+
     /// Connects (or opens) and returns when it is usable, or says what to do. A remote backbone that is away is no
     /// error here when `context.settings` are complete: the broker then comes up with its breaker open.
     fn build<'a>(
@@ -32,6 +35,29 @@ pub trait BrokerFactory: Send + Sync {
         url: &'a BrokerUrl,
         context: BuildContext,
     ) -> BoxFuture<'a, Result<Arc<dyn Broker>, BrokerError>>;
+}
+
+/// What is wrong with one setting. No value that may be a secret is in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mistake {
+    /// Its whole path: `broker.url`, `embedded.segment_bytes`.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub text: String,
+}
+
+impl Mistake {
+    /// A mistake in the URL.
+    pub fn in_url(text: impl Into<String>) -> Self {
+        Self { path: "broker.url".to_owned(), text: text.into() }
+    }
+}
+
+impl From<Vec<Mistake>> for BrokerError {
+    fn from(mistakes: Vec<Mistake>) -> Self {
+        let texts: Vec<_> = mistakes.iter().map(|mistake| format!("{}: {}", mistake.path, mistake.text)).collect();
+        Self::Refused(texts.join("; ").into())
+    }
 }
 
 /// A setting as the reference of the configuration shows it.

@@ -15,7 +15,7 @@ mod record;
 mod traits;
 
 pub use error::{BrokerError, Fault};
-pub use factory::{BrokerFactory, BrokerUrl, BuildContext, Secret, SettingDoc};
+pub use factory::{BrokerFactory, BrokerUrl, BuildContext, Mistake, Secret, SettingDoc};
 pub use log::{Bounds, LogInfo, LogPurpose, LogSpec, Partition};
 pub use record::{Appended, Keep, Key, Record, Refused, TailLoss, Tailed};
 pub use traits::{

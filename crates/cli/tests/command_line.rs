@@ -239,6 +239,13 @@ fn a_configuration_is_checked_and_shown() {
     let error = text(&wrong.stderr);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(error.contains("is no TOML: line 2, column 19: ") && !error.contains("hunter"), "{error}");
+    write("[broker]\nurl = \"embedded:\"\n[embedded]\nretention_agee = \"7d\"\nsegment_bytes = \"banana\"\n");
+    let wrong = config(&["check"]);
+    let error = text(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(2));
+    for path in ["broker.url: ", "embedded.retention_agee: ", "embedded.segment_bytes: "] {
+        assert!(error.contains(path), "{path}: {error}");
+    }
     let output = run(&["config", "check", "--config", "/nothing/here.toml"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("/nothing/here.toml: cannot be read: "), "{}", text(&output.stderr));

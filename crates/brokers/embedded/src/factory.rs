@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_broker::{
-    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, SettingDoc,
+    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, Mistake, Secret, SettingDoc,
 };
 use tidegate_store::Options;
 
@@ -42,16 +42,17 @@ impl BrokerFactory for Factory {
         "tidegate".into()
     }
 
+    fn check(&self, url: &BrokerUrl, context: &BuildContext) -> Vec<Mistake> {
+        options(url, context).err().unwrap_or_default()
+    }
+
     fn build<'a>(
         &'a self,
         url: &'a BrokerUrl,
         context: BuildContext,
     ) -> BoxFuture<'a, Result<Arc<dyn Broker>, BrokerError>> {
         Box::pin(async move {
-            if url.rest.is_empty() {
-                return Err(BrokerError::Refused("embedded: names no directory, write embedded:DIR".into()));
-            }
-            let options = options(&context)?;
+            let options = options(url, &context)?;
             Ok(Arc::new(Embedded::new(PathBuf::from(&url.rest), options)) as Arc<dyn Broker>)
         })
     }
@@ -91,33 +92,39 @@ const SETTINGS: &[SettingDoc] = &[
     },
 ];
 
-fn options(context: &BuildContext) -> Result<Options, BrokerError> {
+/// What is set, or everything that is wrong with it.
+fn options(url: &BrokerUrl, context: &BuildContext) -> Result<Options, Vec<Mistake>> {
     let mut options = Options::default();
-    for (key, value) in &context.settings {
-        let text = value.0.trim();
-        let wrong = |expected: &str| BrokerError::Refused(format!("embedded.{key}: {text:?} is no {expected}").into());
-        match key.as_str() {
-            "segment_bytes" => {
-                let bytes = size(text).filter(|n| *n >= MIB).ok_or_else(|| wrong("size of at least 1MiB"))?;
-                options.segment_bytes = bytes;
-            }
-            "retention_bytes" => options.retention_bytes = Some(size(text).ok_or_else(|| wrong("size such as 10GiB"))?),
-            "retention_age" => {
-                options.retention_age = Some(duration(text).ok_or_else(|| wrong("duration such as 7d"))?)
-            }
-            "history_meta_ttl" => {
-                let ttl = duration(text).filter(|ttl| *ttl >= MINUTE);
-                options.history_meta_ttl = ttl.ok_or_else(|| wrong("duration of at least 1m, such as 168h"))?;
-            }
-            "delete_unwanted" => options.delete_unwanted = text.parse().map_err(|_| wrong("true or false"))?,
-            _ => {
-                let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
-                let text = format!("embedded.{key}: unknown setting, there are {}", known.join(", "));
-                return Err(BrokerError::Refused(text.into()));
-            }
+    let set = |(key, value): (&String, &Secret)| {
+        set(&mut options, key, value.0.trim()).map_err(|text| Mistake { path: format!("embedded.{key}"), text }).err()
+    };
+    let mut mistakes: Vec<_> = context.settings.iter().filter_map(set).collect();
+    if url.rest.is_empty() {
+        mistakes.push(Mistake::in_url("names no directory, write embedded:DIR"));
+    }
+    if mistakes.is_empty() { Ok(options) } else { Err(mistakes) }
+}
+
+fn set(options: &mut Options, key: &str, text: &str) -> Result<(), String> {
+    let wrong = |expected: &str| format!("{text:?} is no {expected}");
+    match key {
+        "segment_bytes" => {
+            let bytes = size(text).filter(|n| *n >= MIB).ok_or_else(|| wrong("size of at least 1MiB"))?;
+            options.segment_bytes = bytes;
+        }
+        "retention_bytes" => options.retention_bytes = Some(size(text).ok_or_else(|| wrong("size such as 10GiB"))?),
+        "retention_age" => options.retention_age = Some(duration(text).ok_or_else(|| wrong("duration such as 7d"))?),
+        "history_meta_ttl" => {
+            let ttl = duration(text).filter(|ttl| *ttl >= MINUTE);
+            options.history_meta_ttl = ttl.ok_or_else(|| wrong("duration of at least 1m, such as 168h"))?;
+        }
+        "delete_unwanted" => options.delete_unwanted = text.parse().map_err(|_| wrong("true or false"))?,
+        _ => {
+            let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
+            return Err(format!("no such setting, there are {}", known.join(", ")));
         }
     }
-    Ok(options)
+    Ok(())
 }
 
 const MIB: u64 = 1 << 20;
@@ -146,11 +153,24 @@ fn duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_broker::Secret;
+
+    fn context(pairs: &[(&str, &str)]) -> BuildContext {
+        let settings = pairs.iter().map(|(key, value)| ((*key).to_owned(), Secret((*value).to_owned()))).collect();
+        BuildContext { dev: false, settings }
+    }
 
     fn parse(key: &str, value: &str) -> Result<Options, String> {
-        let settings = [(key.to_owned(), Secret(value.to_owned()))].into_iter().collect();
-        options(&BuildContext { dev: false, settings }).map_err(|e| e.to_string())
+        let url = BrokerUrl::parse("embedded:x").unwrap();
+        options(&url, &context(&[(key, value)])).map_err(|mistakes| BrokerError::from(mistakes).to_string())
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let context = context(&[("retention_agee", "7d"), ("segment_bytes", "banana"), ("retention_bytes", "1GiB")]);
+        let found = FACTORY.check(&BrokerUrl::parse("embedded:").unwrap(), &context);
+        let paths: Vec<_> = found.iter().map(|mistake| mistake.path.as_str()).collect();
+        assert_eq!(paths, ["embedded.retention_agee", "embedded.segment_bytes", "broker.url"]);
+        assert_eq!(FACTORY.check(&BrokerUrl::parse("embedded:x").unwrap(), &BuildContext::default()), []);
     }
 
     #[test]

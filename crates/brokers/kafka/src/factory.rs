@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_broker::{
-    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, SettingDoc,
+    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, Mistake, SettingDoc,
 };
 
 use crate::broker::KafkaBroker;
@@ -44,6 +44,10 @@ impl BrokerFactory for Factory {
             Some((_, topic)) if !topic.is_empty() => topic.into(),
             _ => DEFAULT_TOPIC.into(),
         }
+    }
+
+    fn check(&self, url: &BrokerUrl, context: &BuildContext) -> Vec<Mistake> {
+        Settings::parse(url, context.clone()).err().unwrap_or_default()
     }
 
     /// Checks the settings and makes the clients, without asking the cluster: one that is away is told by

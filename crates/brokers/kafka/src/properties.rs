@@ -2,7 +2,7 @@
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use tidegate_broker::BrokerError;
+use tidegate_broker::{BrokerError, Secret};
 
 use crate::settings::Settings;
 
@@ -19,12 +19,23 @@ const OURS: [(&str, &str); 9] = [
     ("enable.partition.eof", "the end of a partition must be seen"),
 ];
 
-/// Whether an operator may set it.
-pub(crate) fn check(name: &str) -> Result<(), String> {
-    match OURS.iter().find(|(ours, _)| *ours == name) {
-        Some((_, why)) => Err(format!("kafka.properties.{name:?} cannot be changed: {why}")),
-        None => Ok(()),
+/// Whether an operator may set it, to this value. The value is in no text.
+pub(crate) fn check(name: &str, value: &Secret) -> Result<(), String> {
+    if let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == name) {
+        return Err(format!("cannot be changed: {why}"));
     }
+    match ClientConfig::new().set(name, &value.0).create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(_, what, ..)) => Err(masked(what, [value]) + &suggestion(name)),
+        Err(other) => Err(masked(other.to_string(), [value])),
+    }
+}
+
+fn masked<'a>(mut text: String, values: impl IntoIterator<Item = &'a Secret>) -> String {
+    for value in values.into_iter().filter(|value| value.0.len() > 2) {
+        text = text.replace(&value.0, "***");
+    }
+    text
 }
 
 /// The properties that are set most, for suggestions.
@@ -120,17 +131,11 @@ fn build(settings: &Settings, defaults: &[(&str, &str)], without: &[&str]) -> Cl
 
 /// Why a client could not be made, without any value of a property.
 pub(crate) fn creation_error(error: &KafkaError, settings: &Settings) -> BrokerError {
-    let mut text = match error {
-        KafkaError::ClientConfig(_, what, key, _) => {
-            format!("kafka.properties.{key:?}: {what}{}", suggestion(key))
-        }
+    let text = match error {
         KafkaError::ClientCreation(what) => format!("the Kafka client refuses its settings: {what}"),
         other => format!("the Kafka client cannot start: {other}"),
     };
-    for value in settings.properties.values().filter(|value| value.0.len() > 2) {
-        text = text.replace(&value.0, "***");
-    }
-    BrokerError::Refused(text.into())
+    BrokerError::Refused(masked(text, settings.properties.values()).into())
 }
 
 /// For a name that librdkafka does not know.
@@ -147,25 +152,28 @@ fn suggestion(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use tidegate_broker::{BrokerUrl, BuildContext, Secret};
+    use tidegate_broker::{BrokerUrl, BuildContext};
 
     use super::*;
 
+    fn parse(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+        let settings = pairs.iter().map(|(k, v)| (format!("properties.{k}"), Secret((*v).to_owned()))).collect();
+        let url = BrokerUrl::parse("kafka://127.0.0.1:1/t").unwrap();
+        let parsed = Settings::parse(&url, BuildContext { dev: false, settings });
+        parsed.map_err(|mistakes| BrokerError::from(mistakes).to_string())
+    }
+
     #[test]
     fn the_operator_wins_but_no_value_shows_up_in_an_error() {
-        let properties = BTreeMap::from([
-            ("properties.linger.ms".to_owned(), Secret("hunter2".to_owned())),
-            ("properties.client.id".to_owned(), Secret("mine".to_owned())),
-        ]);
-        let url = BrokerUrl::parse("kafka://127.0.0.1:1/t").unwrap();
-        let settings = Settings::parse(&url, BuildContext { dev: false, settings: properties }).unwrap();
-        let config = producer(&settings);
-        assert_eq!(config.get("client.id"), Some("mine"));
+        let config = producer(&parse(&[("client.id", "mine"), ("linger.ms", "7")]).unwrap());
+        assert_eq!((config.get("client.id"), config.get("linger.ms")), (Some("mine"), Some("7")));
         assert_eq!(config.get("acks"), Some("all"));
-        let error = config.create::<rdkafka::producer::BaseProducer>().err().unwrap();
+        let text = parse(&[("linger.ms", "hunter2"), ("sasl.passwort", "hunter2")]).unwrap_err();
+        assert!(text.contains("linger.ms") && text.contains("did you mean sasl.password?"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        let settings = parse(&[("sasl.mechanism", "hunter2"), ("security.protocol", "sasl_plaintext")]).unwrap();
+        let error = producer(&settings).create::<rdkafka::producer::BaseProducer>().err().unwrap();
         let text = creation_error(&error, &settings).to_string();
-        assert!(text.contains("linger.ms") && !text.contains("hunter2"), "{text}");
+        assert!(text.contains("refuses its settings") && !text.contains("hunter2"), "{text}");
     }
 }

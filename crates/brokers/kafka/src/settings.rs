@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_broker::{BrokerError, BrokerUrl, BuildContext, Secret, SettingDoc};
+use tidegate_broker::{BrokerUrl, BuildContext, Mistake, Secret, SettingDoc};
 
 use crate::partitioner::Partitioner;
 use crate::properties;
@@ -74,8 +74,8 @@ impl Settings {
     /// Checks everything.
     ///
     /// # Errors
-    /// One text with all mistakes.
-    pub(crate) fn parse(url: &BrokerUrl, context: BuildContext) -> Result<Self, BrokerError> {
+    /// All mistakes.
+    pub(crate) fn parse(url: &BrokerUrl, context: BuildContext) -> Result<Self, Vec<Mistake>> {
         let (brokers, topic) = url.rest.split_once('/').unwrap_or((&url.rest, ""));
         let mut settings = Self {
             brokers: brokers.to_owned(),
@@ -96,34 +96,39 @@ impl Settings {
             }
         }
         if settings.brokers.is_empty() {
-            mistakes.push("no broker is named: write kafka://HOST:PORT,HOST:PORT/TOPIC".to_owned());
+            mistakes.push(Mistake::in_url("no broker is named: write kafka://HOST:PORT,HOST:PORT/TOPIC"));
         }
         if let Some(topic) = settings.topic.as_deref().filter(|topic| !is_topic_name(topic)) {
-            mistakes.push(format!("{topic:?} is no topic name: letters, digits, '.', '_' and '-', at most 249"));
+            let text = format!("{topic:?} is no topic name: letters, digits, '.', '_' and '-', at most 249");
+            mistakes.push(Mistake::in_url(text));
         }
-        if mistakes.is_empty() { Ok(settings) } else { Err(BrokerError::Refused(mistakes.join("; ").into())) }
+        if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
     }
 
-    fn set(&mut self, key: &str, value: Secret) -> Result<(), String> {
+    fn set(&mut self, key: &str, value: Secret) -> Result<(), Mistake> {
         if let Some(name) = key.strip_prefix("properties.") {
-            properties::check(name)?;
+            let wrong = |text| Mistake { path: format!("kafka.properties.{name:?}"), text };
+            properties::check(name, &value).map_err(wrong)?;
             self.properties.insert(name.to_owned(), value);
             return Ok(());
         }
-        let value = value.0;
+        self.set_own(key, value.0).map_err(|text| Mistake { path: format!("kafka.{key}"), text })
+    }
+
+    fn set_own(&mut self, key: &str, value: String) -> Result<(), String> {
         if let Some(topic) = key.strip_prefix("partitioners.") {
-            self.partitioners.insert(topic.to_owned(), partitioner(key, &value)?);
+            self.partitioners.insert(topic.to_owned(), partitioner(&value)?);
             return Ok(());
         }
         match key {
             "brokers" => self.brokers = value,
-            "partitioner" => self.partitioner = partitioner(key, &value)?,
+            "partitioner" => self.partitioner = partitioner(&value)?,
             "allow_unsafe_topics" => {
-                self.allow_unsafe_topics = value.parse().map_err(|_| format!("kafka.{key}: write true or false"))?;
+                self.allow_unsafe_topics = value.parse().map_err(|_| "write true or false".to_owned())?;
             }
-            "in_flight_max" => self.in_flight_max = number(key, &value, 1, 1_000_000)?,
-            "append_timeout_ms" => self.append_timeout = millis(key, &value, 100, 120_000)?,
-            "check_interval_ms" => self.check_interval = millis(key, &value, 100, 60_000)?,
+            "in_flight_max" => self.in_flight_max = number(&value, 1, 1_000_000)?,
+            "append_timeout_ms" => self.append_timeout = millis(&value, 100, 120_000)?,
+            "check_interval_ms" => self.check_interval = millis(&value, 100, 60_000)?,
             _ => return Err(unknown(key)),
         }
         Ok(())
@@ -141,20 +146,20 @@ pub(crate) fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
 }
 
-fn partitioner(key: &str, value: &str) -> Result<Option<Partitioner>, String> {
+fn partitioner(value: &str) -> Result<Option<Partitioner>, String> {
     if value == "auto" {
         return Ok(None);
     }
-    value.parse().map(Some).map_err(|()| format!("kafka.{key}: write auto, murmur2, crc32 or fnv1a, not {value:?}"))
+    value.parse().map(Some).map_err(|()| format!("write auto, murmur2, crc32 or fnv1a, not {value:?}"))
 }
 
-fn number(key: &str, value: &str, min: u32, max: u32) -> Result<u32, String> {
+fn number(value: &str, min: u32, max: u32) -> Result<u32, String> {
     let number = value.parse().ok().filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| format!("kafka.{key}: write a number from {min} to {max}"))
+    number.ok_or_else(|| format!("write a number from {min} to {max}"))
 }
 
-fn millis(key: &str, value: &str, min: u32, max: u32) -> Result<Duration, String> {
-    number(key, value, min, max).map(|ms| Duration::from_millis(ms.into()))
+fn millis(value: &str, min: u32, max: u32) -> Result<Duration, String> {
+    number(value, min, max).map(|ms| Duration::from_millis(ms.into()))
 }
 
 fn unknown(key: &str) -> String {
@@ -162,10 +167,10 @@ fn unknown(key: &str) -> String {
     let near = keys.iter().map(|known| (strsim::jaro_winkler(key, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match near {
         Some((closeness, known)) if closeness > 0.8 => {
-            format!("kafka.{key} is no setting, did you mean kafka.{known}?")
+            format!("no such setting, did you mean kafka.{known}?")
         }
         _ => format!(
-            "kafka.{key} is no setting: there are {}, partitioners.TOPIC and properties.NAME (librdkafka's)",
+            "no such setting, there are {}, partitioners.TOPIC and properties.NAME (librdkafka's)",
             keys.join(", ")
         ),
     }
@@ -173,12 +178,15 @@ fn unknown(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_broker::BrokerError;
+
     use super::*;
 
     fn parse(url: &str, settings: &[(&str, &str)]) -> Result<Settings, String> {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), Secret((*v).to_owned()))).collect();
         let url = BrokerUrl::parse(url).unwrap();
-        Settings::parse(&url, BuildContext { dev: false, settings }).map_err(|e| e.to_string())
+        let parsed = Settings::parse(&url, BuildContext { dev: false, settings });
+        parsed.map_err(|mistakes| BrokerError::from(mistakes).to_string())
     }
 
     #[test]
@@ -199,10 +207,17 @@ mod tests {
     fn all_mistakes_are_told_at_once() {
         let text = parse(
             "kafka:///a b",
-            &[("partitoner", "crc32"), ("in_flight_max", "0"), ("properties.acks", "1"), ("partitioner", "md5")],
+            &[
+                ("partitoner", "crc32"),
+                ("in_flight_max", "0"),
+                ("properties.acks", "1"),
+                ("properties.sasl.usernam", "u"),
+                ("partitioner", "md5"),
+            ],
         )
         .unwrap_err();
-        for part in ["did you mean kafka.partitioner?", "in_flight_max", "acks", "md5", "no broker", "no topic name"] {
+        let suggested = ["did you mean kafka.partitioner?", "did you mean sasl.username?"];
+        for part in suggested.into_iter().chain(["in_flight_max", "acks", "md5", "no broker", "no topic name"]) {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

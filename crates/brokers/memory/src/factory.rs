@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_broker::{
-    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, SettingDoc,
+    BoxFuture, Broker, BrokerError, BrokerFactory, BrokerUrl, BuildContext, Capabilities, Mistake, SettingDoc,
 };
 
 use crate::broker::{Memory, Settings};
@@ -38,6 +38,10 @@ impl BrokerFactory for Factory {
 
     fn default_log(&self, _url: &BrokerUrl) -> Arc<str> {
         "tidegate".into()
+    }
+
+    fn check(&self, _url: &BrokerUrl, context: &BuildContext) -> Vec<Mistake> {
+        Settings::parse(context).err().unwrap_or_default()
     }
 
     fn build<'a>(
@@ -78,32 +82,37 @@ const SETTINGS: &[SettingDoc] = &[
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Settings {
-    fn parse(context: &BuildContext) -> Result<Self, BrokerError> {
+    /// What is set, or everything that is wrong with it.
+    fn parse(context: &BuildContext) -> Result<Self, Vec<Mistake>> {
         let mut settings = Self::default();
+        let mut mistakes = Vec::new();
         for (key, value) in &context.settings {
-            let number = || {
-                value.0.parse::<usize>().ok().filter(|n| *n > 0).ok_or_else(|| {
-                    BrokerError::Refused(format!("memory.{key}: {:?} is no number above 0", value.0).into())
-                })
-            };
-            match key.as_str() {
-                "partitions" => settings.partitions = u32::try_from(number()?).unwrap_or(u32::MAX).min(1024),
-                "history_bytes" => settings.history_bytes_max = number()?,
-                "history_meta_ttl" => {
-                    let ttl = humantime::parse_duration(&value.0).ok().filter(|ttl| *ttl >= MINUTE);
-                    settings.history_meta_ttl = ttl.ok_or_else(|| {
-                        let text = format!("memory.{key}: {:?} is no duration of at least 1m, such as 168h", value.0);
-                        BrokerError::Refused(text.into())
-                    })?;
-                }
-                _ => {
-                    let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
-                    let text = format!("memory.{key}: unknown setting, there are {}", known.join(", "));
-                    return Err(BrokerError::Refused(text.into()));
-                }
+            if let Err(text) = settings.set(key, &value.0) {
+                mistakes.push(Mistake { path: format!("memory.{key}"), text });
             }
         }
-        Ok(settings)
+        if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
+    }
+
+    fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
+        let number = || {
+            let number = text.parse::<usize>().ok().filter(|n| *n > 0);
+            number.ok_or_else(|| format!("{text:?} is no number above 0"))
+        };
+        match key {
+            "partitions" => self.partitions = u32::try_from(number()?).unwrap_or(u32::MAX).min(1024),
+            "history_bytes" => self.history_bytes_max = number()?,
+            "history_meta_ttl" => {
+                let ttl = humantime::parse_duration(text).ok().filter(|ttl| *ttl >= MINUTE);
+                let wrong = || format!("{text:?} is no duration of at least 1m, such as 168h");
+                self.history_meta_ttl = ttl.ok_or_else(wrong)?;
+            }
+            _ => {
+                let known: Vec<_> = SETTINGS.iter().map(|s| s.key).collect();
+                return Err(format!("no such setting, there are {}", known.join(", ")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -114,7 +123,8 @@ mod tests {
 
     fn parse(key: &str, value: &str) -> Result<Settings, String> {
         let settings = [(key.to_owned(), Secret(value.to_owned()))].into_iter().collect();
-        Settings::parse(&BuildContext { dev: false, settings }).map_err(|e| e.to_string())
+        let parsed = Settings::parse(&BuildContext { dev: false, settings });
+        parsed.map_err(|mistakes| BrokerError::from(mistakes).to_string())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_broker::{BrokerUrl, Secret, SettingDoc};
+use tidegate_broker::{BrokerUrl, BuildContext, Secret, SettingDoc};
 use toml::{Table, Value};
 
 use super::BrokerConfig;
@@ -11,7 +11,7 @@ use crate::registry;
 
 const DEFAULT_URL: &str = "embedded:./tidegate-data";
 
-pub(super) fn read(top: &mut Section<'_>, _dev: bool) -> BrokerConfig {
+pub(super) fn read(top: &mut Section<'_>, dev: bool) -> BrokerConfig {
     let (url_text, url) = top.child("broker", url);
     let mut settings = BTreeMap::new();
     for factory in registry::BROKERS {
@@ -19,6 +19,10 @@ pub(super) fn read(top: &mut Section<'_>, _dev: bool) -> BrokerConfig {
         let of_section = top.child(name, |section| settings_of(section, factory.settings()));
         if name == url.scheme {
             settings = of_section;
+            let context = BuildContext { dev, settings: settings.clone() };
+            for mistake in factory.check(&url, &context) {
+                top.problem(&mistake.path, mistake.text);
+            }
         }
     }
     BrokerConfig { url, url_text, settings }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegate_core::config::{DataFormat, OnLag};
 
+use super::reader::Reader;
 use super::{Config, Sources, reference, render};
 
 /// On the memory broker, unless the file names another.
@@ -201,15 +202,34 @@ fn a_brokers_section_is_passed_on_flat() {
         "[broker]\nurl = \"memory:\"\n[memory]\na = 1\n[memory.properties]\n\"sasl.username\" = \"u\"\nsasl.password = \"p\"",
     );
     sources.environment = map(&[("TIDEGATE_MEMORY_PROPERTIES_SSL_CA_LOCATION", "/ca"), ("TIDEGATE_MEMORY_B_C", "x")]);
-    let config = Config::load(sources).unwrap();
-    let settings: Vec<_> = config.broker.settings.iter().map(|(k, v)| format!("{k}={}", v.0)).collect();
+    let (broker, reader) = Reader::run(sources, |top| super::broker::read(top, false));
+    let settings: Vec<_> = broker.settings.iter().map(|(k, v)| format!("{k}={}", v.0)).collect();
     assert_eq!(
         settings,
         ["a=1", "b_c=x", "properties.sasl.password=p", "properties.sasl.username=u", "properties.ssl.ca.location=/ca"]
     );
-    let shown = render(&config.entries, false);
+    let shown = render(&reader.entries, false);
     assert!(shown.contains("\"properties.sasl.password\" = \"***\""), "{shown}");
-    assert!(!format!("{config:?}").contains("\"p\""));
+    assert!(!format!("{broker:?}").contains("\"p\""));
+}
+
+#[test]
+fn what_a_broker_would_refuse_is_told_with_the_rest() {
+    let file = "listen = \"x\"\n[broker]\nurl = \"embedded:\"\n[embedded]\nretention_agee = \"7d\"\nsegment_bytes = \"banana\"";
+    let found = problems(sources(file));
+    let paths: Vec<_> = found.iter().map(|problem| problem.split(": ").next().unwrap()).collect();
+    assert_eq!(paths, ["listen", "embedded.retention_agee", "embedded.segment_bytes", "broker.url"], "{found:?}");
+    let found = problems(sources("[memory]\npartitions = 0"));
+    assert_eq!(found, ["memory.partitions: \"0\" is no number above 0"]);
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn what_kafka_would_refuse_is_told_with_the_rest() {
+    let file = "[broker]\nurl = \"kafka://127.0.0.1:1/t\"\n[kafka]\npartitoner = \"x\"\n[kafka.properties]\n\"sasl.passwort\" = \"hunter2\"";
+    let found = problems(sources(file));
+    assert_eq!(found[0], "kafka.partitoner: no such setting, did you mean kafka.partitioner?");
+    assert!(found[1].contains("did you mean sasl.password?") && !found[1].contains("hunter2"), "{found:?}");
 }
 
 #[test]
@@ -347,10 +367,11 @@ fn an_algorithm_that_no_key_has_is_told() {
 fn tls_is_off_from_files_or_made_for_the_run() {
     use super::{TlsSource, TlsVersion};
     assert_eq!(load("").tls, None);
-    let files =
-        load("[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nmin_version = \"1.3\"\nreload_interval = \"1m\"");
+    let files = load(
+        "[tls]\ncertificate = \"Cargo.toml\"\nkey = \"src/lib.rs\"\nmin_version = \"1.3\"\nreload_interval = \"1m\"",
+    );
     let tls = files.tls.unwrap();
-    assert_eq!(tls.source, TlsSource::Files { certificate: "c.pem".into(), key: "k.pem".into() });
+    assert_eq!(tls.source, TlsSource::Files { certificate: "Cargo.toml".into(), key: "src/lib.rs".into() });
     assert_eq!((tls.min_version, tls.reload_interval), (TlsVersion::V13, Duration::from_secs(60)));
     let made = load("[tls]\nself_signed = true").tls.unwrap();
     assert_eq!((made.source, made.min_version), (TlsSource::SelfSigned, TlsVersion::V12));
@@ -361,9 +382,18 @@ fn tls_is_off_from_files_or_made_for_the_run() {
             "key = \"k\"\nself_signed = true",
             "tls.self_signed: contradicts tls.certificate and tls.key: take one or the other away",
         ),
-        ("min_version = \"1.1\"", "tls.min_version: expected \"1.2\" or \"1.3\", found \"1.1\""),
-        ("reload_interval = \"0\"", "tls.reload_interval: must be at least \"100ms\""),
+        ("self_signed = true\nmin_version = \"1.1\"", "tls.min_version: expected \"1.2\" or \"1.3\", found \"1.1\""),
+        ("self_signed = true\nreload_interval = \"0\"", "tls.reload_interval: must be at least \"100ms\""),
         ("enabled = true", "tls.enabled: no such setting"),
+        (
+            "min_version = \"1.3\"",
+            "tls.certificate: is missing, so no TLS is spoken: name the files of tls.certificate and tls.key, or take the \
+             section away",
+        ),
+        (
+            "certificate = \"Cargo.toml\"\nkey = \"none.pem\"",
+            "tls.key: cannot read none.pem: No such file or directory (os error 2)",
+        ),
     ];
     for (text, expected) in table {
         assert_eq!(problems(sources(&format!("[tls]\n{text}"))), [expected]);

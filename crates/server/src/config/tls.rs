@@ -10,6 +10,9 @@ use super::{TlsConfig, TlsSource, TlsVersion};
 const RELOAD_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 pub(super) fn read(section: &mut Section<'_>) -> Option<TlsConfig> {
+    // With self_signed = false it is said that none is wanted, as it is in what `config show --effective` prints.
+    let is_wanted =
+        !section.has("self_signed") && ["min_version", "reload_interval"].iter().any(|key| section.has(key));
     let certificate: Option<String> = section.optional(
         "certificate",
         "File (PEM) with the certificate of this server and those between it and its root. With it the listener speaks \
@@ -48,7 +51,21 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<TlsConfig> {
             return None;
         }
         (None, None) if self_signed => TlsSource::SelfSigned,
-        (None, None) => return None,
+        (None, None) => {
+            if is_wanted {
+                let why = "is missing, so no TLS is spoken: name the files of tls.certificate and tls.key, or take the \
+                           section away";
+                section.problem("certificate", why);
+            }
+            return None;
+        }
     };
+    if let TlsSource::Files { certificate, key } = &source {
+        for (name, path) in [("certificate", certificate), ("key", key)] {
+            if let Err(error) = std::fs::metadata(path) {
+                section.problem(name, format!("cannot read {}: {error}", path.display()));
+            }
+        }
+    }
     Some(TlsConfig { source, min_version, reload_interval })
 }
