@@ -7,6 +7,7 @@ pub mod config;
 pub mod http;
 pub mod registry;
 
+mod host;
 mod node;
 mod tls;
 

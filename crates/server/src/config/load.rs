@@ -17,7 +17,7 @@ use super::BrokerConfig;
 use super::reader::{Reader, Section, Sources};
 use super::value::Bytes;
 use super::{ApiConfig, Config, ConfigErrors, DrainConfig, VERSION, broker, client, file, http2, namespaces, tls};
-use crate::registry;
+use crate::{host, registry};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 
@@ -343,7 +343,7 @@ fn rules(section: &mut Section<'_>, broker: &BrokerConfig) -> Option<RulesOption
 const LEASE_MIN: Duration = Duration::from_secs(1);
 
 fn node(section: &mut Section<'_>) -> (String, DrainConfig) {
-    let host = std::env::var("HOSTNAME").ok().filter(|h| !h.is_empty()).unwrap_or_else(|| "tidegate".to_owned());
+    let host = host::name().unwrap_or_else(|| "tidegate".to_owned());
     let name =
         section.get("name", host, "Name of this node in answers, logs and the demo page; the host's name by default.");
     let drain = section.child("drain", |section| DrainConfig {

@@ -36,6 +36,7 @@ fn with_a_file_nothing_is_open() {
     assert_eq!((config.core.default_namespace, config.core.namespaces.len()), (None, 0));
     assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
     assert!(config.shards >= 1);
+    assert_eq!(config.core.node_name, crate::host::name().unwrap());
     assert!(config.broker.settings.is_empty());
     assert_eq!(config.core.client, tidegate_core::config::ClientOptions::default());
     assert_eq!(config.core.window, tidegate_core::config::WindowOptions::default());

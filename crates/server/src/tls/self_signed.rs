@@ -5,9 +5,12 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 
+use crate::host;
+
 /// Makes one for this machine's own names.
 pub(super) fn make(provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> {
-    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    // A certificate's names are ASCII.
+    let host = host::name().filter(|name| name.is_ascii());
     let names = ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).chain(host);
     let made = rcgen::generate_simple_self_signed(names.collect::<Vec<_>>());
     let rcgen::CertifiedKey { cert, signing_key } = made.context("cannot make a certificate for tls.self_signed")?;
