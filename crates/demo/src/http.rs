@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use tidegate_tls_client::{Link, Trust};
@@ -37,8 +37,8 @@ impl Client {
         let is_tls = secured.is_some();
         let authority = secured.or_else(|| url.strip_prefix("http://")).map(|rest| rest.trim_end_matches('/'));
         let authority = authority.filter(|rest| !rest.is_empty() && !rest.contains('/'));
-        let authority =
-            authority.ok_or_else(|| invalid("the url must be http://HOST:PORT, or https://127.0.0.1:PORT"))?;
+        let authority = authority
+            .ok_or_else(|| invalid("the url must be http://HOST:PORT, or https://ADDRESS:PORT of this machine"))?;
         let mut lines = String::new();
         for (name, value) in headers {
             if value.contains(['\r', '\n']) {
@@ -89,14 +89,19 @@ fn connect(authority: &str) -> io::Result<TcpStream> {
 /// TLS over a socket to this machine.
 ///
 /// The certificate is not looked at: the worker reports to the server that started it, which may have a new certificate
-/// when it comes back, and anybody who can stand in for it on loopback could do so without TLS as well. A real backend
-/// has a TLS library with roots, and any address.
+/// when it comes back, and anybody who can stand in for it on this machine could do so without TLS as well. A real
+/// backend has a TLS library with roots, and any address.
 fn secured(stream: TcpStream) -> io::Result<Link> {
-    if !stream.peer_addr()?.ip().is_loopback() {
+    if !is_of_this_machine(stream.local_addr()?.ip(), stream.peer_addr()?.ip()) {
         let why = "https is spoken with this machine only: the worker checks no certificate";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     Link::tls(stream, &Trust::Anybody, "localhost").map_err(io::Error::other)
+}
+
+/// Whether a connection between these two stays here: one to an address of this machine's own comes from that address.
+fn is_of_this_machine(local: IpAddr, peer: IpAddr) -> bool {
+    peer.is_loopback() || local == peer
 }
 
 /// The response, and whether the connection can be used again.
@@ -137,9 +142,9 @@ fn invalid(reason: &'static str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::io::{BufReader, Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
-    use super::{Client, Response, read_response};
+    use super::{Client, Response, is_of_this_machine, read_response};
 
     fn read(text: &str) -> std::io::Result<(Response, bool)> {
         read_response(&mut BufReader::new(text.as_bytes()))
@@ -171,6 +176,25 @@ mod tests {
             assert!(Client::new(url, &[]).is_err(), "{url}");
         }
         assert!(Client::new("http://h:1", &[("X-API-Key", "a\r\nb: c")]).is_err());
+    }
+
+    /// An address of this machine that others reach, where it has a network. Nothing is sent.
+    fn outward() -> Option<IpAddr> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    }
+
+    #[test]
+    fn tls_is_for_this_machine_at_any_of_its_addresses() {
+        let remote = |peer: [u8; 4]| is_of_this_machine(IpAddr::from([192, 0, 2, 7]), IpAddr::from(peer));
+        assert!(remote([192, 0, 2, 7]) && remote([127, 0, 0, 2]) && !remote([192, 0, 2, 8]));
+        for own in [IpAddr::from(Ipv4Addr::LOCALHOST)].into_iter().chain(outward()) {
+            let listener = TcpListener::bind((own, 0)).expect("an address of its own");
+            let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+            let (local, peer) = (stream.local_addr().expect("connected"), stream.peer_addr().expect("connected"));
+            assert!(is_of_this_machine(local.ip(), peer.ip()), "{local} to {peer}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Args {
-    /// `http://HOST:PORT` of any node, or `https://127.0.0.1:PORT` of one on this machine.
+    /// `http://HOST:PORT` of any node, or `https://ADDRESS:PORT` of one on this machine.
     pub url: String,
     /// Where the steps are published.
     pub channel: String,
