@@ -99,6 +99,20 @@ fn a_quiet_connection_takes_any_request_in_any_pieces() {
 }
 
 #[test]
+fn who_says_nothing_more_hears_the_answer() {
+    let (mut child, address) = start();
+    for _ in 0..50 {
+        let mut stream = connect(&address);
+        let publish =
+            "POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n{\"channel\":\"a\",\"data\":\"12\"}";
+        stream.write_all(publish.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(answer(&mut stream).contains("offset"));
+    }
+    assert_eq!(terminate(&mut child), 0);
+}
+
+#[test]
 fn a_slow_reader_gets_all_of_its_answer() {
     let (mut child, address) = start();
     let mut stream = connect(&address);

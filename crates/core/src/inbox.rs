@@ -64,8 +64,6 @@ pub enum ShardEvent {
     Read {
         /// Whose.
         ticket: Ticket,
-        /// The cursor.
-        after: Offset,
         /// Up to where the log was asked: there is nothing up to here when nothing came.
         until: Offset,
         /// What follows its cursor.

@@ -135,7 +135,7 @@ impl Hub {
                 }
             };
             let ReplyTo { shard, ticket } = reply_to;
-            hub.inbox(shard).send(ShardEvent::Read { ticket, after, until, result });
+            hub.inbox(shard).send(ShardEvent::Read { ticket, until, result });
         });
     }
 

@@ -1,6 +1,5 @@
 //! Subscriptions that are behind read on from their cursors: from the window, or through the hub from the log.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,18 +33,21 @@ impl Shard {
         }
     }
 
-    /// One page for the first subscription of a connection that is behind and not waiting for the log. Whether there
-    /// may be more to do at once.
+    /// One page for the first subscription of a connection that is behind and not waiting for the log, which is the last
+    /// one from then on: they take turns. Whether there may be more to do at once.
     fn catch_up_one(&mut self, place: Place) -> bool {
-        let Some(connection) = self.connections.get(place.index) else { return false };
+        let Some(connection) = self.connections.get_mut(place.index) else { return false };
         if connection.blocked.is_some() || connection.behind == 0 {
             return false;
         }
-        let behind = connection.subscriptions.iter().filter(|s| !s.reading).find_map(|s| {
+        let behind = connection.subscriptions.iter().enumerate().filter(|(_, s)| s.reading == 0).find_map(|(at, s)| {
             let entry = self.channels.get(s.slot)?.entries.get(s.entry as usize)?;
-            entry.behind.then_some((s.slot, s.entry, entry.cursor, s.replaying))
+            entry.behind.then_some((at, s.slot, s.entry, entry.cursor, s.replaying))
         });
-        let Some((slot, entry, cursor, replaying)) = behind else { return false };
+        let Some((at, slot, entry, cursor, replaying)) = behind else { return false };
+        if connection.behind > 1 {
+            connection.subscriptions[at..].rotate_left(1);
+        }
         let Some(channel) = self.channels.get(slot) else { return false };
         match self.hub.read_after(&channel.hub, Offset(cursor), CATCH_UP_BYTES) {
             ReadAfter::Publications(publications) if publications.is_empty() => self.live_again(place, slot, entry),
@@ -76,9 +78,11 @@ impl Shard {
         let Some(subscription) = self.connections.get_mut(place.index).and_then(|c| c.subscription(slot)) else {
             return;
         };
-        subscription.reading = true;
+        // By the slot an answer would find also who took it over meanwhile.
+        self.reads = self.reads.checked_add(1).unwrap_or(1);
+        subscription.reading = self.reads;
         let Some(channel) = self.channels.get(slot) else { return };
-        let ticket = Ticket { connection: place.index, generation: place.generation, command: slot };
+        let ticket = Ticket { connection: place.index, generation: place.generation, command: self.reads };
         let reply_to = ReplyTo { shard: self.id, ticket };
         self.hub.read_behind(&channel.hub, Offset(cursor), CATCH_UP_BYTES, reply_to);
     }
@@ -89,38 +93,29 @@ impl Shard {
         self.end_subscription(place, slot, Unsubscribe::INSUFFICIENT_STATE);
     }
 
-    /// What the log had for a subscription that was behind, after the start and up to the end of `span`.
-    pub(crate) fn read_back(&mut self, place: Place, slot: u32, span: Range<Offset>, result: ReadAfter) {
-        if !self.connections.is_at(place) || !self.is_cursor(place, slot, span.start) {
+    /// What the log had for a subscription that was behind, after its cursor and up to `until`, by the number of the read.
+    pub(crate) fn read_back(&mut self, place: Place, read: u32, until: Offset, result: ReadAfter) {
+        if !self.connections.is_at(place) {
             return;
         }
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let blocked = connection.blocked.is_some();
-        let Some(subscription) = connection.subscription(slot).filter(|s| s.reading) else { return };
-        subscription.reading = false;
+        let Some(subscription) = connection.subscriptions.iter_mut().find(|s| s.reading == read) else { return };
+        subscription.reading = 0;
+        let slot = subscription.slot;
         match result {
             ReadAfter::Lost => return self.lose(place, slot),
             ReadAfter::Publications(publications) if publications.is_empty() => {
                 // The log has nothing there, so the cursor may stand where the window goes on.
                 let entry = subscription.entry as usize;
                 if let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(entry)) {
-                    entry.has_nothing_before(span.end.0 + 1);
+                    entry.has_nothing_before(until.0 + 1);
                 }
             }
             ReadAfter::Publications(publications) if !blocked => self.send_page(place, slot, &publications),
             ReadAfter::Publications(_) | ReadAfter::NeedsLog => {}
         }
         self.catching_up.push_back(place);
-    }
-
-    /// Whether a subscription stands there: one that was given up and made anew may stand elsewhere.
-    fn is_cursor(&mut self, place: Place, slot: u32, at: Offset) -> bool {
-        let Some(subscription) = self.connections.get_mut(place.index).and_then(|c| c.subscription(slot)) else {
-            return false;
-        };
-        let entry = subscription.entry as usize;
-        let entry = self.channels.get(slot).and_then(|channel| channel.entries.get(entry));
-        entry.is_some_and(|entry| entry.cursor == at.0)
     }
 
     /// Sends publications after the cursor of a subscription that is behind, up to a page of bytes.

@@ -112,6 +112,9 @@ impl Shard {
     }
 
     fn sub_refresh(&mut self, place: Place, id: u32, channel: &str, token: &str) -> Result<(), Refusal> {
+        if channel.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
         let now_ms = self.wall_ms();
         let name = ChannelName::parse(channel).map_err(|_| ErrorCode::BAD_REQUEST)?;
         let slot = self.by_name.get(&name).copied();

@@ -31,7 +31,7 @@ pub(crate) enum Phase {
 
 /// Bytes that wait for more.
 #[derive(Debug)]
-pub(crate) struct Beginning {
+pub(crate) struct Partial {
     pub(crate) bytes: Vec<u8>,
     /// With fewer than these nothing can be done.
     pub(crate) wanted: usize,
@@ -46,8 +46,8 @@ pub(crate) struct Subscription {
     pub(crate) entry: u32,
     /// Seconds since 1970 when it must be refreshed; 0 = never.
     pub(crate) expire_at: u32,
-    /// A read of the log for it is under way.
-    pub(crate) reading: bool,
+    /// The number of the read of the log for it that is under way; 0 = none.
+    pub(crate) reading: u32,
     /// It shows in presence.
     pub(crate) present: bool,
     /// It is told of joins and leaves.
@@ -172,7 +172,7 @@ pub(crate) struct Connection {
     /// A command waits for keys, and others behind it.
     pub(crate) held: Option<Box<Held>>,
     /// The request so far, or what a response begins with that has not begun.
-    pub(crate) head: Option<Box<Beginning>>,
+    pub(crate) head: Option<Box<Partial>>,
     /// TLS under everything.
     pub(crate) tls: Option<Box<TlsSession>>,
     /// Where the client is, if not at the other end of the socket.

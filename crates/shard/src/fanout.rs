@@ -127,7 +127,7 @@ impl Shard {
             late.push(entry.connection);
         }
         for index in late {
-            self.mark_behind(self.connections.place(index));
+            self.mark_late(slot, index);
         }
     }
 
@@ -242,8 +242,7 @@ impl Shard {
                 entry.behind = true;
                 self.metrics.sent_bytes.add(sent as u64);
                 self.block(index, cut);
-                self.mark_behind(self.connections.place(index));
-                self.lag(slot, index);
+                self.mark_late(slot, index);
             }
             None => self.doomed.push((self.connections.place(index), None)),
         }
@@ -254,7 +253,7 @@ impl Shard {
         let Some(entry) = self.channels.get_mut(slot).and_then(|c| c.entries.get_mut(at)) else { return };
         entry.behind = true;
         let index = entry.connection;
-        self.mark_behind(self.connections.place(index));
+        self.mark_late(slot, index);
     }
 
     /// The inbox was full and left publications out: everybody reads from the window until the cursors are there.
@@ -283,7 +282,7 @@ impl Shard {
             })
             .collect();
         for index in late {
-            self.mark_behind(self.connections.place(index));
+            self.mark_late(slot, index);
         }
     }
 }

@@ -107,8 +107,7 @@ impl Shard {
             let rest = progress.cut.map_or(&[][..], |end| &self.frames[sent..end]);
             let rest = bytes::Bytes::copy_from_slice(rest);
             self.block(index, rest);
-            self.mark_behind(self.connections.place(index));
-            self.lag(slot, index);
+            self.mark_late(slot, index);
         }
         true
     }

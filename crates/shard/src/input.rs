@@ -50,7 +50,11 @@ impl Shard {
                 }
             }
             Received::Empty => {}
-            Received::Closed => self.drop_connection(place.index),
+            Received::Closed => {
+                // Who says nothing more may still want to hear.
+                self.send_later();
+                self.drop_connection(place.index);
+            }
         }
         self.scratch = scratch;
     }

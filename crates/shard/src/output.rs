@@ -108,7 +108,13 @@ impl Shard {
 
     fn queue_control(&mut self, index: u32, frame: Bytes) {
         let Some(Connection { blocked: Some(blocked), .. }) = self.connections.get_mut(index) else { return };
+        if blocked.control_bytes > CONTROL_BYTES_MAX {
+            // It ends with this turn.
+            return;
+        }
         if blocked.control_bytes + frame.len() > CONTROL_BYTES_MAX {
+            blocked.control.clear();
+            blocked.control_bytes = CONTROL_BYTES_MAX + 1;
             self.metrics.closed_slow.add(1);
             self.doomed.push((self.connections.place(index), None));
             return;

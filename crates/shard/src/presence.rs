@@ -61,6 +61,10 @@ impl Shard {
     /// Tells a join or a leave to the subscribers who want to know.
     pub(crate) fn tell_of(&mut self, change: &Change) {
         let Some(slot) = self.by_name.get(&*change.channel).copied() else { return };
+        // What begins a subscription goes before what it is told.
+        if let Some(place) = self.batch_of {
+            self.flush_replies(place.index);
+        }
         let Some(channel) = self.channels.get(slot) else { return };
         // Few are told of what many do: the others' connections are not looked at.
         let told = channel.entries.iter().filter(|entry| entry.join_leave);

@@ -16,7 +16,7 @@ use tidegate_framing::websocket::handshake;
 use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connection::{Beginning, Connection, Phase, Request};
+use crate::connection::{Connection, Partial, Phase, Request};
 use crate::http2;
 use crate::options::{HandedOver, Response, Route};
 use crate::shard::Shard;
@@ -193,7 +193,7 @@ impl Shard {
     /// Keeps what is there of a request until so many bytes of it have come.
     pub(crate) fn hold(&mut self, place: Place, bytes: &[u8], wanted: usize) -> Next {
         if let Some(connection) = self.connections.get_mut(place.index) {
-            connection.head = Some(Box::new(Beginning { bytes: bytes.to_vec(), wanted }));
+            connection.head = Some(Box::new(Partial { bytes: bytes.to_vec(), wanted }));
         }
         Next::Nothing
     }
@@ -242,6 +242,7 @@ impl Shard {
                 connection.wire = wire;
                 let by_frame = head.query().and_then(|query| query_value(query, "cf_ws_frame_ping_pong"));
                 connection.pings_by_frame = by_frame.is_some_and(|value| value == b"true");
+                self.expect_connect(place);
                 self.send_answers(place, answers);
                 self.send_control(place.index, response.into());
                 self.identify(place, head);
@@ -254,6 +255,11 @@ impl Shard {
             (Ok(_), None) => Next::Nothing,
             (Err(response), _) => self.refuse(place, answers, &response),
         }
+    }
+
+    /// A client has opened its connection, and has its time to say who it is, however long the connection was kept before.
+    pub(crate) fn expect_connect(&mut self, place: Place) {
+        self.set_deadline(place.index, millis(self.options.client.stale_close_delay));
     }
 
     /// Whether a page from there may open a connection; the answer, where it may not.

@@ -112,6 +112,8 @@ pub(crate) struct Shard {
     pub(crate) next_registration: u32,
     /// Subscriptions that have begun.
     pub(crate) begun: u32,
+    /// Reads of the log for subscriptions that are behind, as numbers: 0 is none.
+    pub(crate) reads: u32,
     /// Channels with a fan-out under way.
     pub(crate) dirty: VecDeque<u32>,
     /// How many sockets the last look found.
@@ -211,6 +213,9 @@ impl Shard {
         if matches!(connection.phase, Phase::Head | Phase::Requests | Phase::Refused) {
             return self.drop_connection(index);
         }
+        // Nothing follows a close.
+        self.flush_replies(index);
+        let Some(connection) = self.connections.get_mut(index) else { return };
         connection.phase = Phase::Closing;
         let wire = usize::from(connection.wire);
         self.count_close(code);

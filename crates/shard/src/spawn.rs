@@ -163,6 +163,7 @@ fn make(
         tokens: Users::default(),
         next_registration: 0,
         begun: 0,
+        reads: 0,
         dirty: VecDeque::new(),
         readable: VecDeque::new(),
         catching_up: VecDeque::new(),

@@ -13,7 +13,7 @@ use tidegate_framing::http::{Head, Status, query_value, text_response};
 use tidegate_types::codes::Disconnect;
 use tidegate_types::limits::HELD_UPLINKS_MAX;
 
-use crate::connection::{Beginning, Phase};
+use crate::connection::{Partial, Phase};
 use crate::options::Route;
 use crate::request::Next;
 use crate::shard::Shard;
@@ -95,9 +95,11 @@ impl Shard {
         let retry_ms = RETRY_MS_MIN + self.random() % RETRY_MS_MIN;
         let Some(connection) = self.connections.get_mut(place.index) else { return Next::Nothing };
         (connection.phase, connection.wire) = (Phase::Open, wire);
+        self.expect_connect(place);
+        let Some(connection) = self.connections.get_mut(place.index) else { return Next::Nothing };
         let stream_head = spoken.stream_head(head.header("origin"), retry_ms).unwrap_or_default();
         if spoken.is_one_way() {
-            connection.head = Some(Box::new(Beginning { bytes: stream_head, wanted: 0 }));
+            connection.head = Some(Box::new(Partial { bytes: stream_head, wanted: 0 }));
             self.send_answers(place, answers);
             self.take_one_way(place, head, &commands);
         } else {

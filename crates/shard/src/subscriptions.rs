@@ -115,7 +115,7 @@ impl Shard {
             slot,
             entry: Subscription::PENDING,
             expire_at,
-            reading: false,
+            reading: 0,
             present: false,
             join_leave: false,
             server_side: !matches!(waiting.asked, Asked::Client { .. }),
@@ -207,6 +207,12 @@ impl Shard {
         if connection.blocked.is_none() {
             self.catching_up.push_back(place);
         }
+    }
+
+    /// The same for one that was live. Where the socket is blocked, whatever by, the policy of its namespace holds.
+    pub(crate) fn mark_late(&mut self, slot: u32, index: u32) {
+        self.mark_behind(self.connections.place(index));
+        self.lag(slot, index);
     }
 
     /// Ends a subscription that the client gives up.
@@ -316,9 +322,9 @@ impl Shard {
                     self.reply(place.index, ticket.command, &reply);
                 }
             }
-            ShardEvent::Read { ticket, after, until, result } => {
+            ShardEvent::Read { ticket, until, result } => {
                 let place = Place { index: ticket.connection, generation: ticket.generation };
-                self.read_back(place, ticket.command, after..until, result);
+                self.read_back(place, ticket.command, until, result);
             }
             ShardEvent::Response { ticket } => {
                 self.expect_more();

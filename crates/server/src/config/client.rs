@@ -129,6 +129,8 @@ fn personal_channel(section: &mut Section<'_>) -> Option<PersonalChannel> {
 /// The protocol counts pings in seconds.
 const PING_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_LIMIT: usize = 64 << 20;
+/// A connection counts its channels in 16 bits.
+const CHANNEL_LIMIT_MAX: usize = u16::MAX as usize;
 
 fn check(section: &mut Section<'_>, client: &ClientOptions) {
     if let Err(error) = Origins::parse(&client.allowed_origins) {
@@ -148,6 +150,9 @@ fn check(section: &mut Section<'_>, client: &ClientOptions) {
         ("write_stall_max", client.write_stall_max.is_zero()),
         ("channel_limit", client.channel_limit == 0),
     ];
+    if client.channel_limit > CHANNEL_LIMIT_MAX {
+        section.problem("channel_limit", format!("must be at most {CHANNEL_LIMIT_MAX}"));
+    }
     for (key, _) in positive.iter().filter(|(_, is_zero)| *is_zero) {
         section.problem(key, "must be above zero");
     }

@@ -108,6 +108,40 @@ fn a_namespace_may_disconnect_slow_readers() {
 }
 
 #[test]
+fn who_lags_is_disconnected_where_its_namespace_says_so_whatever_blocked_its_socket() {
+    let mut options = options();
+    options.namespaces = vec![(
+        "strict".into(),
+        tidegate_core::config::NamespaceOptions { on_lag: OnLag::Disconnect, ..open_namespace() },
+    )];
+    let node = Node::start(1, options);
+    let mut slow = lazy(&node);
+    slow.subscribe(2, "strict:a", None);
+    slow.subscribe(3, "big", None);
+    (0..2_000).for_each(|n| drop(node.publish("big", &payload(n))));
+    node.until("it is behind", |hub| hub.shard_metrics()[0].behind.get() == 1);
+    node.publish("strict:a", "1");
+    node.until("it is closed", |hub| hub.shard_metrics()[0].closed_slow.get() == 1);
+}
+
+#[test]
+fn channels_that_are_behind_take_turns() {
+    let node = Node::start(1, options());
+    let mut slow = lazy(&node);
+    slow.subscribe(2, "busy", None);
+    slow.subscribe(3, "rare", None);
+    (0..2_000).for_each(|n| drop(node.publish("busy", &payload(n))));
+    node.until("it is behind", |hub| hub.shard_metrics()[0].behind.get() == 1);
+    node.publish("rare", "1");
+    let mut before = 0;
+    while slow.message()["push"]["channel"] == "busy" {
+        before += 1;
+    }
+    assert!(before < 1_000, "after {before} of 2,000 of another channel");
+    (before..2_000).for_each(|n| assert_eq!(slow.publication()["n"], json!(n)));
+}
+
+#[test]
 fn a_reader_behind_the_window_of_a_shared_partition_reads_on_to_the_live_stream() {
     let mut options = options();
     options.window.payload_bytes_max = 100_000;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::rig::{Client, Heard, Node, options};
 use serde_json::json;
-use tidegate_framing::websocket::Opcode;
+use tidegate_framing::websocket::{Opcode, write_masked_frame};
 use tidegate_testkit::hole_log::HoleLog;
 
 fn answer_to(node: &Node, request: &str) -> String {
@@ -137,6 +137,35 @@ fn who_says_something_and_hangs_up_is_gone() {
         drop(client);
     }
     node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
+}
+
+#[test]
+fn nothing_follows_a_close() {
+    let node = Node::start(1, options());
+    for wrong in [&[0x81u8, 2, b'{', b'}'][..], &[0x82, 0x80, 0, 0, 0, 0]] {
+        let mut client = node.connect();
+        // An answer is in the making when the framing breaks.
+        let mut bytes = Vec::new();
+        write_masked_frame(&mut bytes, Opcode::Text, br#"{"id":2,"rpc":{}}"#, [1, 2, 3, 4]);
+        bytes.extend_from_slice(wrong);
+        client.socket.write_all(&bytes).unwrap();
+        assert_eq!(client.message()["id"], 2);
+        assert!(matches!(client.hear(), Heard::Close(..)));
+        assert_eq!(client.hear(), Heard::End);
+    }
+}
+
+#[test]
+fn a_client_has_its_time_from_when_it_opens() {
+    let mut settings = options();
+    settings.client.stale_close_delay = Duration::from_millis(900);
+    let node = Node::start(1, settings);
+    let socket = TcpStream::connect(node.address).unwrap();
+    std::thread::sleep(Duration::from_millis(600));
+    let mut client = Client::over(socket);
+    std::thread::sleep(Duration::from_millis(600));
+    client.say(r#"{"id":1,"connect":{}}"#);
+    assert!(client.reply(1)["connect"]["client"].is_string());
 }
 
 #[test]
