@@ -58,7 +58,7 @@ pub struct Suite {
     /// Cases to run; all when none is named
     #[arg(long, value_delimiter = ',')]
     pub scenarios: Vec<String>,
-    /// Rounds over all of them; latency through Kafka takes 5 at least, cases that are compared with each other 7
+    /// Rounds over all of them; latency through Kafka takes 5 at least, comparisons and what lies near its bar 7
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// How Tidegate is started. {port}, {broker}, {shards} and {dir} are filled in

@@ -58,7 +58,7 @@ pub(super) fn markdown(cases: &[&Case], results: &Results, rounds: usize) -> Str
     let _ = writeln!(out, "{METHOD}");
     let _ = writeln!(
         out,
-        "Machine: {}. Rounds: {rounds}; latency through Kafka at least 5, cases that another one is compared with 7.\n",
+        "Machine: {}. Rounds: {rounds}; latency through Kafka at least 5, comparisons, and what lies near its bar, 7.\n",
         machine()
     );
     out.push_str(
