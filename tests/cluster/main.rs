@@ -5,6 +5,7 @@
 mod expiring;
 mod moving;
 mod orphaned;
+mod rules;
 
 use std::time::Instant;
 

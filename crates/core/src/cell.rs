@@ -42,6 +42,8 @@ const VERDICTS_MAX: usize = 4_096;
 pub(crate) struct CellState {
     pub(crate) window: Window,
     pub(crate) tail: Tail,
+    /// Number of the tail that feeds the window: one that was ended may still be in a call.
+    feeder: u32,
     /// Publishes that wait for the verdict on their record.
     waiters: BTreeMap<u64, oneshot::Sender<Verdict>>,
     /// Verdicts on the newest records that had a key or a version, by log offset: the window may pass a record before
@@ -55,6 +57,12 @@ impl CellState {
     /// Whether subscriptions can be served.
     pub(crate) fn is_warm(&self) -> bool {
         matches!(self.tail, Tail::Running { warm_at, .. } if self.window.next() >= warm_at)
+    }
+
+    /// The window begins anew at `from`, and nothing that a tail of before still brings goes into it.
+    pub(crate) fn restart(&mut self, from: u64, serve_from: u64, dedup_offsets: u64) {
+        self.feeder = self.feeder.wrapping_add(1);
+        self.window.restart(from, serve_from, dedup_offsets);
     }
 }
 
@@ -109,6 +117,7 @@ impl Cell {
         let state = CellState {
             window,
             tail: Tail::Cold,
+            feeder: 0,
             waiters: BTreeMap::new(),
             recent: VecDeque::new(),
             idle_since_us: None,
@@ -190,7 +199,7 @@ impl Cell {
     fn take(&self, state: &mut CellState, record: Tailed, entered_us: u64) {
         let metrics = &self.context.metrics;
         let log_offset = record.log_offset;
-        // A tail that was ended may still be in a call while its successor runs.
+        // A tail may begin before where it was asked to.
         if log_offset < state.window.next() {
             return;
         }
@@ -225,57 +234,82 @@ impl Cell {
     }
 }
 
-impl TailSink for Cell {
+/// What feeds a cell, from one restart of its window to the next.
+struct Feeder {
+    cell: Arc<Cell>,
+    number: u32,
+}
+
+impl Feeder {
+    /// The cell's state, unless another tail feeds it by now.
+    fn lock(&self) -> Option<MutexGuard<'_, CellState>> {
+        Some(self.cell.lock()).filter(|state| state.feeder == self.number)
+    }
+
+    fn truncated(&self, start: u64) {
+        let cell = &self.cell;
+        let Some(mut state) = self.lock() else { return };
+        tracing::warn!(partition = %cell.name, start, "records vanished before they were read: retention is shorter than the outage");
+        // Offsets may come again, after an election that lost records: what was read of them is no more, nor what was
+        // decided of them.
+        cell.truncations.fetch_add(1, Relaxed);
+        state.window.restart(start, start, cell.context.dedup_offsets);
+        state.recent.clear();
+        state.waiters.clear();
+        if let Tail::Running { warm_at, .. } = &mut state.tail {
+            *warm_at = start.min(*warm_at);
+        }
+        drop(state);
+        cell.invalidate();
+    }
+}
+
+impl TailSink for Feeder {
     fn records(&self, batch: &mut Vec<Tailed>, next: u64) {
-        let entered_us = self.context.clock.monotonic_us();
-        self.context.metrics.records.add(batch.len() as u64);
-        let mut state = self.lock();
+        let cell = &self.cell;
+        let entered_us = cell.context.clock.monotonic_us();
+        let Some(mut state) = self.lock() else { return batch.clear() };
+        cell.context.metrics.records.add(batch.len() as u64);
         for record in batch.drain(..) {
-            self.take(&mut state, record, entered_us);
+            cell.take(&mut state, record, entered_us);
         }
         state.window.set_next(next);
         drop(state);
-        self.progressed.notify_waiters();
+        cell.progressed.notify_waiters();
     }
 
     fn lost(&self, loss: TailLoss) {
+        let cell = &self.cell;
         match loss {
             TailLoss::NewEpoch { epoch, why } => {
-                tracing::error!(partition = %self.name, %epoch, "positions are void, subscribers start anew: {why}");
-                self.ended.store(true, Relaxed);
+                tracing::error!(partition = %cell.name, %epoch, "positions are void, subscribers start anew: {why}");
+                cell.ended.store(true, Relaxed);
                 // A full queue already holds this log: one entry re-opens it whole.
-                let _ = self.context.losses.try_send(self.log);
+                let _ = cell.context.losses.try_send(cell.log);
             }
-            TailLoss::Truncated { start } => {
-                tracing::warn!(partition = %self.name, start, "records vanished before they were read: retention is shorter than the outage");
-                // Offsets may come again, after an election that lost records: what was read of them is no more.
-                self.truncations.fetch_add(1, Relaxed);
-                let mut state = self.lock();
-                state.window.restart(start, start, self.context.dedup_offsets);
-                if let Tail::Running { warm_at, .. } = &mut state.tail {
-                    *warm_at = start.min(*warm_at);
-                }
-                drop(state);
-                self.invalidate();
-            }
+            TailLoss::Truncated { start } => self.truncated(start),
         }
     }
 
     fn refused(&self, log_offset: u64, why: Refused) {
-        match why {
+        let why = match why {
             // The log itself says what to do.
-            Refused::Misplaced => self.context.metrics.misplaced.add(1),
-            Refused::NoKey => self.pass_over(log_offset, "it has no key, so it is of no channel"),
-            Refused::BinaryKey => {
-                self.pass_over(log_offset, "its key is not printable ASCII, so it is no channel's name")
-            }
-            Refused::LongKey => self.pass_over(log_offset, "its key is longer than a channel's name can be"),
-            Refused::BadHeaders => self.pass_over(log_offset, "its headers cannot be read"),
-        }
+            Refused::Misplaced => return self.cell.context.metrics.misplaced.add(1),
+            Refused::NoKey => "it has no key, so it is of no channel",
+            Refused::BinaryKey => "its key is not printable ASCII, so it is no channel's name",
+            Refused::LongKey => "its key is longer than a channel's name can be",
+            Refused::BadHeaders => "its headers cannot be read",
+        };
+        self.cell.pass_over(log_offset, why);
     }
 }
 
 impl Cell {
+    /// What a tail of this cell feeds, until the window begins anew again.
+    pub(crate) fn feeder(self: &Arc<Self>) -> Arc<dyn TailSink> {
+        Arc::new(Feeder { cell: self.clone(), number: self.lock().feeder })
+    }
+
     /// Tells the end that the log named.
     pub(crate) fn set_known_end(&self, end: u64) {
         self.known_end.store(end, Relaxed);

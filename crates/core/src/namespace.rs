@@ -43,10 +43,10 @@ impl Namespace {
         }
     }
 
-    /// Whether the key of this name is that of another channel. On a log of its own `ns:$x` would be filed as `$ns:x` is,
-    /// and so open what is private.
-    fn is_taken(&self, channel: &ChannelName) -> bool {
-        self.dedicated && self.rest(channel).starts_with('$')
+    /// Whether this name has a key of its own. On a log of its own `ns:$x` would be filed as `$ns:x` is, and so open what
+    /// is private, and `ns:` under nothing at all.
+    fn has_key(&self, channel: &ChannelName) -> bool {
+        !self.dedicated || !(self.rest(channel).starts_with('$') || self.key(channel).is_empty())
     }
 
     /// Whether it takes what a record carries: one that takes JSON only passes everything else over.
@@ -132,7 +132,7 @@ impl Namespaces {
             (_, Some(name)) => self.by_name.get(name),
             (_, None) => self.default.as_ref(),
         };
-        found.filter(|namespace| !namespace.is_taken(channel))
+        found.filter(|namespace| namespace.has_key(channel))
     }
 
     /// The namespace of a channel that a client names.
@@ -193,6 +193,8 @@ mod tests {
         for taken in ["progress:$job42", "$progress:$job42", "progress:$"] {
             assert!(n.resolve(&ChannelName::parse(taken).unwrap()).is_none(), "{taken} would be a private channel");
         }
+        assert!(n.resolve(&ChannelName::parse("progress:").unwrap()).is_none(), "it would have no key");
+        assert_eq!((key(&n, "$progress:").as_str(), key(&n, "a:").as_str()), ("$", "a:"));
         assert_eq!(key(&n, "a:$1"), "a:$1");
         assert!(n.resolve(&ChannelName::parse("none:1").unwrap()).is_none());
     }

@@ -289,7 +289,7 @@ impl Rules {
     async fn store(&self, log: &dyn Log, rule: &Rule, now: i64) -> Result<(), HubError> {
         let age_max = rule.until().map_or(0, |until| u64::try_from(until - now).unwrap_or(0));
         let record = Record {
-            key: rule.key().into(),
+            key: rule.log_key().into(),
             payload: Bytes::from(serde_json::to_vec(rule).expect("texts and numbers serialise")),
             meta: None,
             keep: Keep { count_max: 1, age_max: Duration::from_secs(age_max) },

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tidegate_broker::{BrokerError, Partition, TailSink};
+use tidegate_broker::{BrokerError, Partition};
 use tokio::sync::mpsc;
 
 use crate::cell::{Cell, Tail};
@@ -81,7 +81,7 @@ impl Hub {
         if !matches!(state.tail, Tail::Running { .. }) || !idle || state.window.listeners() > 0 {
             return None;
         }
-        state.window.restart(0, 0, self.options.window.dedup_offsets);
+        state.restart(0, 0, self.options.window.dedup_offsets);
         Some(std::mem::replace(&mut state.tail, Tail::Cold))
     }
 
@@ -126,10 +126,9 @@ async fn try_start_tail(
         // The broker decides duplicates itself, and the past is read by channel.
         Numbering::Channel => (bounds.end, bounds.end),
     };
-    cell.lock().window.restart(from, serve_from, dedup_offsets);
+    cell.lock().restart(from, serve_from, dedup_offsets);
     cell.set_known_end(bounds.end);
-    let sink: Arc<dyn TailSink> = cell.clone();
-    let handle = log.log.tail(partition, from, sink).await?;
+    let handle = log.log.tail(partition, from, cell.feeder()).await?;
     // The log changes first and tells its tails then: who looks here has seen the change or will be told.
     log.check()?;
     cell.lock().tail = Tail::Running { warm_at: bounds.end, handle };

@@ -116,6 +116,8 @@ impl Committer {
                 self.retain();
             }
         }
+        // The writer goes on with what it was offered: nothing may be cut off under it.
+        self.settle();
         self.end_sealing(true);
         if let Err(error) = self.cut() {
             tracing::warn!(directory = %self.inner.directory.display(), %error, "the next start has to cut the log's end");

@@ -28,7 +28,7 @@ pub(crate) enum Effect {
     Order(Order),
     /// Somebody joined or left.
     Presence(Change),
-    /// A client of a user who is back as another one, unseen by others.
+    /// A client of this node is gone, unseen by others: its user is back as another one, or it never came.
     Replaced { channel: String, client: ClientId },
     /// A node asks which channels this one has.
     Survey { from: NodeId, survey: Survey },
@@ -138,7 +138,10 @@ impl Fold {
             }
             Entry::Away(Absent { channel, client, .. }) => {
                 let Some(client) = ClientId::parse(&client) else { return false };
-                self.presence.away(&channel, client, at, now_us);
+                if !self.presence.away(&channel, client, at, now_us) && *from == self.me {
+                    // It was gone before anybody was told that it came.
+                    effects.push(Effect::Replaced { channel, client });
+                }
             }
             Entry::Leave(Absent { channel, client, since }) => {
                 let Some(client) = ClientId::parse(&client) else { return false };

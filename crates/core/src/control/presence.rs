@@ -118,6 +118,10 @@ impl Presence {
                 let member = place.get_mut();
                 member.named = at;
                 member.node = node.clone();
+                if *member.info != info {
+                    // It came back with another token, and its leave was never written. Its user is the same.
+                    member.info = Arc::new(info);
+                }
                 if member.away.take().is_some() {
                     members.away.retain(|id| *id != client);
                 }
@@ -140,17 +144,18 @@ impl Presence {
         Came::New(Change { channel, info: known, joined: true })
     }
 
-    /// The connection of somebody broke.
-    pub(crate) fn away(&mut self, channel: &str, client: ClientId, at: u64, now_us: u64) {
-        let Some((name, _)) = self.channels.get_key_value(channel) else { return };
+    /// The connection of somebody broke. `false`: nobody knows it, so there is nothing to wait for.
+    pub(crate) fn away(&mut self, channel: &str, client: ClientId, at: u64, now_us: u64) -> bool {
+        let Some((name, _)) = self.channels.get_key_value(channel) else { return false };
         let name = name.clone();
-        let Some(members) = self.channels.get_mut(channel) else { return };
-        let Some(member) = members.by_client.get_mut(&client) else { return };
+        let Some(members) = self.channels.get_mut(channel) else { return false };
+        let Some(member) = members.by_client.get_mut(&client) else { return false };
         if member.away.replace(at).is_none() {
             members.away.push(client);
         }
         let node = member.node.clone();
         self.away.push_back(Away { channel: name, client, since: at, node, read_us: now_us });
+        true
     }
 
     /// Somebody left; with `since`, only if it is away since then. Returns the leave that others are to be told.

@@ -5,9 +5,13 @@
 
 use std::collections::HashMap;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use tidegate_types::Offset;
+use tidegate_types::limits::CHANNEL_NAME_BYTES_MAX;
 
 /// One thing that a backend decides. Times are seconds since 1970; the rule is forgotten after `until`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -65,6 +69,18 @@ impl Rule {
             Self::Before { user, .. } => format!("before:{user}"),
             Self::Remove { log, key, epoch, .. } => format!("history:{log}:{key}:{epoch}"),
         }
+    }
+
+    /// Its key in the log, which has to be what a channel's name may be: of the same rules the same, of others another.
+    pub(crate) fn log_key(&self) -> String {
+        let key = self.key();
+        if key.len() <= CHANNEL_NAME_BYTES_MAX && key.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+            return key;
+        }
+        let kind = key.split(':').next().unwrap_or_default();
+        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, key.as_bytes()));
+        // No key of a rule that is written out begins so.
+        format!("sha256:{kind}:{hash}")
     }
 
     /// When it ends; `None` = it has no effect of its own.
@@ -242,6 +258,22 @@ mod tests {
 
     fn bearer<'a>(user: &'a str, token: &'a str, issued_at: Option<i64>) -> Bearer<'a> {
         Bearer { user, token, issued_at }
+    }
+
+    #[test]
+    fn whatever_a_rule_names_its_key_in_the_log_is_that_of_a_channel() {
+        let block = |user: &str| Rule::Block { user: user.into(), until: 1 };
+        assert_eq!(block("u 1").log_key(), "user:u 1");
+        assert_eq!(block("u").log_key(), Rule::Unblock { user: "u".into() }.log_key());
+        let long = "x".repeat(1_024);
+        let names = ["m\u{fc}ller", "m\u{fc}ler", "\n", "", &long, &long[1..]];
+        let keys: Vec<_> = names.iter().map(|name| block(name).log_key()).collect();
+        for key in &keys {
+            assert!(key.len() <= CHANNEL_NAME_BYTES_MAX && key.bytes().all(|b| (0x20..0x7f).contains(&b)), "{key}");
+        }
+        assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
+        assert_eq!(block(&long).log_key(), Rule::Unblock { user: long.clone() }.log_key());
+        assert_ne!(block(&long).log_key(), Rule::Token { id: long, until: 1 }.log_key());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use tidegate_store::{Append, Entry, Follower, Identity, Options, PageLimits, Store};
 
@@ -30,6 +30,29 @@ fn channels_are_numbered_from_one_without_holes_across_starts() {
         assert!(entries.iter().enumerate().all(|(i, e)| e.offset == i as u64));
     }
     assert!(segments(directory.path()).len() > 3);
+}
+
+#[test]
+fn what_was_appended_before_the_store_is_closed_is_stored_and_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut number = 0;
+    for round in 0..30 {
+        let store = open(directory.path());
+        let (answers, answered) = mpsc::channel();
+        // Groups that are written while others are judged, and some that were not begun.
+        let count = 300 + 40 * round;
+        for _ in 0..count {
+            let answers = answers.clone();
+            store.append(record("c", &"x".repeat(90)), Box::new(move |result| answers.send(result).unwrap()));
+        }
+        store.close();
+        drop(answers);
+        for result in answered {
+            number += 1;
+            assert_eq!(result.unwrap().number, number);
+        }
+        assert_eq!(store.channel_top("c").last, number);
+    }
 }
 
 #[test]

@@ -224,6 +224,34 @@ fn clients_of_a_node_that_goes_in_order_are_away_until_others_end_it() {
 }
 
 #[test]
+fn who_was_gone_before_anybody_knew_is_forgotten_by_its_node() {
+    let mut cluster = Cluster::new(&["n1", "n2"]);
+    let forgotten =
+        |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Replaced { client: ClientId(1), .. }));
+    cluster.say("n1", vec![Entry::Away(absent(1, None))]);
+    assert!(forgotten(&cluster.effects[0]) && !forgotten(&cluster.effects[1]));
+    assert_eq!((cluster.told(), cluster.present("a")), (String::new(), vec![(0, 0); 2]));
+    cluster.say("n1", vec![join(2, "u")]);
+    cluster.say("n1", vec![Entry::Away(absent(2, None))]);
+    assert!(!cluster.effects.iter().any(|effects| forgotten(effects)), "this one is awaited");
+    // Also in a channel that others are in.
+    cluster.say("n1", vec![Entry::Away(absent(1, None))]);
+    assert!(forgotten(&cluster.effects[0]));
+}
+
+#[test]
+fn who_comes_again_with_another_info_has_it_on_every_node() {
+    let mut cluster = Cluster::new(&["n1", "n2"]);
+    let again = Member { chan_info: "2".into(), ..member(1, "u") };
+    cluster.say("n1", vec![join(1, "u"), Entry::Join(Box::new(again))]);
+    for fold in &cluster.folds {
+        let members = fold.presence.members("a");
+        assert_eq!(members.iter().map(|info| &info.chan_info[..]).collect::<Vec<_>>(), [b"2"]);
+    }
+    assert_eq!(cluster.told(), "+u in a");
+}
+
+#[test]
 fn commands_reach_their_node_alone_and_nobody_when_it_is_unknown() {
     let mut cluster = Cluster::new(&["n1", "n2"]);
     let uplink =
