@@ -53,7 +53,7 @@ impl Stream {
         let length = connect_command.len();
         write!(
             socket,
-            "POST /connection/http_stream HTTP/1.0\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{connect_command}"
+            "POST /connection/http_stream HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n{connect_command}"
         )?;
         let mut stream = Self {
             lines: BufReader::new(socket),

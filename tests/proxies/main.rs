@@ -34,10 +34,10 @@ fn transports() -> Vec<Transport> {
     let post = |path: &str, body: &str| {
         let length = body.len();
         format!(
-            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         )
     };
-    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n");
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n");
     let query = "cf_connect=%7B%22id%22:1,%22connect%22:%7B%22subs%22:%7B%22news%22:%7B%7D%7D%7D%7D";
     vec![
         Transport { name: "HTTP stream", request: post("/connection/http_stream", COMMANDS) },
@@ -47,7 +47,7 @@ fn transports() -> Vec<Transport> {
         Transport {
             name: "WebSocket",
             request: "GET /connection/uni_websocket?cf_connect=%7B%22subs%22:%7B%22news%22:%7B%7D%7D%7D HTTP/1.1\r\n\
-                      Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                      Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
                 .to_owned(),
         },

@@ -12,7 +12,7 @@ use tidegate_testkit::ports::connect;
 use tidegate_tests::output_dir;
 
 const HIDDEN: &str =
-    "POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 32\r\n\r\n{\"channel\":\"hidden\",\"data\":true}";
+    "POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 32\r\n\r\n{\"channel\":\"hidden\",\"data\":true}";
 
 /// Paths that a shard answers, that it opens streams on, and that the HTTP side answers.
 const PATHS: [&str; 5] =
@@ -56,14 +56,14 @@ fn answers(node: &Node, request: &str) -> Result<String> {
 fn no_request_hides_in_another() -> Result<()> {
     let node = Node::start(Options::dev("node-smuggling", "memory:", &output_dir("smuggling")?))?;
     // What is not hidden is carried out: so the same bytes would be, if somebody saw them as a request.
-    let open = format!("POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}{HIDDEN}")
+    let open = format!("POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{{}}{HIDDEN}")
         .replace("hidden", "opened");
     answers(&node, &open)?;
     let history = post(node.port(), "/api/history", r#"{"channel":"opened","limit":10}"#)?;
     ensure!(history.contains("\"data\":true"), "{history}");
     for path in PATHS {
         for (name, shape) in SHAPES {
-            let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{shape}{HIDDEN}");
+            let request = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{shape}{HIDDEN}");
             let answers = answers(&node, &request)?;
             let history = post(node.port(), "/api/history", r#"{"channel":"hidden","limit":10}"#)
                 .with_context(|| format!("after {name} on {path}"))?;

@@ -13,7 +13,8 @@ Examples:
   tidegate subscribe news                       watch a channel
   tidegate config reference > tidegate.toml     every setting with its meaning
 
-Every setting is also a variable: client.ping_interval is TIDEGATE_CLIENT_PING_INTERVAL.";
+Every setting is also a variable: client.ping_interval is TIDEGATE_CLIENT_PING_INTERVAL. Sections with a name of their own \
+(namespaces.NAME, api.scoped.NAME) must stand in the file.";
 
 /// A realtime gateway: publish from any backend, deliver to every browser, through any node.
 #[derive(Parser, Debug)]

@@ -52,7 +52,7 @@ fn ask(stream: &mut TcpStream, request: &str) -> String {
 }
 
 fn get(stream: &mut TcpStream, path: &str) -> String {
-    ask(stream, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+    ask(stream, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))
 }
 
 #[test]
@@ -79,21 +79,20 @@ fn kept_connections_keep_nobody_out() {
 fn a_quiet_connection_takes_any_request_in_any_pieces() {
     let (mut child, address) = start();
     let mut stream = connect(&address);
-    let publish =
-        "POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n{\"channel\":\"a\",\"data\":\"12\"}";
+    let publish = "POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 27\r\n\r\n{\"channel\":\"a\",\"data\":\"12\"}";
     for at in [0, 1, 20, publish.len() - 1] {
         stream.write_all(&publish.as_bytes()[..at]).unwrap();
         std::thread::sleep(QUIET);
         assert!(ask(&mut stream, &publish[at..]).contains("offset"));
-        let info = "POST /api/info HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
+        let info = "POST /api/info HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}";
         stream.write_all(&info.as_bytes()[..at.min(50)]).unwrap();
         std::thread::sleep(QUIET);
         assert!(ask(&mut stream, &info[at.min(50)..]).contains("nodes"));
     }
     // Half of the next request keeps nobody's answer back.
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /hea").unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /hea").unwrap();
     std::thread::sleep(QUIET);
-    stream.write_all(b"lth HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    stream.write_all(b"lth HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
     assert!([0; 2].iter().all(|_| answer(&mut stream).starts_with("http/1.1 200")));
     assert_eq!(terminate(&mut child), 0);
 }
@@ -103,8 +102,7 @@ fn who_says_nothing_more_hears_the_answer() {
     let (mut child, address) = start();
     for _ in 0..50 {
         let mut stream = connect(&address);
-        let publish =
-            "POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n{\"channel\":\"a\",\"data\":\"12\"}";
+        let publish = "POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 27\r\n\r\n{\"channel\":\"a\",\"data\":\"12\"}";
         stream.write_all(publish.as_bytes()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(answer(&mut stream).contains("offset"));
@@ -119,11 +117,11 @@ fn a_slow_reader_gets_all_of_its_answer() {
     let data = "x".repeat(900_000);
     for _ in 0..8 {
         let body = format!(r#"{{"channel":"big","data":"{data}"}}"#);
-        let head = format!("POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!("POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", body.len());
         assert!(ask(&mut stream, &(head + &body)).contains("offset"));
     }
     let history = r#"{"channel":"big","limit":100}"#;
-    let head = format!("POST /api/history HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", history.len());
+    let head = format!("POST /api/history HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", history.len());
     stream.write_all((head + history).as_bytes()).unwrap();
     std::thread::sleep(QUIET);
     assert!(answer(&mut stream).len() > 8 * data.len());

@@ -10,7 +10,7 @@ use tidegate_types::{ChannelName, ChannelNameError};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum HubError {
     /// No namespace of that name is configured.
-    #[error("channel {0:?}: its namespace is not configured, add it under [namespaces]")]
+    #[error("channel {name:?}: {missing}", name = .0, missing = what_is_missing(.0))]
     UnknownChannel(ChannelName),
     /// The name itself is wrong.
     #[error("{0}")]
@@ -30,6 +30,19 @@ pub enum HubError {
     /// The log refused or is away.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+}
+
+/// Where the channel would have to be configured.
+fn what_is_missing(channel: &ChannelName) -> &'static str {
+    match channel.namespace() {
+        Some(_) => "its namespace is not configured, add it under [namespaces]",
+        None if channel.as_str().starts_with('/') => {
+            "no namespace has a pattern for it, add one under [namespaces] (pattern = \"/...\")"
+        }
+        None => {
+            "names without a namespace are not configured, add [channel.without_namespace] or name one (NAMESPACE:...)"
+        }
+    }
 }
 
 impl HubError {

@@ -11,4 +11,4 @@ mod host;
 mod node;
 mod tls;
 
-pub use node::run;
+pub use node::{check, run};

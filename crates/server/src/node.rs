@@ -20,7 +20,7 @@ use tidegate_shard::{Choice, Framing, HandOver, Route, ShardOptions, Shards, Sha
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::config::{Config, TlsSource, VERSION};
+use crate::config::{Config, ConfigErrors, Problem, TlsSource, VERSION};
 use crate::http::{self, AppState, HandedOver, paths};
 use crate::registry;
 use crate::tls::{self, Tls};
@@ -35,6 +35,16 @@ const OPEN_RETRY: Duration = Duration::from_secs(1);
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = runtime(config.shards).context("cannot start the runtime")?;
     runtime.block_on(serve(config))
+}
+
+/// Looks at what a configuration names, beyond what it says itself: a certificate and its key.
+///
+/// # Errors
+/// When a node could not start with it; the text says what to do.
+pub fn check(config: &Config) -> Result<(), ConfigErrors> {
+    let Some(tls) = &config.tls else { return Ok(()) };
+    let wrong = |error| Problem { path: "tls".to_owned(), text: format!("{error:#}") };
+    Tls::load(tls, None).map(drop).map_err(|error| ConfigErrors { problems: vec![wrong(error)] })
 }
 
 /// Where brokers, API and history run; what is delivered never does. One thread beside one shard: waking a pool of one

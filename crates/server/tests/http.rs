@@ -320,7 +320,7 @@ fn health_ready_and_metrics() {
     assert_eq!(node.get("/ready").status, 503);
     node.state.set_ready(true);
     let ready = node.get("/ready");
-    assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready", "broker": "closed"})));
+    assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready", "breaker": "closed"})));
     node.call("publish", &json!({"channel": "jobs:1", "data": 1}));
     let metrics = node.get("/metrics");
     assert!(metrics.head.contains("application/openmetrics-text"), "{}", metrics.head);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tidegate_core::{Inbox, ShardEvent, Ticket};
 use tidegate_framing::http::{Head, Status, query_value, text_response};
-use tidegate_framing::websocket::handshake;
+use tidegate_framing::websocket::{Origins, handshake};
 use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -267,8 +267,7 @@ impl Shard {
         if self.options.origins.allows(origin, host) {
             return Ok(());
         }
-        let text = format!("origin {:?} is not allowed: add it to client.allowed_origins", origin.unwrap_or_default());
-        Err(text_response(Status::FORBIDDEN, "", &text))
+        Err(text_response(Status::FORBIDDEN, "", &Origins::refusal(origin)))
     }
 
     /// Answers and ends a connection that is no client's.

@@ -34,7 +34,9 @@ impl FromStr for Url {
         if host.is_empty() || !is_plain(rest) {
             bail!("{text:?} is no URL like http://127.0.0.1:8000");
         }
-        let prefix = path.trim_end_matches('/');
+        let path = path.trim_end_matches('/');
+        // As the server names it when it starts.
+        let prefix = path.strip_suffix("connection/websocket").unwrap_or(path).trim_end_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
         Ok(Self { is_tls, host: host.to_owned(), prefix })
     }
@@ -122,6 +124,8 @@ mod tests {
         assert_eq!(url("http://a:1"), Ok(("a:1".to_owned(), String::new())));
         assert_eq!(url("ws://a:1/"), Ok(("a:1".to_owned(), String::new())));
         assert_eq!(url("http://[::1]:8000/x/y/"), Ok(("[::1]:8000".to_owned(), "/x/y".to_owned())));
+        assert_eq!(url("ws://a:1/connection/websocket"), Ok(("a:1".to_owned(), String::new())));
+        assert_eq!(url("wss://a/x/connection/websocket"), Ok(("a".to_owned(), "/x".to_owned())));
         for bad in ["", "a:1", "http://", "ftp://a", "http://a b", "http://a\r\nX: y"] {
             assert!(url(bad).is_err(), "{bad:?}");
         }

@@ -34,7 +34,7 @@ enum Action {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let text = match &args.action {
         Action::Check { config } => {
-            config.load()?;
+            tidegate_server::check(&config.load()?)?;
             "the configuration is fine\n".to_owned()
         }
         Action::Show { config, effective } => render(&config.load()?.entries, *effective),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -68,13 +68,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let body = request(args, read(&args.data)?)?;
     let (status, answer) = post(&args.peer, "/api/publish", args.api_key.as_deref(), &body)?;
     let answer: Answer =
-        serde_json::from_slice(&answer).with_context(|| format!("HTTP {status} without a JSON body"))?;
+        serde_json::from_slice(&answer).map_err(|_| anyhow!("HTTP {status}: {}", first_line(&answer)))?;
     match answer {
         Answer { error: Some(error), .. } => bail!("not published: {} (error {})", error.message, error.code),
         Answer { result: Some(at), .. } => println!("{}@{}", at.offset, at.epoch),
         Answer { .. } => bail!("HTTP {status} with neither result nor error"),
     }
     Ok(())
+}
+
+/// What somebody says who is no Tidegate, or a node that speaks otherwise than was thought.
+fn first_line(answer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(answer);
+    text.lines().next().unwrap_or("an answer without a body").chars().take(200).collect()
 }
 
 fn read(data: &str) -> anyhow::Result<String> {

@@ -67,7 +67,7 @@ impl Node {
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let mut socket = std::net::TcpStream::connect(&self.address).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();
         let is = |line: &&str| line.split(['{', ' ']).next() == Some(name);

@@ -152,8 +152,7 @@ async fn commands_of_a_stream_come_by_the_same_connection() {
 #[tokio::test]
 async fn an_offer_to_upgrade_to_http_2_is_passed_over() {
     let node = Node::start(false, "");
-    let offer =
-        "Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n\r\n";
+    let offer = "Host: 127.0.0.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n\r\n";
     let mut socket = tokio::net::TcpStream::connect(&node.address).await.unwrap();
     // Given away and back, and at once.
     for (path, said) in [("/health", "\"ok\""), ("/sse?channel=a", "\"connect\"")] {

@@ -37,16 +37,23 @@ impl Origins {
     }
 
     /// The same for a server that only this machine reaches: the own host is an address or `localhost`. Under any other
-    /// name a page of anybody can pretend to be the server's, once that name leads to this machine (DNS rebinding).
+    /// name a page of anybody can pretend to be the server's, once that name leads to this machine (DNS rebinding). What
+    /// such a page only reads it asks for without an origin, as proxies do that put their own name for the host.
     pub fn local(self) -> Self {
         Self { local: true, ..self }
     }
 
-    /// Whether a request with this `Origin` and `Host` may connect. Without an origin it is no browser, and passes.
+    /// Whether a request with this `Origin` and `Host` may connect. Without an origin it is no browser, or one that reads
+    /// from the page's own host, and passes.
     pub fn allows(&self, origin: Option<&str>, host: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
         let own = |host: &str| authority_matches(origin, host) && !(self.local && is_foreign_name(host));
         host.is_some_and(own) || self.listed(&origin.to_ascii_lowercase())
+    }
+
+    /// What to say to whom [`Origins::allows`] does not let in.
+    pub fn refusal(origin: Option<&str>) -> String {
+        format!("origin {:?} is not allowed: add it to client.allowed_origins", origin.unwrap_or_default())
     }
 
     fn listed(&self, origin: &str) -> bool {
@@ -121,7 +128,8 @@ mod tests {
 
     #[test]
     fn on_this_machine_only_the_own_host_has_no_name_of_others() {
-        let local = Origins::parse(["http://dev.test:8000"]).unwrap().local();
+        let listed = Origins::parse(["http://dev.test:8000"]).unwrap().local();
+        let local = Origins::default().local();
         for (host, allowed) in [
             ("127.0.0.1:8000", true),
             ("[::1]:8000", true),
@@ -130,10 +138,12 @@ mod tests {
             ("evil.example:8000", false),
             ("evil.example", false),
             ("127.0.0.1.evil.example:8000", false),
-            ("dev.test:8000", true),
+            ("dev.test:8000", false),
         ] {
-            assert_eq!(local.allows(Some(&format!("http://{host}")), Some(host)), allowed, "{host}");
-            assert!(local.allows(None, Some(host)), "no browser");
+            let origin = format!("http://{host}");
+            assert_eq!(local.allows(Some(&origin), Some(host)), allowed, "{host}");
+            assert_eq!(listed.allows(Some(&origin), Some(host)), allowed || host == "dev.test:8000", "{host}");
+            assert!(local.allows(None, Some(host)), "a proxy may name itself");
         }
     }
 

@@ -169,8 +169,8 @@ fn listen(top: &mut Section<'_>, dev: bool) -> SocketAddr {
         return DEFAULT_LISTEN;
     };
     if dev && !listen.ip().is_loopback() {
-        let why = "development mode is open to everybody and serves loopback only: give a configuration file (--config), \
-                   or listen on 127.0.0.1";
+        let why = "development mode is open to everybody and serves loopback only: listen on 127.0.0.1, or leave it: give a \
+                   configuration file (--config) without dev = true";
         top.problem("listen", why);
     }
     listen

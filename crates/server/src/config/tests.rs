@@ -54,8 +54,8 @@ fn development_mode_is_open_on_loopback() {
     assert_eq!(
         refused,
         [
-            "listen: development mode is open to everybody and serves loopback only: give a configuration file (--config), or listen \
-          on 127.0.0.1"
+            "listen: development mode is open to everybody and serves loopback only: listen on 127.0.0.1, or leave it: give a \
+             configuration file (--config) without dev = true"
         ]
     );
 }
@@ -361,7 +361,12 @@ fn wrong_keys_and_key_sets_are_told() {
 #[test]
 fn an_algorithm_that_no_key_has_is_told() {
     let found = problems(sources("[client.token]\nhmac_secret_key = \"s\"\nalgorithms = [\"RS256\"]"));
-    assert_eq!(found, ["client.token.algorithms: has none of hmac_secret_key"]);
+    assert_eq!(
+        found,
+        [
+            "client.token.algorithms: leaves out all of hmac_secret_key: add HS256, HS384 or HS512, or take the secret away"
+        ]
+    );
 }
 
 #[test]

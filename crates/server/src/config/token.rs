@@ -108,10 +108,16 @@ fn check_algorithms(section: &mut Section<'_>, only: &[Algorithm], secret: bool,
     let hmac = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
     let useless = |algorithms: &[Algorithm]| !only.is_empty() && !only.iter().any(|a| algorithms.contains(a));
     if secret && useless(&hmac) {
-        section.problem("algorithms", "has none of hmac_secret_key");
+        section.problem(
+            "algorithms",
+            "leaves out all of hmac_secret_key: add HS256, HS384 or HS512, or take the secret away",
+        );
     }
     if public.iter().any(|key| useless(key.algorithms())) {
-        section.problem("algorithms", "has none of a key in public_key");
+        section.problem(
+            "algorithms",
+            "leaves out all of a key in public_key: add one of that key's, or take the key away",
+        );
     }
 }
 

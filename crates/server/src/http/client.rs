@@ -18,6 +18,7 @@ use hyper::{Method as Verb, Request, Response, StatusCode, Version};
 use tidegate_core::UplinkError;
 use tidegate_dialect_centrifuge::Emulation;
 use tidegate_framing::http::query_value;
+use tidegate_framing::websocket::Origins;
 use tidegate_types::codes::ErrorCode;
 use tokio::sync::mpsc::Sender;
 
@@ -34,8 +35,7 @@ pub(super) async fn answer(state: &AppState, request: Asked<'_>) -> Reply {
     let text = |name: HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or_default());
     let origin = text(ORIGIN);
     if !state.origins.allows(origin, text(HOST)) {
-        let why = format!("origin {:?} is not allowed: add it to client.allowed_origins", origin.unwrap_or_default());
-        return refused(403, ErrorCode::PERMISSION_DENIED, why);
+        return refused(403, ErrorCode::PERMISSION_DENIED, Origins::refusal(origin));
     }
     let mut reply = match (request.method(), request.uri().path()) {
         (&Verb::OPTIONS, _) => preflight(&headers),

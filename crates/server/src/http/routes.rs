@@ -84,8 +84,11 @@ async fn page(state: &AppState, path: &str, request: &Asked<'_>) -> Reply {
             false => demo::start(jobs).await,
         },
         _ if path == JOBS_PATH => method_not_allowed("POST"),
-        Verb::GET | Verb::HEAD => demo::asset(path, request.headers()).unwrap_or_else(|| not_found(state, path)),
-        _ => method_not_allowed("GET, HEAD"),
+        _ => match demo::asset(path, request.headers()) {
+            None => not_found(state, path),
+            Some(asset) if matches!(*request.method(), Verb::GET | Verb::HEAD) => asset,
+            Some(_) => method_not_allowed("GET, HEAD"),
+        },
     }
 }
 
@@ -149,7 +152,7 @@ fn ready(state: &AppState) -> Reply {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
     };
-    json(status, format!("{{\"status\":\"{word}\",\"broker\":\"{breaker}\"}}").into())
+    json(status, format!("{{\"status\":\"{word}\",\"breaker\":\"{breaker}\"}}").into())
 }
 
 fn exposition(state: &AppState) -> Reply {

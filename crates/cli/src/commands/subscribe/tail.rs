@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::value::RawValue;
-use tidegate_types::codes::ErrorCode;
+use tidegate_types::codes::{Disconnect, ErrorCode};
 
 use super::protocol::{self, Publication, Reply, Subscribed};
 use super::{Args, Position};
@@ -148,7 +148,7 @@ impl<'a> Tail<'a> {
             return Ok(End::Lost(text));
         }
         let hint = match error.code {
-            code if code == ErrorCode::UNKNOWN_CHANNEL.code => ": the server knows no such namespace",
+            code if code == ErrorCode::UNKNOWN_CHANNEL.code => ": no namespace of the server has it",
             code if code == ErrorCode::PERMISSION_DENIED.code => ": give --token or --channel-token",
             code if code == ErrorCode::TOKEN_EXPIRED.code => ": make a new one with tidegate token",
             _ => "",
@@ -161,8 +161,15 @@ impl<'a> Tail<'a> {
             0 => format!("connection lost: {}", closed.reason),
             code => format!("disconnected: {} ({code})", closed.reason),
         };
+        let hint = match closed.code {
+            code if code == Disconnect::BAD_REQUEST.code => {
+                ": does the server want a --token? tidegate token makes one"
+            }
+            code if code == Disconnect::INVALID_TOKEN.code => ": the token was not made with a key of this server",
+            _ => "",
+        };
         match closed.code {
-            3_500..=3_999 | 4_500..=4_999 => bail!(text),
+            3_500..=3_999 | 4_500..=4_999 => bail!("{text}{hint}"),
             _ => Ok(End::Lost(text)),
         }
     }
