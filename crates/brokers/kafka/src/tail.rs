@@ -30,9 +30,16 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(crate) enum Command {
     Start(Tail),
     Stop { partition: Partition, stopped: Arc<AtomicBool> },
-    Bounds(Vec<(Partition, Option<Bounds>)>),
+    Bounds(Vec<(Asked, Option<Bounds>)>),
     NewEpoch { epoch: Epoch, why: String },
     End,
+}
+
+/// A tail whose partition's ends are asked for, as it stood then: the answer says nothing about what came later.
+pub(crate) struct Asked {
+    partition: Partition,
+    next: u64,
+    stopped: Arc<AtomicBool>,
 }
 
 /// One tail.
@@ -60,6 +67,10 @@ impl Tail {
 
     pub(crate) fn partition(&self) -> Partition {
         self.partition
+    }
+
+    fn asked(&self) -> Asked {
+        Asked { partition: self.partition, next: self.next, stopped: self.stopped.clone() }
     }
 
     fn flush(&mut self) {
@@ -111,7 +122,7 @@ impl Lane {
             topic: log.topic.clone(),
             consumer,
             tails: BTreeMap::new(),
-            unsettled: false,
+            unsettled: BTreeSet::new(),
             asked: false,
         };
         std::thread::Builder::new()
@@ -147,8 +158,8 @@ struct Runner {
     topic: Arc<str>,
     consumer: Consumer,
     tails: BTreeMap<u32, Tail>,
-    /// A tail stands outside of its partition: the ends must be asked for.
-    unsettled: bool,
+    /// Partitions whose tail may stand outside of it: the ends must be asked for.
+    unsettled: BTreeSet<u32>,
     /// They are being asked for.
     asked: bool,
 }
@@ -162,7 +173,7 @@ impl Runner {
                 }
             }
             while self.drain() == BATCH_MAX && self.lane.lock().commands.is_empty() {}
-            if self.unsettled && !self.asked {
+            if !self.unsettled.is_empty() && !self.asked {
                 self.ask_bounds();
             }
         }
@@ -174,6 +185,7 @@ impl Runner {
                 if let Some(old) = self.tails.get(&tail.partition.0) {
                     self.unassign(old.partition);
                 }
+                self.unsettled.remove(&tail.partition.0);
                 self.assign(&mut tail);
                 self.tails.insert(tail.partition.0, tail);
             }
@@ -181,13 +193,13 @@ impl Runner {
                 if self.tails.get(&partition.0).is_some_and(|tail| Arc::ptr_eq(&tail.stopped, &stopped)) {
                     self.unassign(partition);
                     self.tails.remove(&partition.0);
+                    self.unsettled.remove(&partition.0);
                 }
             }
             Command::Bounds(all) => {
                 self.asked = false;
-                self.unsettled = false;
-                for (partition, bounds) in all {
-                    self.settle(partition, bounds);
+                for (asked, bounds) in all {
+                    self.settle(&asked, bounds);
                 }
             }
             Command::NewEpoch { epoch, why } => {
@@ -210,7 +222,7 @@ impl Runner {
         tail.assigned = assigned.is_ok();
         if let Err(error) = assigned {
             tracing::warn!(topic = %self.topic, partition = tail.partition.0, "cannot tail yet: {error}");
-            self.unsettled = true;
+            self.unsettled.insert(tail.partition.0);
         }
     }
 
@@ -267,7 +279,10 @@ impl Runner {
                 }
                 Some(Err(error)) => {
                     taken += 1;
-                    self.unsettled |= trouble(&error, &log);
+                    if trouble(&error, &log) {
+                        // The error does not say whose it is.
+                        self.unsettled.extend(self.tails.keys());
+                    }
                 }
             }
         }
@@ -277,30 +292,41 @@ impl Runner {
 
     fn ask_bounds(&mut self) {
         let Some(log) = self.log.upgrade() else { return };
-        let partitions: Vec<_> = self.tails.values().map(|tail| tail.partition).collect();
+        // What fails from here on is asked for again.
+        let unsettled = std::mem::take(&mut self.unsettled);
+        let all: Vec<_> = unsettled.iter().filter_map(|partition| self.tails.get(partition)).map(Tail::asked).collect();
         let lane = self.lane.clone();
         let asker = log.clone();
-        // When the pool is full it is tried again at the next look around.
-        self.asked = log
-            .connection
-            .pool
-            .submit(move || {
-                // A topic that was made anew is told as that, not as truncated.
-                asker.check();
-                let ask = |partition| (partition, asker.bounds_now(partition).ok());
-                lane.tell(Command::Bounds(partitions.into_iter().map(ask).collect()));
-            })
-            .is_ok();
+        let submitted = log.connection.pool.submit(move || {
+            // A topic that was made anew is told as that, not as truncated.
+            asker.check();
+            let ask = |asked: Asked| {
+                let bounds = asker.bounds_now(asked.partition).ok();
+                (asked, bounds)
+            };
+            lane.tell(Command::Bounds(all.into_iter().map(ask).collect()));
+        });
+        self.asked = submitted.is_ok();
+        if !self.asked {
+            // The pool is full; tried again at the next look around.
+            self.unsettled = unsettled;
+        }
     }
 
     /// The ends of a partition are known (or not): where does its tail go on?
-    fn settle(&mut self, partition: Partition, bounds: Option<Bounds>) {
+    fn settle(&mut self, asked: &Asked, bounds: Option<Bounds>) {
+        let Some(tail) = self.tails.get(&asked.partition.0) else { return };
+        // Another tail by now, or one that has moved since, so it was not the one that failed: the ends are too old to
+        // judge it.
+        if !Arc::ptr_eq(&tail.stopped, &asked.stopped) || tail.next != asked.next {
+            return;
+        }
         let Some(bounds) = bounds else {
-            self.unsettled = true;
+            self.unsettled.insert(asked.partition.0);
             return;
         };
-        self.unassign(partition);
-        let Some(mut tail) = self.tails.remove(&partition.0) else { return };
+        self.unassign(asked.partition);
+        let Some(mut tail) = self.tails.remove(&asked.partition.0) else { return };
         tail.assigned = false;
         if tail.next < bounds.start {
             tail.lost(TailLoss::Truncated { start: bounds.start });
@@ -311,11 +337,11 @@ impl Runner {
             tail.next = bounds.end;
         }
         if tail.next > bounds.end {
-            self.unsettled = true;
+            self.unsettled.insert(asked.partition.0);
         } else {
             self.assign(&mut tail);
         }
-        self.tails.insert(partition.0, tail);
+        self.tails.insert(asked.partition.0, tail);
     }
 }
 
@@ -337,3 +363,6 @@ fn trouble(error: &KafkaError, log: &Shared) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

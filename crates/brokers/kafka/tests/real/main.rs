@@ -8,6 +8,7 @@ mod doctor;
 mod epochs;
 mod groups;
 mod keys;
+mod losses;
 mod outage;
 mod partitioners;
 mod permissions;
