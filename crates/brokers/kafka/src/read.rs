@@ -19,9 +19,6 @@ const PAGE_MAX: Duration = Duration::from_secs(5);
 /// How long a leader may take to know that it is one.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
-/// A leader that was just elected, or a replica in the client's rack, may show an end that lies before the one named
-/// first. Only when nothing follows for this long, there is nothing: compaction left the last offsets empty.
-const END_SETTLED: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(100);
 /// Records that are sampled of each partition.
 const SAMPLED_PER_PARTITION: u64 = 50;
@@ -82,46 +79,118 @@ pub(crate) fn page(
         let text = format!("offset {from} of partition {} is gone, it starts at {}", partition.0, bounds.start);
         return Err(BrokerError::OutOfRange(text.into()));
     }
-    let mut page = Page { records: Vec::new(), next: from };
+    let page = Page { records: Vec::new(), next: from };
     if from >= to || from >= bounds.end {
         return Ok(page);
     }
-    assign(consumer, topic, partition, from)?;
     let stop = to.min(bounds.end);
-    let mut room = limits.bytes_max;
-    let deadline = Instant::now() + PAGE_MAX;
-    let mut end_seen = None;
-    while page.next < stop {
-        match consumer.poll(POLL) {
-            Some(Ok(message)) if message.partition() == number(partition) && record::offset(&message) >= page.next => {
-                if !take(&mut page, &message, stop, limits, &mut room, state) {
-                    break;
-                }
-            }
-            Some(Ok(_)) => {}
-            Some(Err(KafkaError::PartitionEOF(p))) if p == number(partition) => {
-                page.next = page.next.max(standing(consumer, topic, partition, stop));
-                end_seen.get_or_insert_with(Instant::now);
-            }
-            Some(Err(error)) => fail(&error, from)?,
-            None => page.next = page.next.max(standing(consumer, topic, partition, stop)),
-        }
-        if end_seen.is_some_and(|seen| seen.elapsed() >= END_SETTLED) {
-            page.next = stop;
-        }
-        if Instant::now() >= deadline {
-            break;
-        }
-    }
-    if page.next == from {
+    let mut reading = Reading { consumer, topic, partition, stop, page, sight: Sight::First };
+    reading.go(Sight::First, from)?;
+    reading.read(limits, state)?;
+    if reading.page.next == from {
         return Err(BrokerError::Unavailable(format!("Kafka did not deliver offset {from} in time, retry").into()));
     }
-    Ok(page)
+    Ok(reading.page)
 }
 
-/// How far the consumer has read, at most `stop`.
-fn standing(consumer: &Consumer, topic: &str, partition: Partition, stop: u64) -> u64 {
-    position_of(consumer, topic, partition).map_or(0, |seen| seen.min(stop))
+/// What it means that no more records come.
+///
+/// A leader that was just elected, or a replica in the client's rack, may show an end that lies before the one named
+/// first. But there may also be nothing up to that one: compaction emptied the last offsets, or they were aborted by a
+/// transaction whose marker lies behind another one that is open. So the broker is asked for what lies *at* `stop`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sight {
+    /// Reading; an end before `stop` proves nothing.
+    First,
+    /// Waiting at `stop`: only a broker whose partition goes as far answers.
+    Probing,
+    /// Reading again from that broker; what it leaves out is not there.
+    Sure,
+}
+
+/// A page on its way.
+struct Reading<'a> {
+    consumer: &'a Consumer,
+    topic: &'a str,
+    partition: Partition,
+    stop: u64,
+    page: Page,
+    sight: Sight,
+}
+
+impl Reading<'_> {
+    fn go(&mut self, sight: Sight, from: u64) -> Result<(), BrokerError> {
+        self.sight = sight;
+        assign(self.consumer, self.topic, self.partition, from)
+    }
+
+    /// Reads until the page is full, complete, or late.
+    fn read(&mut self, limits: PageLimits, state: &State) -> Result<(), BrokerError> {
+        let mut room = limits.bytes_max;
+        let deadline = Instant::now() + PAGE_MAX;
+        while self.page.next < self.stop && Instant::now() < deadline {
+            match self.consumer.poll(POLL) {
+                Some(Ok(message)) if message.partition() == number(self.partition) => {
+                    let offset = record::offset(&message);
+                    if self.sight == Sight::Probing {
+                        self.reaches(offset)?;
+                    } else if offset >= self.page.next
+                        && !take(&mut self.page, &message, self.stop, limits, &mut room, state)
+                    {
+                        return Ok(());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(p))) if p == number(self.partition) => self.at_end()?,
+                Some(Err(error)) => self.fail(&error)?,
+                Some(Ok(_)) | None => {}
+            }
+        }
+        if self.sight == Sight::First {
+            // Many aborted transactions in a row: no record, no end, but progress.
+            self.page.next = self.page.next.max(self.standing());
+        }
+        Ok(())
+    }
+
+    /// The broker has a record at `offset`.
+    fn reaches(&mut self, offset: u64) -> Result<(), BrokerError> {
+        if offset >= self.stop { self.go(Sight::Sure, self.page.next) } else { Ok(()) }
+    }
+
+    /// The broker has no more.
+    fn at_end(&mut self) -> Result<(), BrokerError> {
+        match self.sight {
+            Sight::First => {
+                self.page.next = self.page.next.max(self.standing());
+                if self.page.next < self.stop { self.go(Sight::Probing, self.stop) } else { Ok(()) }
+            }
+            Sight::Probing => self.reaches(self.stop),
+            Sight::Sure => {
+                self.page.next = self.stop;
+                Ok(())
+            }
+        }
+    }
+
+    /// How far the consumer has read, at most `stop`. Asked only when something of its present assignment came: until
+    /// then it may be the place of an older one.
+    fn standing(&self) -> u64 {
+        position_of(self.consumer, self.topic, self.partition).map_or(0, |seen| seen.min(self.stop))
+    }
+
+    fn fail(&self, error: &KafkaError) -> Result<(), BrokerError> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                let next = self.page.next;
+                Err(match self.sight {
+                    Sight::Probing => BrokerError::Unavailable("the partition's end went back, retry".into()),
+                    _ => BrokerError::OutOfRange(format!("offset {next} is gone").into()),
+                })
+            }
+            // The client retries what a broker's absence broke; the deadline bounds it.
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Whether the page has room for more.
@@ -149,16 +218,6 @@ fn take(
     }
     page.next = offset + 1;
     page.records.len() < limits.records_max.max(1)
-}
-
-fn fail(error: &KafkaError, from: u64) -> Result<(), BrokerError> {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-            Err(BrokerError::OutOfRange(format!("offset {from} is gone").into()))
-        }
-        // The client retries what a broker's absence broke; the deadline bounds it.
-        _ => Ok(()),
-    }
 }
 
 pub(crate) fn assign(consumer: &Consumer, topic: &str, partition: Partition, from: u64) -> Result<(), BrokerError> {
@@ -209,3 +268,6 @@ pub(crate) fn sample(consumer: &Consumer, topic: &str, partitions: u32, since: &
     let left_out = if open == 0 { offsets.saturating_sub(records) } else { 0 };
     Ok(Sample { left_out, ..Sample::of(&found, partitions) })
 }
+
+#[cfg(test)]
+mod tests;
