@@ -4,8 +4,12 @@
 //! The thread sleeps until librdkafka's queue has something or a command came, drains it, and hands each tail its
 //! batch. Only this thread assigns, so nothing of an old assignment can be taken for the new one. Progress over
 //! control records and aborted batches is the consumer's position, read when the end of a partition is reported.
+//!
+//! A sink that panics disturbs nobody else: it is told that it lost what it was given, and goes on behind it. One that
+//! panics over that too is told nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -76,14 +80,30 @@ impl Tail {
     fn flush(&mut self) {
         if std::mem::take(&mut self.progressed) && !self.stopped.load(Relaxed) {
             self.delivered = true;
-            self.sink.records(&mut self.batch, self.next);
+            let (sink, batch) = (&self.sink, &mut self.batch);
+            if catch_unwind(AssertUnwindSafe(|| sink.records(batch, self.next))).is_err() {
+                let (partition, next) = (self.partition.0, self.next);
+                tracing::error!(partition, next, "a sink panicked, for it the records before this offset are lost");
+                self.lost(TailLoss::Truncated { start: self.next });
+            }
         }
         self.batch.clear();
     }
 
     fn lost(&self, loss: TailLoss) {
-        if !self.stopped.load(Relaxed) {
-            self.sink.lost(loss);
+        if self.stopped.load(Relaxed) {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| self.sink.lost(loss))).is_err() {
+            tracing::error!(partition = self.partition.0, "a sink panicked over a loss, it is told nothing more");
+            self.stopped.store(true, Relaxed);
+        }
+    }
+
+    /// No record is lost by it: one that is delivered nevertheless comes with the others.
+    fn refused(&self, offset: u64, why: Refused) {
+        if !self.stopped.load(Relaxed) && catch_unwind(AssertUnwindSafe(|| self.sink.refused(offset, why))).is_err() {
+            tracing::error!(partition = self.partition.0, offset, "a sink panicked over a record that is left out");
         }
     }
 }
@@ -257,12 +277,12 @@ impl Runner {
                     match record::decode(&message, &state) {
                         Ok(decoded) => {
                             if decoded.misplaced {
-                                tail.sink.refused(offset, Refused::Misplaced);
+                                tail.refused(offset, Refused::Misplaced);
                                 log.misplaced(&decoded.record.key, partition, &state);
                             }
                             tail.batch.push(decoded.record);
                         }
-                        Err(why) => tail.sink.refused(offset, why),
+                        Err(why) => tail.refused(offset, why),
                     }
                     tail.next = offset + 1;
                     tail.progressed = true;

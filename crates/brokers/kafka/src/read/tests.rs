@@ -1,3 +1,5 @@
+//! Reading from a replica that lags.
+
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};

@@ -1,3 +1,7 @@
+//! Tails and what is done with their ends, without a Kafka.
+
+use std::sync::atomic::AtomicU32;
+
 use tidegate_broker::{BrokerUrl, BuildContext};
 
 use super::*;
@@ -10,19 +14,34 @@ use crate::settings::Settings;
 struct Sink {
     next: Mutex<u64>,
     losses: Mutex<Vec<TailLoss>>,
+    /// How many of the next calls panic.
+    panics: AtomicU32,
+}
+
+impl Sink {
+    fn called(&self) {
+        if self.panics.load(Relaxed) > 0 {
+            self.panics.fetch_sub(1, Relaxed);
+            panic!("a sink that a test breaks");
+        }
+    }
 }
 
 impl TailSink for Sink {
     fn records(&self, batch: &mut Vec<Tailed>, next: u64) {
+        self.called();
         batch.clear();
         *self.next.lock().unwrap() = next;
     }
 
     fn lost(&self, loss: TailLoss) {
+        self.called();
         self.losses.lock().unwrap().push(loss);
     }
 
-    fn refused(&self, _: u64, _: Refused) {}
+    fn refused(&self, _: u64, _: Refused) {
+        self.called();
+    }
 }
 
 /// A lane whose Kafka is nowhere.
@@ -109,4 +128,34 @@ fn what_is_not_known_is_asked_for_again_until_the_tail_ends() {
     let (partition, stopped) = (Partition(0), runner.only().stopped());
     runner.obey(Command::Stop { partition, stopped });
     assert!(runner.unsettled.is_empty());
+}
+
+impl Tail {
+    fn deliver(&mut self, next: u64) {
+        (self.next, self.progressed) = (next, true);
+        self.flush();
+    }
+}
+
+#[test]
+fn a_sink_that_panics_is_told_what_it_lost_and_goes_on() {
+    let sink = Arc::new(Sink { panics: AtomicU32::new(1), ..Sink::default() });
+    let mut tail = Tail::new(Partition(0), 0, sink.clone());
+    tail.deliver(5);
+    assert_eq!(*sink.losses.lock().unwrap(), [TailLoss::Truncated { start: 5 }]);
+    tail.deliver(6);
+    assert_eq!(*sink.next.lock().unwrap(), 6);
+    sink.panics.store(1, Relaxed);
+    tail.refused(7, Refused::NoKey);
+    tail.deliver(8);
+    assert_eq!((*sink.next.lock().unwrap(), sink.losses.lock().unwrap().len()), (8, 1));
+}
+
+#[test]
+fn one_that_panics_over_its_loss_is_told_nothing_more() {
+    let sink = Arc::new(Sink { panics: AtomicU32::new(2), ..Sink::default() });
+    let mut tail = Tail::new(Partition(0), 0, sink.clone());
+    tail.deliver(5);
+    tail.deliver(6);
+    assert_eq!((*sink.next.lock().unwrap(), sink.losses.lock().unwrap().len()), (0, 0));
 }
