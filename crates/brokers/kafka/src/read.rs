@@ -268,6 +268,3 @@ pub(crate) fn sample(consumer: &Consumer, topic: &str, partitions: u32, since: &
     let left_out = if open == 0 { offsets.saturating_sub(records) } else { 0 };
     Ok(Sample { left_out, ..Sample::of(&found, partitions) })
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -29,6 +29,8 @@ use crate::record;
 const BATCH_MAX: usize = 1_024;
 /// The thread looks around this often even when nothing calls it.
 const IDLE: Duration = Duration::from_millis(500);
+/// Before the ends are asked for again that did not settle where a tail goes on.
+const ASK_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a lane's thread is told.
 pub(crate) enum Command {
@@ -144,6 +146,7 @@ impl Lane {
             tails: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             asked: false,
+            ask_at: Instant::now(),
         };
         std::thread::Builder::new()
             .name(format!("kafka-tail-{}", log.topic))
@@ -182,6 +185,8 @@ struct Runner {
     unsettled: BTreeSet<u32>,
     /// They are being asked for.
     asked: bool,
+    /// Not before this: the last answer changed nothing.
+    ask_at: Instant,
 }
 
 impl Runner {
@@ -193,7 +198,7 @@ impl Runner {
                 }
             }
             while self.drain() == BATCH_MAX && self.lane.lock().commands.is_empty() {}
-            if !self.unsettled.is_empty() && !self.asked {
+            if !self.unsettled.is_empty() && !self.asked && self.ask_at <= Instant::now() {
                 self.ask_bounds();
             }
         }
@@ -333,6 +338,11 @@ impl Runner {
         }
     }
 
+    fn ask_later(&mut self, partition: Partition) {
+        self.unsettled.insert(partition.0);
+        self.ask_at = Instant::now() + ASK_PAUSE;
+    }
+
     /// The ends of a partition are known (or not): where does its tail go on?
     fn settle(&mut self, asked: &Asked, bounds: Option<Bounds>) {
         let Some(tail) = self.tails.get(&asked.partition.0) else { return };
@@ -341,10 +351,7 @@ impl Runner {
         if !Arc::ptr_eq(&tail.stopped, &asked.stopped) || tail.next != asked.next {
             return;
         }
-        let Some(bounds) = bounds else {
-            self.unsettled.insert(asked.partition.0);
-            return;
-        };
+        let Some(bounds) = bounds else { return self.ask_later(asked.partition) };
         self.unassign(asked.partition);
         let Some(mut tail) = self.tails.remove(&asked.partition.0) else { return };
         tail.assigned = false;
@@ -357,7 +364,7 @@ impl Runner {
             tail.next = bounds.end;
         }
         if tail.next > bounds.end {
-            self.unsettled.insert(asked.partition.0);
+            self.ask_later(asked.partition);
         } else {
             self.assign(&mut tail);
         }
