@@ -1,4 +1,4 @@
-//! The node's clocks in one place. They drive deadlines of this node and stamp metrics; they decide nothing that other
+//! The node's clocks in one place, and what is said seldom by them. They drive deadlines of this node and stamp metrics; they decide nothing that other
 //! nodes must agree on.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

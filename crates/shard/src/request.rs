@@ -1,8 +1,8 @@
 //! The request head that decides where a connection goes: a client of this shard, a request that shards answer, or
 //! somebody else's.
 //!
-//! Not an HTTP server: what the [`crate::RequestHandler`] does not want goes to the HTTP side with its bytes, and stays
-//! there. One request of a connection is answered at a time; the next is not read before.
+//! Not an HTTP server: what the [`crate::RequestHandler`] does not want goes to the HTTP side with its bytes, and comes
+//! back when nothing is asked there for a while. One request of a connection is answered at a time; the next is not read before.
 
 use std::borrow::Cow;
 use std::sync::Arc;
