@@ -14,20 +14,39 @@ const MANY: usize = 4_600;
 /// Until a connection on which nothing is asked is quiet, and some more.
 const QUIET: Duration = Duration::from_millis(600);
 
-fn start() -> (Child, String) {
-    let mut command = tidegate();
-    command.args(["serve", "--broker", "memory:", "--shards", "2", "--listen", "127.0.0.1:0", "--dev"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let address = address_in(&lines.find(|line| line.contains("address=")).unwrap());
-    std::thread::spawn(move || lines.for_each(drop));
-    (child, address)
+/// A node that dies with the test.
+struct Node {
+    child: Child,
+    address: String,
 }
 
-fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream
+impl Node {
+    fn start() -> Self {
+        let mut command = tidegate();
+        command.args(["serve", "--broker", "memory:", "--shards", "2", "--listen", "127.0.0.1:0", "--dev"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let address = address_in(&lines.find(|line| line.contains("address=")).unwrap());
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+
+    fn ends_in_order(mut self) {
+        assert_eq!(terminate(&mut self.child), 0);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A whole answer, in lower case.
@@ -57,28 +76,28 @@ fn get(stream: &mut TcpStream, path: &str) -> String {
 
 #[test]
 fn kept_connections_keep_nobody_out() {
-    let (mut child, address) = start();
+    let node = Node::start();
     let begun = Instant::now();
-    let mut kept: Vec<_> = (0..MANY).map(|_| connect(&address)).collect();
+    let mut kept: Vec<_> = (0..MANY).map(|_| node.connect()).collect();
     for stream in &mut kept {
         // Where all are being served, the node says so; whoever asks again is served.
         while !get(stream, "/health").starts_with("http/1.1 200") {
             assert!(begun.elapsed() < DEADLINE, "no room");
-            *stream = connect(&address);
+            *stream = node.connect();
         }
     }
     std::thread::sleep(QUIET);
-    assert!(get(&mut connect(&address), "/ready").starts_with("http/1.1 200"));
+    assert!(get(&mut node.connect(), "/ready").starts_with("http/1.1 200"));
     for stream in kept.iter_mut().step_by(100) {
         assert!(get(stream, "/ready").starts_with("http/1.1 200"), "a quiet connection is served as before");
     }
-    assert_eq!(terminate(&mut child), 0);
+    node.ends_in_order();
 }
 
 #[test]
 fn a_quiet_connection_takes_any_request_in_any_pieces() {
-    let (mut child, address) = start();
-    let mut stream = connect(&address);
+    let node = Node::start();
+    let mut stream = node.connect();
     let publish = "POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 27\r\n\r\n{\"channel\":\"a\",\"data\":\"12\"}";
     for at in [0, 1, 20, publish.len() - 1] {
         stream.write_all(&publish.as_bytes()[..at]).unwrap();
@@ -94,26 +113,26 @@ fn a_quiet_connection_takes_any_request_in_any_pieces() {
     std::thread::sleep(QUIET);
     stream.write_all(b"lth HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
     assert!([0; 2].iter().all(|_| answer(&mut stream).starts_with("http/1.1 200")));
-    assert_eq!(terminate(&mut child), 0);
+    node.ends_in_order();
 }
 
 #[test]
 fn who_says_nothing_more_hears_the_answer() {
-    let (mut child, address) = start();
+    let node = Node::start();
     for _ in 0..50 {
-        let mut stream = connect(&address);
+        let mut stream = node.connect();
         let publish = "POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 27\r\n\r\n{\"channel\":\"a\",\"data\":\"12\"}";
         stream.write_all(publish.as_bytes()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(answer(&mut stream).contains("offset"));
     }
-    assert_eq!(terminate(&mut child), 0);
+    node.ends_in_order();
 }
 
 #[test]
 fn a_slow_reader_gets_all_of_its_answer() {
-    let (mut child, address) = start();
-    let mut stream = connect(&address);
+    let node = Node::start();
+    let mut stream = node.connect();
     let data = "x".repeat(900_000);
     for _ in 0..8 {
         let body = format!(r#"{{"channel":"big","data":"{data}"}}"#);
@@ -126,5 +145,5 @@ fn a_slow_reader_gets_all_of_its_answer() {
     std::thread::sleep(QUIET);
     assert!(answer(&mut stream).len() > 8 * data.len());
     assert!(get(&mut stream, "/health").starts_with("http/1.1 200"), "the connection goes on");
-    assert_eq!(terminate(&mut child), 0);
+    node.ends_in_order();
 }
