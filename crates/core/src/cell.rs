@@ -315,3 +315,59 @@ impl Cell {
         self.known_end.store(end, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::{Bounds, Budget, Numbering};
+
+    fn cell() -> Arc<Cell> {
+        let context = CellContext {
+            shards: Box::default(),
+            metrics: Arc::default(),
+            clock: Clock::default(),
+            losses: mpsc::channel(1).0,
+            dedup_offsets: 10,
+        };
+        let bounds = Bounds { dedup_offsets: 10, index_max: 100, budget: Arc::new(Budget::new(1 << 20)) };
+        let window = Window::new(Numbering::Log, &bounds);
+        Arc::new(Cell::new(CellId(0), 0, "t/0".to_owned(), window, Arc::new(context), None))
+    }
+
+    fn keyed(log_offset: u64) -> Tailed {
+        let meta = tidegate_types::Meta { idempotency_key: Some("k".into()), ..Default::default() };
+        let (key, payload) = ("a".into(), Some("1".into()));
+        Tailed { log_offset, channel_offset: None, time_ms: 5, key, payload, meta: Some(Box::new(meta)) }
+    }
+
+    #[test]
+    fn a_tail_that_was_ended_feeds_nothing_and_loses_nothing() {
+        let cell = cell();
+        cell.lock().restart(0, 0, 10);
+        let ended = cell.feeder();
+        ended.records(&mut vec![keyed(0)], 5);
+        cell.lock().restart(2, 2, 10);
+        let feeder = cell.feeder();
+        ended.records(&mut vec![keyed(50)], 60);
+        ended.lost(TailLoss::Truncated { start: 90 });
+        assert_eq!((cell.lock().window.next(), cell.life().truncations), (2, 0));
+        feeder.records(&mut vec![keyed(3)], 7);
+        assert_eq!(cell.lock().window.next(), 7);
+    }
+
+    #[test]
+    fn verdicts_on_what_the_log_lost_answer_for_nothing_that_comes_again() {
+        let cell = cell();
+        cell.lock().restart(0, 0, 10);
+        let feeder = cell.feeder();
+        feeder.records(&mut vec![keyed(4)], 5);
+        assert!(cell.verdict(4).try_recv().is_ok());
+        let mut waits = cell.verdict(9);
+        feeder.lost(TailLoss::Truncated { start: 3 });
+        assert!(matches!(waits.try_recv(), Err(oneshot::error::TryRecvError::Closed)), "who waits is told at once");
+        let mut again = cell.verdict(4);
+        assert!(again.try_recv().is_err(), "not that of the record before");
+        feeder.records(&mut vec![keyed(4)], 5);
+        assert!(again.try_recv().is_ok());
+    }
+}

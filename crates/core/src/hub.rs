@@ -30,7 +30,7 @@ use crate::window::{Bounds, Budget, Listener, Numbering, Window};
 
 /// Names a partition of a log for as long as its epoch lasts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct CellId(u32);
+pub struct CellId(pub(crate) u32);
 
 #[cfg(test)]
 impl CellId {

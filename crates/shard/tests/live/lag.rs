@@ -3,7 +3,7 @@
 use crate::rig::{Client, Node, open_namespace, options};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
-use tidegate_core::config::OnLag;
+use tidegate_core::config::{NamespaceOptions, OnLag};
 use tidegate_testkit::hole_log::HoleLog;
 
 /// A client whose kernel takes next to nothing, so that it lags soon.
@@ -86,14 +86,17 @@ fn what_nobody_holds_any_more_is_told_as_insufficient_state() {
     assert!(expected < 3_000);
 }
 
+/// A node whose channels `strict:...` disconnect who lags.
+fn with_a_strict_namespace() -> Node {
+    let strict = NamespaceOptions { on_lag: OnLag::Disconnect, ..open_namespace() };
+    let mut options = options();
+    options.namespaces = vec![("strict".into(), strict)];
+    Node::start(1, options)
+}
+
 #[test]
 fn a_namespace_may_disconnect_slow_readers() {
-    let mut options = options();
-    options.namespaces = vec![(
-        "strict".into(),
-        tidegate_core::config::NamespaceOptions { on_lag: OnLag::Disconnect, ..open_namespace() },
-    )];
-    let node = Node::start(1, options);
+    let node = with_a_strict_namespace();
     let (mut slow, mut fast) = (lazy(&node), node.connect());
     slow.subscribe(2, "strict:a", None);
     fast.subscribe(2, "strict:a", None);
@@ -109,12 +112,7 @@ fn a_namespace_may_disconnect_slow_readers() {
 
 #[test]
 fn who_lags_is_disconnected_where_its_namespace_says_so_whatever_blocked_its_socket() {
-    let mut options = options();
-    options.namespaces = vec![(
-        "strict".into(),
-        tidegate_core::config::NamespaceOptions { on_lag: OnLag::Disconnect, ..open_namespace() },
-    )];
-    let node = Node::start(1, options);
+    let node = with_a_strict_namespace();
     let mut slow = lazy(&node);
     slow.subscribe(2, "strict:a", None);
     slow.subscribe(3, "big", None);
