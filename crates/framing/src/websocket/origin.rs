@@ -38,7 +38,7 @@ impl Origins {
 
     /// The same for a server that only this machine reaches: the own host is an address or `localhost`. Under any other
     /// name a page of anybody can pretend to be the server's, once that name leads to this machine (DNS rebinding). What
-    /// such a page only reads it asks for without an origin, as proxies do that put their own name for the host.
+    /// such a page asks for by GET has no origin, and is let in like what comes by a proxy that names itself as the host.
     pub fn local(self) -> Self {
         Self { local: true, ..self }
     }
