@@ -11,6 +11,7 @@
 mod bench;
 mod clients;
 mod clock;
+mod cpus;
 mod fossil;
 #[cfg(feature = "kafka")]
 mod kafka;

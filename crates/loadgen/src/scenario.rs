@@ -3,6 +3,7 @@
 mod deliver;
 mod delivery;
 mod fan_out;
+mod handshake_bare;
 mod http2_streams;
 mod http_publish;
 mod idle;
@@ -24,6 +25,7 @@ use anyhow::{Result, ensure};
 
 pub use deliver::Deliver;
 pub use fan_out::FanOut;
+pub use handshake_bare::HandshakeBare;
 pub use http_publish::HttpPublish;
 pub use http2_streams::Http2Streams;
 pub use idle::Idle;
@@ -70,6 +72,8 @@ pub enum Scenario {
     Deliver(Deliver),
     /// Server-sent events over HTTP/2, many on a connection
     Http2Streams(Http2Streams),
+    /// TLS handshakes without a server: what `storm` over TLS compares with
+    HandshakeBare(HandshakeBare),
     /// Bytes of a delivery on the socket, by transport and encoding
     Overhead(Overhead),
     /// Kafka without a server: how long from a producer to a consumer, which `deliver` through Kafka compares with
@@ -95,6 +99,7 @@ impl Scenario {
             Self::HttpPublish(_) => "http-publish",
             Self::Deliver(_) => "deliver",
             Self::Http2Streams(_) => "http2-streams",
+            Self::HandshakeBare(_) => "handshake-bare",
             Self::Overhead(_) => "overhead",
             #[cfg(feature = "kafka")]
             Self::KafkaBare(_) => "kafka-bare",
@@ -117,6 +122,8 @@ impl Scenario {
             Self::HttpPublish(o) => o.channels + o.connections,
             Self::Deliver(o) => 2 * o.channels,
             Self::Http2Streams(o) => o.streams.div_ceil(o.per_connection.max(1)),
+            // Both ends are here, and those of a turn before may still be closing.
+            Self::HandshakeBare(o) => o.clients,
             Self::Overhead(_) => 2,
             #[cfg(feature = "kafka")]
             Self::KafkaBare(_) => 0,
@@ -139,6 +146,7 @@ impl Scenario {
             Self::HttpPublish(o) => o.run(target, &mut report),
             Self::Deliver(o) => o.run(target, &mut report),
             Self::Http2Streams(o) => o.run(target, &mut report),
+            Self::HandshakeBare(o) => o.run(&mut report),
             Self::Overhead(o) => o.run(target, &mut report),
             #[cfg(feature = "kafka")]
             Self::KafkaBare(o) => o.run(&mut report),

@@ -21,13 +21,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub use cases::CASES;
 
 use crate::Report;
+use crate::cpus::{pin, pinned};
 use crate::limit::{self, Costs};
 use crate::scenario::Scenario;
 use crate::target::Target;
 use case::Case;
 use kafka::{Kafka, Topic};
 use results::Results;
-use server::{Server, pinned};
+use server::Server;
 
 /// The server's CPU and that of the load.
 const CPUS: (usize, usize) = (0, 1);
@@ -131,7 +132,7 @@ impl Suite {
         let cases = self.cases()?;
         let contenders = self.contenders()?;
         if !self.no_pin {
-            server::pin(CPUS.1).context("pin the load to CPU 1")?;
+            pin(CPUS.1).context("--no-pin does without")?;
         }
         let page = self.page()?;
         let kafka = Kafka::connect(self.kafka, &cases)?;

@@ -61,6 +61,14 @@ pub enum By {
     Sum(&'static str, &'static str),
     /// Nothing, and the same figure of our server in another case is taken off first.
     Above(&'static str),
+    /// The same figure of our server in another case is taken off first, and the rest divided by the floor: a figure of a
+    /// case without a server.
+    AboveByFloor {
+        /// What is taken off.
+        other: &'static str,
+        /// The case without a server, and its figure.
+        floor: (&'static str, &'static str),
+    },
     /// Nothing.
     One,
 }

@@ -12,6 +12,9 @@ const SHOWN: &[&str] = &[
     "cpu_us_per_delivery",
     "cpu_us_per_publish",
     "cpu_us_per_connect",
+    "cpu_us_per_handshake",
+    "cpu_us_per_plain_echo",
+    "cpu_us_per_tls_echo",
     "cpu_us_per_join",
     "cpu_us_per_plain_join",
     "cpu_us_per_join_net",
@@ -139,6 +142,9 @@ fn name_of(bar: &Bar) -> String {
     match bar.by {
         By::One => bar.figure.to_owned(),
         By::Above(other) => format!("{} above that of {other}", bar.figure),
+        By::AboveByFloor { other, floor: (floor, of) } => {
+            format!("({} above that of {other}) / {of} of {floor}", bar.figure)
+        }
         By::Write => format!("{} / W", bar.figure),
         By::Case(other) => format!("{} / that of {other}", bar.figure),
         By::Sum(one, other) => format!("{} / those of {one} + {other}", bar.figure),

@@ -99,6 +99,10 @@ impl Results {
             let by = match bar.by {
                 By::One => 1.0,
                 By::Above(other) => return Some(value - self.one(other, server, round, bar.figure)?),
+                By::AboveByFloor { other, floor: (floor, of) } => {
+                    let above = value - self.one(other, server, round, bar.figure)?;
+                    return Some(above / self.one(floor, OURS, round, of).filter(|floor| *floor > 0.0)?);
+                }
                 By::Write => self.probe(case.name, round, WRITE)?,
                 By::Case(other) => self.one(other, server, round, bar.figure)?,
                 By::Sum(one, other) => {
@@ -141,7 +145,7 @@ impl Results {
         let compared = match bar.by {
             By::One | By::Write => [None; 2],
             By::Case(other) | By::Above(other) => [Some(other), None],
-            By::Sum(one, other) => [Some(one), Some(other)],
+            By::Sum(one, other) | By::AboveByFloor { other: one, floor: (other, _) } => [Some(one), Some(other)],
         };
         let takes_part = |name: &str| name == case.name || compared.contains(&Some(name));
         let unclean = self.unclean().any(|(name, _)| takes_part(name));

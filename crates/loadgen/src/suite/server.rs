@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::case::Case;
 use crate::clock::Deadline;
@@ -131,20 +130,4 @@ impl Drop for Server {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-/// Restricts this thread, and what it starts, to one CPU.
-pub(super) fn pin(cpu: usize) -> Result<()> {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set).with_context(|| format!("run on CPU {cpu} (--no-pin does without)"))
-}
-
-/// Runs `start` on one CPU: a process that it starts stays there.
-pub(super) fn pinned<T>(cpu: usize, start: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = sched_getaffinity(None).context("CPUs of this process")?;
-    pin(cpu)?;
-    let result = start();
-    sched_setaffinity(None, &before).context("CPUs of this process")?;
-    result
 }
