@@ -17,7 +17,7 @@ use crate::inbox::{Delivery, Inbox, ShardEvent};
 use crate::judge::Verdict;
 use crate::metrics::NodeMetrics;
 use crate::namespace::Namespaces;
-use crate::window::Window;
+use crate::window::{Numbering, Window};
 
 /// Where the tail of a partition is.
 #[derive(Debug)]
@@ -27,11 +27,9 @@ pub(crate) enum Tail {
     /// Being started.
     Starting,
     /// Running. Subscriptions are served once the window has read up to `warm_at`.
-    Running {
-        warm_at: u64,
-        #[expect(dead_code, reason = "dropping it stops the tail")]
-        handle: TailHandle,
-    },
+    Running { warm_at: u64, handle: TailHandle },
+    /// Its log lost records: whoever needs one drops this, outside of a call of the log's, and starts another.
+    Ended(#[expect(dead_code, reason = "dropping it stops the tail")] TailHandle),
 }
 
 /// Verdicts kept per partition for publishers that have not learned their offset yet.
@@ -59,10 +57,43 @@ impl CellState {
         matches!(self.tail, Tail::Running { warm_at, .. } if self.window.next() >= warm_at)
     }
 
-    /// The window begins anew at `from`, and nothing that a tail of before still brings goes into it.
-    pub(crate) fn restart(&mut self, from: u64, serve_from: u64, dedup_offsets: u64) {
+    /// The tail that serves subscriptions, once it can.
+    pub(crate) fn serving(&self) -> Option<u32> {
+        self.is_warm().then_some(self.feeder)
+    }
+
+    /// The window begins anew at `from`, and nothing that a tail of before still brings goes into it. Returns the number
+    /// of the tail that feeds it from now on.
+    pub(crate) fn restart(&mut self, from: u64, serve_from: u64, dedup_offsets: u64) -> u32 {
         self.feeder = self.feeder.wrapping_add(1);
         self.window.restart(from, serve_from, dedup_offsets);
+        self.feeder
+    }
+
+    /// Whether the tail of this number still feeds the window.
+    pub(crate) fn is_fed_by(&self, feeder: u32) -> bool {
+        self.feeder == feeder
+    }
+
+    /// The log begins at `start` now, or ends there. Offsets may come again, after an election that lost records: what was
+    /// read of them is no more, nor what was decided of them.
+    fn truncate(&mut self, start: u64, dedup_offsets: u64) {
+        self.recent.clear();
+        self.waiters.clear();
+        if self.window.numbering() == Numbering::Channel {
+            // The log itself decides what is a duplicate: its tail may go on.
+            self.window.restart(start, start, dedup_offsets);
+            if let Tail::Running { warm_at, .. } = &mut self.tail {
+                *warm_at = start.min(*warm_at);
+            }
+            return;
+        }
+        // What lies before `start` has to be judged again, so that the verdicts on what follows are everybody's.
+        self.restart(start, start, dedup_offsets);
+        self.tail = match std::mem::replace(&mut self.tail, Tail::Cold) {
+            Tail::Running { handle, .. } => Tail::Ended(handle),
+            other => other,
+        };
     }
 }
 
@@ -250,17 +281,12 @@ impl Feeder {
         let cell = &self.cell;
         let Some(mut state) = self.lock() else { return };
         tracing::warn!(partition = %cell.name, start, "records vanished before they were read: retention is shorter than the outage");
-        // Offsets may come again, after an election that lost records: what was read of them is no more, nor what was
-        // decided of them.
         cell.truncations.fetch_add(1, Relaxed);
-        state.window.restart(start, start, cell.context.dedup_offsets);
-        state.recent.clear();
-        state.waiters.clear();
-        if let Tail::Running { warm_at, .. } = &mut state.tail {
-            *warm_at = start.min(*warm_at);
-        }
-        drop(state);
+        state.truncate(start, cell.context.dedup_offsets);
+        // Under the lock: no shard is given what comes again before it knows.
         cell.invalidate();
+        drop(state);
+        cell.progressed.notify_waiters();
     }
 }
 
@@ -319,7 +345,7 @@ impl Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::window::{Bounds, Budget, Numbering};
+    use crate::window::{Bounds, Budget};
 
     fn cell() -> Arc<Cell> {
         let context = CellContext {
@@ -368,6 +394,9 @@ mod tests {
         let mut again = cell.verdict(4);
         assert!(again.try_recv().is_err(), "not that of the record before");
         feeder.records(&mut vec![keyed(4)], 5);
+        assert!(again.try_recv().is_err(), "that tail feeds nothing any more");
+        cell.lock().restart(0, 0, 10);
+        cell.feeder().records(&mut vec![keyed(4)], 5);
         assert!(again.try_recv().is_ok());
     }
 }

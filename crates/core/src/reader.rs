@@ -98,7 +98,7 @@ impl Hub {
         if span.until.0.saturating_sub(span.after.0) > scan_max {
             return Ok(LogRead::TooMuch);
         }
-        let known = self.reads.known(life, &channel.key, span.after).filter(|_| span.partial);
+        let known = span.partial.then(|| self.reads.known(life, &channel.key, span.after)).flatten();
         if let Some(Known::Publications(publications)) = known {
             return Ok(LogRead::Publications(publications));
         }

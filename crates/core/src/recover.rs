@@ -161,9 +161,11 @@ impl Hub {
 
     /// One look at the window, under its lock.
     fn attempt(&self, channel: &Channel, recovery: Option<&mut Recovery<'_>>) -> Attempt {
+        // Before the broker is asked: what comes between its answer and the beginning of a tail is in neither.
+        let Some(serving) = channel.cell.lock().serving() else { return Attempt::Cold };
         let broker_top = self.broker_top(channel);
         let mut state = channel.cell.lock();
-        if !state.is_warm() {
+        if state.serving() != Some(serving) {
             return Attempt::Cold;
         }
         let top = state.window.begin(&channel.key, broker_top);

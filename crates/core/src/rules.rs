@@ -73,6 +73,8 @@ struct Tables {
     next: Option<(u64, table::Table)>,
     /// Readings ever begun.
     begun: u64,
+    /// The log was made anew: it lacks what came before, and no reading of it takes that out of force.
+    made_anew: bool,
     /// With so many rules, those that have ended are looked for.
     sweep_at: usize,
 }
@@ -81,11 +83,12 @@ struct Tables {
 const SWEEP_FROM: usize = 1_024;
 
 impl Tables {
-    /// Names a reading that begins, instead of one that did not come to its end. Where the log was made `anew` it comes to
+    /// Names a reading that begins, instead of one that did not come to its end. Once the log was made `anew` they come to
     /// what is in force: who deletes a topic does not let revoked tokens in.
     fn begin(&mut self, anew: bool) -> u64 {
         self.begun += 1;
-        let before = if anew { self.in_force.clone() } else { table::Table::default() };
+        self.made_anew |= anew;
+        let before = if self.made_anew { self.in_force.clone() } else { table::Table::default() };
         self.next = Some((self.begun, before));
         self.begun
     }
@@ -382,9 +385,13 @@ mod tests {
         tables.apply(again, token("t2", 100), 0);
         tables.finish(0);
         assert_eq!(tables.in_force.len(), 2);
-        tables.begin(false);
+        let after_a_hole = tables.begin(false);
+        tables.apply(after_a_hole, token("t2", 100), 0);
         tables.finish(0);
-        assert_eq!(tables.in_force.len(), 0, "read again, the log says all");
+        assert_eq!(tables.in_force.len(), 2, "the log does not know of the first, ever");
+        tables.begin(false);
+        tables.finish(200);
+        assert_eq!(tables.in_force.len(), 0, "they have ended");
     }
 
     #[test]

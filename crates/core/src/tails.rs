@@ -39,18 +39,16 @@ impl Hub {
             tokio::pin!(progressed);
             progressed.as_mut().enable();
             log.check()?;
-            let start = {
+            let ended = {
                 let mut state = cell.lock();
                 if state.is_warm() {
                     return Ok(());
                 }
-                let cold = matches!(state.tail, Tail::Cold);
-                if cold {
-                    state.tail = Tail::Starting;
-                }
-                cold
+                let wanted = matches!(state.tail, Tail::Cold | Tail::Ended(_));
+                wanted.then(|| std::mem::replace(&mut state.tail, Tail::Starting))
             };
-            if start {
+            if let Some(ended) = ended {
+                drop(ended);
                 let depth = self.options.window.dedup_offsets;
                 self.runtime().spawn(start_tail(log.clone(), cell.clone(), self.numbering, depth));
             }
@@ -78,7 +76,7 @@ impl Hub {
         // Under the lock: nobody's mark is later than this.
         let now_us = self.clock().monotonic_us();
         let idle = state.idle_since_us.is_some_and(|since| now_us.saturating_sub(since) > linger_us);
-        if !matches!(state.tail, Tail::Running { .. }) || !idle || state.window.listeners() > 0 {
+        if !matches!(state.tail, Tail::Running { .. } | Tail::Ended(_)) || !idle || state.window.listeners() > 0 {
             return None;
         }
         state.restart(0, 0, self.options.window.dedup_offsets);
@@ -126,12 +124,17 @@ async fn try_start_tail(
         // The broker decides duplicates itself, and the past is read by channel.
         Numbering::Channel => (bounds.end, bounds.end),
     };
-    cell.lock().restart(from, serve_from, dedup_offsets);
+    let number = cell.lock().restart(from, serve_from, dedup_offsets);
     cell.set_known_end(bounds.end);
     let handle = log.log.tail(partition, from, cell.feeder()).await?;
     // The log changes first and tells its tails then: who looks here has seen the change or will be told.
     log.check()?;
-    cell.lock().tail = Tail::Running { warm_at: bounds.end, handle };
+    let mut state = cell.lock();
+    if !state.is_fed_by(number) {
+        drop(state);
+        return Err(BrokerError::Unavailable("records vanished while the tail began, retry".into()));
+    }
+    state.tail = Tail::Running { warm_at: bounds.end, handle };
     Ok(())
 }
 

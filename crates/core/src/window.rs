@@ -165,6 +165,11 @@ impl Window {
         self.judge = Judge::new(dedup_offsets);
     }
 
+    /// Who numbers its records.
+    pub(crate) fn numbering(&self) -> Numbering {
+        self.numbering
+    }
+
     /// Log offset up to which this window has read.
     pub(crate) fn next(&self) -> u64 {
         self.next

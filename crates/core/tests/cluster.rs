@@ -1,5 +1,7 @@
 //! Several nodes over one log, which they share as they would share a topic.
 
+#[path = "cluster/beginnings.rs"]
+mod beginnings;
 #[path = "cluster/nodes.rs"]
 mod nodes;
 #[path = "cluster/presence.rs"]

@@ -99,7 +99,7 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HTTP_IDLE_MAX).pipeline_flush(true);
+    http.timer(TokioTimer::new()).header_read_timeout(HTTP_IDLE_MAX);
     let mut connection = http.serve_connection(io, service);
     let ended = tokio::select! {
         result = &mut connection => Some(result),

@@ -125,8 +125,9 @@ fn epoch(fs: &dyn Fs, directory: &Path, names: &[String]) -> Result<u64, OpenErr
 
 /// The newest state file that is whole and belongs to a segment, and the offset that it reaches to.
 ///
-/// Where that is not the newest file, the one that was lost may have left out channels. All of them have no record any
-/// more, and nothing was deleted that this one does not cover, so it knows their numbers.
+/// Where that is not the newest file, the one that was lost may have left out channels, and somebody was told that they
+/// stand above all that was forgotten. All of them have no record any more, and nothing was deleted that this one does not
+/// cover, so it knows their numbers, and forgets them too.
 fn newest_state(fs: &dyn Fs, directory: &Path, names: &[String], segments: &[u64], judge: &mut Judge) -> (Known, u64) {
     let mut lost = false;
     for base in bases(names, ".state").into_iter().rev() {
@@ -139,6 +140,7 @@ fn newest_state(fs: &dyn Fs, directory: &Path, names: &[String], segments: &[u64
                 let start = segments.first().copied().unwrap_or_default();
                 let empty = known.channels.values().filter(|channel| channel.last_offset < start);
                 known.forgotten = empty.map(|channel| channel.last).max().unwrap_or(0).max(known.forgotten);
+                known.channels.retain(|_, channel| channel.last_offset >= start);
             }
             return (known, base);
         }

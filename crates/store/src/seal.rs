@@ -47,6 +47,10 @@ impl Committer {
     /// Begins to write the tables of a segment, once its successor is there and while nothing is under way.
     pub(crate) fn seal(&mut self, active: &Arc<Segment>) {
         self.end_sealing(true);
+        // Between two states something may be deleted: with segments that fill as fast as states are written, only here.
+        if self.retention.is_due() {
+            self.retain();
+        }
         let base = active.end.load(Relaxed);
         let limit = self.forgetting_limit();
         let (mut index, mut state) = (active.index(), Draft::new(base, self.lock_shared().forgotten));

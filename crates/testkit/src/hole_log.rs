@@ -140,6 +140,16 @@ impl HoleLog {
         }
     }
 
+    /// A new leader of the first partition lacks what lies from `end` on, and its tail finds that.
+    pub fn lose_end(&self, end: u64) {
+        {
+            let part = &mut self.lock().parts[0];
+            part.end = end;
+            part.records.retain(|r| r.log_offset < end);
+        }
+        self.lose(end);
+    }
+
     /// The tail of the first partition finds that it has lost records.
     pub fn lose(&self, start: u64) {
         let tail = self.lock().parts[0].tail.clone();

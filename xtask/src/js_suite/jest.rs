@@ -24,6 +24,10 @@ pub(super) struct Jest {
     output: PathBuf,
 }
 
+fn source(file: &str) -> String {
+    format!("src/{file}.test.ts")
+}
+
 /// How the tests of a run ended. Those that were left out are in neither.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -36,8 +40,10 @@ impl Jest {
     /// Looks whether there is all that a run needs. What it prints and reports goes to `output`.
     pub(super) fn find(checkout: &Path, output: &Path) -> Result<Self> {
         let node = find_program("node").context("node is missing: install Node.js 20.19 or newer")?;
-        let first = checkout.join("src/centrifuge.test.ts");
-        ensure!(first.is_file(), "{} is no checkout of centrifuge-js: {HOW}", checkout.display());
+        let lacks = FILES.iter().find(|file| !checkout.join(source(file)).is_file());
+        if let Some(file) = lacks {
+            bail!("{} is no checkout of centrifuge-js 5.7.1, it lacks {}: {HOW}", checkout.display(), source(file));
+        }
         ensure!(checkout.join(PROGRAM).is_file(), "{} has no Jest: run npm ci there", checkout.display());
         Ok(Self { node, checkout: checkout.canonicalize()?, output: output.to_owned() })
     }
@@ -48,7 +54,7 @@ impl Jest {
         let mut command = Command::new(&self.node);
         // Without `--forceExit` it waits for ever for the clients that a failed test leaves behind.
         command.arg(PROGRAM).args(["--verbose", "--runInBand", "--forceExit", "--json", "--outputFile"]).arg(&report);
-        command.args(FILES.map(|file| format!("src/{file}.test.ts"))).args(["-t", NAMES]);
+        command.args(FILES.map(source)).args(["-t", NAMES]);
         command.current_dir(&self.checkout);
         let mut jest = Process::start("jest", &mut command, &self.output.join(format!("{name}.log")))?;
         let began = Instant::now();

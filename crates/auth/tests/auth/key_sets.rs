@@ -159,7 +159,7 @@ async fn unknown_keys_share_one_fetch_and_wait_for_the_interval() {
 async fn a_key_that_was_looked_for_too_early_is_found_later() {
     let (old, new) = (Signer::new("EdDSA"), Signer::new("EdDSA"));
     let provider = Provider::start(key_set(&[old.jwk("old")])).await;
-    let verifier = start(vec![options(&provider, None, |k| k.refresh_interval = Duration::from_secs(1))]);
+    let verifier = start(vec![options(&provider, None, |k| k.refresh_interval = Duration::from_secs(4))]);
     let token = |user| new.named("EdDSA", "new", &json!({"sub": user}));
     assert_eq!(insist(&verifier, &token("early")).await, Err(TokenError::Invalid));
     provider.answer(key_set(&[new.jwk("new")]));

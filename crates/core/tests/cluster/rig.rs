@@ -14,6 +14,8 @@ use tidegate_core::metrics::ShardMetrics;
 use tidegate_core::{Change, Control, Drained, Hub, Inbox, ShardEvent};
 use tidegate_types::{ChannelName, ClientId, ClientInfo};
 
+type Hook = Box<dyn FnOnce() + Send>;
+
 /// A log in memory that several nodes share, and that can be away.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -25,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) appended: Arc<AtomicUsize>,
     /// Records of rules are delivered one by one, with a pause.
     pub(crate) dribbles: Arc<AtomicBool>,
+    /// Runs once, when a node has been told where a channel stands and does not know it yet.
+    after_top: Arc<Mutex<Option<Hook>>>,
     /// Who reads rules.
     rules: Arc<Mutex<Vec<Arc<dyn TailSink>>>>,
 }
@@ -34,8 +38,13 @@ impl Shared {
         let url = BrokerUrl::parse("memory:").unwrap();
         let inner = tidegate_broker_memory::FACTORY.build(&url, BuildContext::default()).await.unwrap();
         let takes = Arc::new(AtomicUsize::new(1_000_000));
-        let (away, appended, dribbles, rules) = Default::default();
-        Self { inner, away, takes, appended, dribbles, rules }
+        let (away, appended, dribbles, rules, after_top) = Default::default();
+        Self { inner, away, takes, appended, dribbles, rules, after_top }
+    }
+
+    /// Does something between the answer to where a channel stands and whoever asked, the next time that somebody asks.
+    pub(crate) fn after_next_top(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.after_top.lock().unwrap() = Some(Box::new(hook));
     }
 
     /// Tells whoever reads rules that there is a hole.
@@ -152,7 +161,10 @@ impl Log for Unsteady {
     }
 
     fn channel_top(&self, key: &str) -> Option<ChannelTop> {
-        self.log.channel_top(key)
+        let top = self.log.channel_top(key);
+        let hook = self.broker.after_top.lock().unwrap().take_if(|_| self.purpose == LogPurpose::Publications);
+        hook.into_iter().for_each(|hook| hook());
+        top
     }
 
     fn read_channel<'a>(

@@ -97,7 +97,7 @@ fn a_partition_whose_end_was_lost_is_served_from_there() {
         rig.log.put("job", &n.to_string());
     }
     rig.subscribe("job", None).unwrap();
-    rig.log.lose(20);
+    rig.log.lose_end(20);
     rig.drain();
     assert_eq!(rig.invalidated, 1);
     assert_eq!(rig.subscribe("job", None).unwrap().position.offset.0, 20, "it does not wait for what is gone");

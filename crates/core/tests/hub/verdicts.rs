@@ -43,6 +43,28 @@ fn old_versions_are_suppressed() {
 }
 
 #[test]
+fn a_node_whose_log_lost_its_end_judges_what_follows_as_those_do_that_had_not_read_so_far() {
+    let mut rig = Rig::new(options());
+    rig.subscribe("job", None).unwrap();
+    let first = publish(&rig, "1", keyed("a"));
+    for n in 0..5 {
+        publish(&rig, "2", keyed(&format!("lost-{n}")));
+    }
+    rig.log.lose_end(first.offset.0);
+    rig.drain();
+    assert_eq!(rig.invalidated, 1);
+    // As a shard does when it is told.
+    rig.hub.unlisten(&rig.channel("job"), 0, 1, 1);
+    rig.subscribe("job", None).unwrap();
+    rig.deliveries.clear();
+    assert_eq!(publish(&rig, "1", keyed("a")), first, "it is in the log that is left");
+    let again = publish(&rig, "2", keyed("lost-0"));
+    assert!(again.offset > first.offset, "that one is not");
+    rig.drain();
+    assert_eq!(rig.deliveries, [(again.offset.0, "2".to_owned())]);
+}
+
+#[test]
 fn a_node_that_comes_later_judges_the_same_also_in_what_it_reads_from_the_log() {
     let rig = Rig::new(options());
     for n in 0..60 {

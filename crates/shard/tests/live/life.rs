@@ -158,12 +158,12 @@ fn nothing_follows_a_close() {
 #[test]
 fn a_client_has_its_time_from_when_it_opens() {
     let mut settings = options();
-    settings.client.stale_close_delay = Duration::from_secs(2);
+    settings.client.stale_close_delay = Duration::from_secs(6);
     let node = Node::start(1, settings);
     let socket = TcpStream::connect(node.address).unwrap();
-    std::thread::sleep(Duration::from_millis(1_200));
+    std::thread::sleep(Duration::from_millis(3_500));
     let mut client = Client::over(socket);
-    std::thread::sleep(Duration::from_millis(1_200));
+    std::thread::sleep(Duration::from_millis(3_500));
     client.say(r#"{"id":1,"connect":{}}"#);
     assert!(client.reply(1)["connect"]["client"].is_string());
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidegate_store::{File, Fs};
 
@@ -30,6 +31,8 @@ pub(crate) struct Disk {
     pub(crate) sick: bool,
     /// Files cannot be made.
     pub(crate) no_new_files: bool,
+    /// How long names take to be on disk.
+    pub(crate) names_take: Duration,
     /// Syncs panic, as a mistake in the program would.
     pub(crate) panics: bool,
 }
@@ -202,6 +205,8 @@ impl Fs for FaultyFs {
     }
 
     fn sync_directory(&self, _: &Path) -> io::Result<()> {
+        let takes = self.0.lock().unwrap().names_take;
+        std::thread::sleep(takes);
         let mut disk = self.0.lock().unwrap();
         disk.step()?;
         disk.synced_names = disk.names.clone();

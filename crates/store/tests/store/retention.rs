@@ -1,10 +1,12 @@
 //! What is deleted, and what everybody is told of it, also after a start.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_store::{Append, ChannelTop, Keep, Options, ReadError, Store};
 
+use crate::faulty::FaultyFs;
 use crate::rig::{ALL, append, append_all, files, fill, record, segments};
 
 fn small() -> Options {
@@ -119,7 +121,9 @@ fn a_segment_whose_index_was_lost_gets_a_new_one_and_goes_like_others() {
     std::fs::remove_file(&oldest).unwrap();
     let age = Some(Duration::from_secs(3_600));
     let store = open(directory.path(), Options { delete_unwanted: false, retention_age: age, ..small() });
+    let begun = Instant::now();
     while !oldest.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the index is made again");
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(std::fs::read(&oldest).unwrap(), content);
@@ -168,4 +172,19 @@ fn what_a_channel_wants_is_known_after_a_start() {
     drop(store);
     let store = open(directory.path(), small());
     until(&store, "unwanted segments are deleted", || store.channel_top("c0").first_kept == 1_001);
+}
+
+#[test]
+fn what_is_too_much_goes_also_where_segments_fill_as_fast_as_states_are_written() {
+    let fs = FaultyFs::default();
+    fs.0.lock().unwrap().names_take = Duration::from_millis(4);
+    let options = Options { retention_bytes: Some(100_000), delete_unwanted: false, ..small() };
+    let store = Store::open_on(Arc::new(fs), Path::new("/log"), options).unwrap();
+    let mut most = 0;
+    for _ in 0..150 {
+        fill(&store, 150);
+        let bounds = store.bounds();
+        most = most.max(bounds.end - bounds.start);
+    }
+    assert!(most < 5_000, "{most} of 22,500 records");
 }
