@@ -286,6 +286,18 @@ impl Shard {
         Next::Nothing
     }
 
+    /// Refuses a connection that was given away in vain.
+    fn refuse_anew(&mut self, connection: Connection, answers: &mut Vec<u8>, response: &[u8]) -> Next {
+        let place = self.connections.next_place();
+        if let Err(error) = socket::watch(&self.epoll, &connection.socket, place.to_u64()) {
+            tracing::error!(%error, "cannot watch a socket");
+            return Next::Nothing;
+        }
+        self.connections.insert(connection);
+        self.metrics.connections.add(1);
+        self.refuse(place, answers, response)
+    }
+
     /// Hands a connection whose request is none of a shard's to the side that serves those.
     pub(crate) fn give_away(
         &mut self,
@@ -311,9 +323,7 @@ impl Shard {
                 Some(_) => http2::REFUSAL.to_vec(),
                 None => text_response(Status::UNAVAILABLE, "Retry-After: 1\r\n", text),
             };
-            let mut refused = Connection::new(socket, tls);
-            let _ = tls::send(&mut refused, &response, &mut self.records);
-            tls::end_output(&mut refused, &mut self.records);
+            return self.refuse_anew(Connection::new(socket, tls), answers, &response);
         }
         Next::Nothing
     }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -161,6 +162,19 @@ fn who_is_refused_while_it_sends_reads_why_and_no_error() {
     // Who stays all the same is ended.
     let mut socket = TcpStream::connect(node.address).unwrap();
     socket.write_all(b"no request\r\n\r\n").unwrap();
+    node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
+}
+
+#[test]
+fn who_is_turned_away_while_it_sends_reads_when_to_come_again() {
+    let node = Node::start_with(1, options(), |shards| shards.hand_over = Arc::new(Err));
+    let mut socket = TcpStream::connect(node.address).unwrap();
+    let head = "POST /api/broadcast HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n";
+    socket.write_all(format!("{head}{}", "x".repeat(30_000_000)).as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 1\r\n"), "{answer}");
+    drop(socket);
     node.until("gone", |hub| hub.shard_metrics()[0].connections.get() == 0);
 }
 
