@@ -60,6 +60,43 @@ pub(crate) struct Subscription {
     pub(crate) token: Option<Box<Token>>,
 }
 
+/// Frames shorter than this are put together.
+const SMALL_BYTES: usize = 1 << 10;
+/// So many bytes of them.
+const TOGETHER_BYTES: usize = 16 << 10;
+
+impl Blocked {
+    pub(crate) fn new(cut: Bytes, since_ms: u64) -> Self {
+        Self { cut, since_ms, ..Self::default() }
+    }
+
+    /// Adds a frame behind all that wait.
+    pub(crate) fn queue(&mut self, frame: Bytes) {
+        self.control_bytes += frame.len();
+        let is_small = frame.len() < SMALL_BYTES;
+        if !self.small.is_empty() && (!is_small || self.small.len() + frame.len() > TOGETHER_BYTES) {
+            self.control.push_back(std::mem::take(&mut self.small).into());
+        }
+        match is_small {
+            true => self.small.extend_from_slice(&frame),
+            false => self.control.push_back(frame),
+        }
+    }
+
+    /// Takes the next bytes that wait: whole frames.
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
+        let small = || Some(std::mem::take(&mut self.small)).filter(|small| !small.is_empty()).map(Bytes::from);
+        let next = self.control.pop_front().or_else(small)?;
+        self.control_bytes -= next.len();
+        Some(next)
+    }
+
+    /// Lets go of everything that waits.
+    pub(crate) fn clear(&mut self) {
+        (self.control, self.small) = Default::default();
+    }
+}
+
 impl Subscription {
     pub(crate) const PENDING: u32 = u32::MAX;
 }
@@ -129,7 +166,9 @@ pub(crate) struct Blocked {
     /// The rest of a frame that was cut.
     pub(crate) cut: Bytes,
     /// Replies and pings, in order; bounded in bytes.
-    pub(crate) control: VecDeque<Bytes>,
+    control: VecDeque<Bytes>,
+    /// The newest of them, while they are small: one by one they would take more memory than bytes, and a send each.
+    small: Vec<u8>,
     pub(crate) control_bytes: usize,
     /// When it last took something, ms of the shard's clock.
     pub(crate) since_ms: u64,
@@ -231,6 +270,28 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_frames_wait_together_and_all_in_order() {
+        let mut blocked = Blocked::default();
+        let mut expected = Vec::new();
+        for n in 0..100_000_u32 {
+            let frame = match n % 5_000 {
+                0 => vec![n as u8; 3_000],
+                _ => vec![n as u8; 2],
+            };
+            expected.extend_from_slice(&frame);
+            blocked.queue(frame.into());
+        }
+        assert_eq!(blocked.control_bytes, expected.len());
+        let (mut taken, mut sends) = (Vec::new(), 0);
+        while let Some(next) = blocked.next() {
+            taken.extend_from_slice(&next);
+            sends += 1;
+        }
+        assert!(taken == expected && blocked.control_bytes == 0);
+        assert!(sends < 100, "{sends}");
+    }
 
     #[test]
     fn an_idle_connection_is_small() {

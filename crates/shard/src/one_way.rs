@@ -5,6 +5,8 @@
 //! status of HTTP: readers of server-sent events come back after any response that began well, for ever (WHATWG HTML,
 //! section 9.2.3). One that may succeed later is told in the stream, and they come back.
 
+use std::collections::HashSet;
+
 use tidegate_framing::http::{Head, Status, query_value, query_values, text_response};
 use tidegate_protocol::{Command, Connect, Method, Positions, Subscribe};
 use tidegate_types::codes::{Disconnect, ErrorCode};
@@ -84,8 +86,9 @@ fn token(head: &Head<'_>) -> Result<String, Disconnect> {
 fn add(connect: &mut Connect, head: &Head<'_>) -> Result<(), Disconnect> {
     let query = head.query().unwrap_or_default();
     let text = |value: Vec<u8>| String::from_utf8(value).unwrap_or_default();
+    let mut known: HashSet<String> = connect.subscriptions.iter().map(|s| s.channel.clone()).collect();
     for channel in query_values(query, "channel").map(text) {
-        if connect.subscriptions.iter().all(|s| s.channel != channel) {
+        if known.insert(channel.clone()) {
             connect.subscriptions.push(Subscribe { channel, recoverable: true, ..Subscribe::default() });
         }
     }

@@ -113,21 +113,20 @@ impl Shard {
             return;
         }
         if blocked.control_bytes + frame.len() > CONTROL_BYTES_MAX {
-            blocked.control.clear();
+            blocked.clear();
             blocked.control_bytes = CONTROL_BYTES_MAX + 1;
             self.metrics.closed_slow.add(1);
             self.doomed.push((self.connections.place(index), None));
             return;
         }
-        blocked.control_bytes += frame.len();
-        blocked.control.push_back(frame);
+        blocked.queue(frame);
     }
 
     /// Notes that a socket takes no more, and what is left of the frame that it has begun.
     pub(crate) fn block(&mut self, index: u32, cut: Bytes) {
         let since_ms = self.now_ms();
         if let Some(connection) = self.connections.get_mut(index) {
-            connection.blocked = Some(Box::new(Blocked { cut, since_ms, ..Blocked::default() }));
+            connection.blocked = Some(Box::new(Blocked::new(cut, since_ms)));
             self.set_alarm(index);
         }
     }
@@ -166,11 +165,8 @@ impl Shard {
         }
         loop {
             if blocked.cut.is_empty() {
-                match blocked.control.pop_front() {
-                    Some(next) => {
-                        blocked.control_bytes -= next.len();
-                        blocked.cut = next;
-                    }
+                match blocked.next() {
+                    Some(next) => blocked.cut = next,
                     None => break,
                 }
             }

@@ -95,9 +95,9 @@ impl Shard {
             return next;
         }
         let head = match Head::parse(bytes) {
-            Ok(Some(head)) => head,
+            Ok(Some(head)) if head.bytes() <= REQUEST_HEAD_BYTES_MAX => head,
             Ok(None) if bytes.len() < REQUEST_HEAD_BYTES_MAX => return self.hold(place, bytes, 0),
-            Ok(None) => {
+            Ok(_) => {
                 let text = format!("the request head is longer than {REQUEST_HEAD_BYTES_MAX} bytes");
                 return self.refuse(place, answers, &text_response(Status::HEADERS_TOO_LARGE, "", &text));
             }

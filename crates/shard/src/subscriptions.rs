@@ -7,6 +7,7 @@
 use tidegate_core::{Grant, ReplyTo, ShardEvent, Start, Ticket};
 use tidegate_protocol::{Push, Reply, Subscribe, SubscribeResult};
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
+use tidegate_types::limits::PENDING_PER_CONNECTION_MAX;
 use tidegate_types::{ChannelName, ClientId, Offset};
 
 use crate::channel::{Channel, Deltas, Entry};
@@ -73,6 +74,10 @@ impl Shard {
         }
         if connection.subscriptions.len() >= self.options.client.channel_limit {
             return Err(ErrorCode::LIMIT_EXCEEDED.into());
+        }
+        // Those that were given up before they began, which the hub still works for, count among these.
+        if usize::from(connection.pending) >= PENDING_PER_CONNECTION_MAX {
+            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
         }
         let grant = connection.session.may_subscribe(&policy, &namespace.options, &name, request)?;
         let slot = self.slot_of(name)?;
@@ -143,8 +148,11 @@ impl Shard {
         if !self.connections.is_at(place) {
             return;
         }
-        let connection = self.connections.get_mut(place.index);
-        let Some(waiting) = connection.and_then(|c| c.take_waiting(|w| w.number == number)) else { return };
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        let Some(waiting) = connection.take_waiting(|w| w.number == number) else {
+            connection.pending = connection.pending.saturating_sub(1);
+            return;
+        };
         let slot = waiting.slot;
         match waiting.asked {
             Asked::Client { command, reject_unrecovered } => {
@@ -259,6 +267,7 @@ impl Shard {
         let Some(at) = connection.subscriptions.iter().position(|s| s.slot == slot) else { return };
         let subscription = connection.subscriptions.swap_remove(at);
         let waiting = connection.take_waiting(|waiting| waiting.slot == slot);
+        connection.pending = connection.pending.saturating_add(u16::from(waiting.is_some()));
         let entry = usize::try_from(subscription.entry).unwrap_or(usize::MAX);
         let behind = self.channels.get(slot).and_then(|c| c.entries.get(entry)).is_some_and(|e| e.behind);
         if behind {
@@ -355,6 +364,10 @@ impl Shard {
             Some(waiting.iter().filter(lies_there).map(move |w| (place, w.number)).collect::<Vec<_>>())
         });
         for (place, number) in waiting.flatten().collect::<Vec<_>>() {
+            // The hub will answer all the same.
+            if let Some(connection) = self.connections.get_mut(place.index) {
+                connection.pending = connection.pending.saturating_add(1);
+            }
             self.started(place, number, Err(ErrorCode::INTERNAL));
         }
         for slot in self.channels.indices() {

@@ -11,6 +11,8 @@ mod bad_input;
 mod deltas;
 #[path = "live/encodings.rs"]
 mod encodings;
+#[path = "live/floods.rs"]
+mod floods;
 #[path = "live/forgotten.rs"]
 mod forgotten;
 #[path = "live/http2.rs"]

@@ -62,7 +62,8 @@ pub const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(25);
 pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(8);
 /// Listen backlog: 128, the usual default, overflows at a burst of 256 connects.
 pub const LISTEN_BACKLOG: i32 = 4_096;
-/// Commands of one connection that wait for a broker at the same time.
+/// Commands of one connection that wait for a broker at the same time, and subscriptions of it that were given up before
+/// they began.
 pub const PENDING_PER_CONNECTION_MAX: usize = 64;
 /// Commands of one connection that wait behind one whose key is being fetched; more closes it.
 pub const HELD_COMMANDS_MAX: usize = 4 * COMMANDS_PER_FRAME_MAX;

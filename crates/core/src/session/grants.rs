@@ -39,7 +39,11 @@ impl Session {
         let personal = self.personal_channel(policy.options);
         let personal = personal.filter(|channel| by_token.iter().all(|s| s.channel != *channel));
         by_token.extend(personal.map(|channel| ServerSubscription { channel, ..Default::default() }));
-        let mut all: Vec<ServerSide> = Vec::with_capacity(by_token.len());
+        if by_token.len() > policy.options.channel_limit {
+            return Err(Disconnect::CHANNEL_LIMIT.into());
+        }
+        let limit = policy.options.channel_limit;
+        let mut all: Vec<ServerSide> = Vec::new();
         for subscription in &by_token {
             let (channel, namespace) = known(policy, &subscription.channel)?;
             let asked = request.subscriptions.iter().find(|wish| wish.channel == subscription.channel).cloned();
@@ -54,13 +58,12 @@ impl Session {
             }
             let wish = request.resumed(&wish.channel, wish.clone());
             match self.may_subscribe(policy, &namespace.options, &channel, &wish) {
+                // At once: each is compared with those before.
+                Ok(_) if all.len() >= limit => return Err(Disconnect::CHANNEL_LIMIT.into()),
                 Ok(grant) => all.push(ServerSide { channel, grant }),
                 Err(Refusal::Error(code)) if !code.temporary => {}
                 Err(other) => return Err(other),
             }
-        }
-        if all.len() > policy.options.channel_limit {
-            return Err(Disconnect::CHANNEL_LIMIT.into());
         }
         Ok(all)
     }

@@ -307,8 +307,10 @@ fn the_answer_to_a_large_connect_has_an_id() {
     let node = Node::start(1, options);
     let channels: Vec<String> = (0..200).map(|n| format!("{n}{}", "x".repeat(200))).collect();
     let query: Vec<String> = channels.iter().take(20).map(|c| format!("channel={c}")).collect();
-    let token = signed(&json!({"sub": "u", "channels": channels}));
-    let mut reader = get(&node, &format!("/sse?{}", query.join("&")), &format!("Authorization: Bearer {token}\r\n"));
+    let body = json!({"token": signed(&json!({"sub": "u", "channels": channels}))}).to_string();
+    let (query, length) = (query.join("&"), body.len());
+    let request = format!("POST /sse?{query} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+    let mut reader = Response::ask(TcpStream::connect(node.address).unwrap(), request.as_bytes());
     reader.line();
     let (id, _) = event(&mut reader);
     assert!(id.as_deref().is_some_and(|id| !id.is_empty()), "{id:?}");

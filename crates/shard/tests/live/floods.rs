@@ -1,0 +1,71 @@
+//! Clients that ask for much and take little: what they cost stays theirs.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+use tidegate_framing::websocket::{Opcode, write_masked_frame};
+use tidegate_testkit::hole_log::HoleLog;
+
+use crate::rig::{Client, Heard, Node, options};
+
+#[test]
+fn pings_to_a_socket_that_reads_nothing_are_answered_when_it_reads() {
+    const PINGS: usize = 200_000;
+    let node = Node::start(1, options());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&node.address.into()).unwrap();
+    let mut client = Client::over(socket.into());
+    let mut pings = Vec::new();
+    for n in 0..PINGS {
+        write_masked_frame(&mut pings, Opcode::Ping, &n.to_be_bytes()[5..], [1, 2, 3, 4]);
+    }
+    client.socket.write_all(&pings).unwrap();
+    for n in 0..PINGS {
+        assert_eq!(client.hear(), Heard::Pong(n.to_be_bytes()[5..].to_vec()));
+    }
+}
+
+#[test]
+fn a_long_request_head_is_refused_however_it_comes() {
+    let node = Node::start(1, options());
+    let head = format!("GET /sse?channel={} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(20_000));
+    for pieces in [head.len(), 5_000] {
+        let mut socket = TcpStream::connect(node.address).unwrap();
+        head.as_bytes().chunks(pieces).for_each(|piece| socket.write_all(piece).unwrap());
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+}
+
+#[test]
+fn subscriptions_that_are_given_up_before_they_begin_are_bounded() {
+    let log = HoleLog::default();
+    log.put("a", "1");
+    // Nothing begins: the partition cannot be read to its end.
+    log.hold_back(true);
+    let node = Node::on_log(&log, options());
+    let mut client = node.connect();
+    let pair = |n: u64| {
+        let subscribe = json!({"id": 2 * n, "subscribe": {"channel": "a"}});
+        format!("{subscribe}\n{}", json!({"id": 2 * n + 1, "unsubscribe": {"channel": "a"}}))
+    };
+    client.say(&(10..310).map(pair).collect::<Vec<_>>().join("\n"));
+    let mut refused = 0;
+    for n in 10..310 {
+        refused += usize::from(client.reply(2 * n)["error"]["code"] == 111);
+        client.reply(2 * n + 1);
+    }
+    assert_eq!(refused, 300 - 64);
+    log.hold_back(false);
+    let begun = Instant::now();
+    let mut id = 1_000;
+    while client.subscribe(id, "a", None).is_null() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it may subscribe again");
+        id += 1;
+    }
+}
