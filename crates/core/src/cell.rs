@@ -310,7 +310,7 @@ impl TailSink for Feeder {
             TailLoss::NewEpoch { epoch, why } => {
                 tracing::error!(partition = %cell.name, %epoch, "positions are void, subscribers start anew: {why}");
                 cell.ended.store(true, Relaxed);
-                // A full queue already holds this log: one entry re-opens it whole.
+                // One entry re-opens the log whole. Where others fill the queue, the housekeeping finds it.
                 let _ = cell.context.losses.try_send(cell.log);
             }
             TailLoss::Truncated { start } => self.truncated(start),

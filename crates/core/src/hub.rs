@@ -5,7 +5,7 @@
 //! answered from the window is answered at once, on the caller's thread; everything else runs on the tokio side and
 //! comes back through the shard's [`Inbox`].
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -46,15 +46,23 @@ pub(crate) struct OpenLog {
     pub(crate) epoch: Epoch,
     pub(crate) compacted: bool,
     pub(crate) cells: Box<[Arc<Cell>]>,
+    /// Another one took its place, though the epoch may be the same again.
+    replaced: AtomicBool,
 }
 
 impl OpenLog {
     /// An error once the log itself is at another epoch: positions, partitions and cells of this one are void.
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
-        match self.log.info().epoch == self.epoch {
+        match self.log.info().epoch == self.epoch && !self.is_replaced() {
             true => Ok(()),
             false => Err(BrokerError::Unavailable("the log was made anew or re-partitioned, retry".into())),
         }
+    }
+}
+
+impl OpenLog {
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.load(Relaxed)
     }
 }
 
@@ -261,7 +269,8 @@ impl Hub {
             Arc::new(Cell::new(id, index, name, window, self.context.clone(), formats.clone()))
         };
         let cells = (0..info.partitions).map(cell).collect();
-        OpenLog { log: LogRef(log), epoch: info.epoch, compacted: info.compacted, cells }
+        let (epoch, compacted) = (info.epoch, info.compacted);
+        OpenLog { log: LogRef(log), epoch, compacted, cells, replaced: AtomicBool::new(false) }
     }
 
     /// Starts a log anew after its numbering changed: new cells, and every subscription on the old ones ends.
@@ -273,6 +282,8 @@ impl Hub {
             return;
         }
         self.logs[index].store(Some(Arc::new(self.open_log(index, old.log.0.clone()))));
+        // Before its cells are locked: no tail begins there any more.
+        old.replaced.store(true, Relaxed);
         drop(one);
         for cell in &old.cells {
             let (ended, listeners) = {

@@ -105,6 +105,11 @@ impl Hub {
     }
 
     async fn judged_offset(&self, channel: &Channel, appended: Appended) -> Result<Offset, HubError> {
+        let is_here = channel.log.cells.get(appended.partition.0 as usize).is_some_and(|c| c.id == channel.cell.id);
+        if !is_here || channel.log.check().is_err() {
+            let why = "the log was made anew or re-partitioned while it took the record";
+            return Err(BrokerError::UnknownOutcome(why.into()).into());
+        }
         let verdict = channel.cell.verdict(appended.log_offset);
         match tokio::time::timeout(COMMAND_WAIT_MAX, verdict).await {
             Ok(Ok(Verdict::Accepted)) => Ok(client_offset(appended)),

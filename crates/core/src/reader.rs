@@ -104,17 +104,30 @@ impl Hub {
         }
         self.metrics().log_reads.add(1);
         if let Some(Known::End(end)) = known {
-            return self.scan_from(channel, life, span, end).await;
+            return match self.scan_from(channel, life, span, end).await {
+                Err(BrokerError::OutOfRange(_)) => Ok(LogRead::Gone),
+                read => read,
+            };
         }
+        // Retention may move the start while it is read, and what is asked for may lie behind that all the same.
+        for _ in 0..2 {
+            let Some(begin) = self.begin_of(channel, span).await? else { return Ok(LogRead::Gone) };
+            match self.scan_from(channel, life, span, begin).await {
+                Err(BrokerError::OutOfRange(_)) => {}
+                read => return read,
+            }
+        }
+        Ok(LogRead::Gone)
+    }
+
+    /// Where to begin so that duplicates are seen; `None` where the first of what is asked for is gone.
+    async fn begin_of(&self, channel: &Channel, span: Span) -> Result<Option<PageEnd>, BrokerError> {
         let log = &channel.log.log;
-        let partition = log.partition_of(&channel.key);
-        let start = log.bounds(partition).await?.start;
-        if span.after.0 < start && !span.from_oldest {
-            return Ok(LogRead::Gone);
-        }
+        let start = log.bounds(log.partition_of(&channel.key)).await?.start;
         let depth = self.options.window.dedup_offsets;
         let next = span.after.0.saturating_sub(depth).max(start);
-        self.scan_from(channel, life, span, PageEnd { next, judge: Judge::new(depth) }).await
+        let is_there = span.after.0 >= start || span.from_oldest;
+        Ok(is_there.then(|| PageEnd { next, judge: Judge::new(depth) }))
     }
 
     async fn scan_from(

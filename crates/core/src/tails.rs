@@ -130,9 +130,11 @@ async fn try_start_tail(
     // The log changes first and tells its tails then: who looks here has seen the change or will be told.
     log.check()?;
     let mut state = cell.lock();
-    if !state.is_fed_by(number) {
+    if !state.is_fed_by(number) || log.is_replaced() {
         drop(state);
-        return Err(BrokerError::Unavailable("records vanished while the tail began, retry".into()));
+        return Err(BrokerError::Unavailable(
+            "the log lost records or was made anew while the tail began, retry".into(),
+        ));
     }
     state.tail = Tail::Running { warm_at: bounds.end, handle };
     Ok(())

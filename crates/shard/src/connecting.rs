@@ -78,7 +78,7 @@ impl Shard {
         connection.held = Some(Box::new(Held { connecting: Some(connecting), ..Held::default() }));
         for ServerSide { channel, grant } in subscriptions {
             let slot = self.slot_of(channel).map_err(|_| Disconnect::SERVER_ERROR)?;
-            self.begin(place, Waiting { number: 0, slot, grant, asked: Asked::Connect });
+            self.begin(place, Waiting::new(slot, grant, Asked::Connect));
             if !self.is_connecting(place) {
                 break;
             }

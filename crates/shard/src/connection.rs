@@ -120,6 +120,15 @@ pub(crate) struct Waiting {
     pub(crate) slot: u32,
     pub(crate) grant: Grant,
     pub(crate) asked: Asked,
+    /// How often the shard's inbox had overflowed when the hub was asked.
+    pub(crate) overflows: u32,
+}
+
+impl Waiting {
+    /// One that the hub is still to be asked about.
+    pub(crate) fn new(slot: u32, grant: Grant, asked: Asked) -> Self {
+        Self { number: 0, slot, grant, asked, overflows: 0 }
+    }
 }
 
 /// A connect whose subscriptions have not all begun.

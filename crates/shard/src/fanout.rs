@@ -259,6 +259,8 @@ impl Shard {
     /// The inbox was full and left publications out: everybody reads from the window until the cursors are there.
     pub(crate) fn on_overflow(&mut self) {
         self.metrics.inbox_overflows.add(1);
+        // For subscriptions that have not begun.
+        self.overflows = self.overflows.wrapping_add(1);
         for slot in self.channels.indices() {
             if let Some(channel) = self.channels.get_mut(slot) {
                 channel.last = None;

@@ -172,7 +172,7 @@ impl Shard {
             None => Asked::Order,
         };
         match self.slot_of(name) {
-            Ok(slot) => self.begin(place, Waiting { number: 0, slot, grant, asked }),
+            Ok(slot) => self.begin(place, Waiting::new(slot, grant, asked)),
             Err(_) => self.close(place.index, Disconnect::SERVER_ERROR),
         }
         self.flush_replies(place.index);

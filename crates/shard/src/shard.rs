@@ -116,6 +116,8 @@ pub(crate) struct Shard {
     pub(crate) reads: u32,
     /// Channels with a fan-out under way.
     pub(crate) dirty: VecDeque<u32>,
+    /// How often the inbox has left publications out.
+    pub(crate) overflows: u32,
     /// How many sockets the last look found.
     pub(crate) heard: usize,
     /// Answers that let what they caused go first.

@@ -30,12 +30,14 @@ pub(crate) struct Beginning {
     cursor: u64,
     /// What follows may lie before what this shard has heard of.
     replays: bool,
+    /// See [`Waiting::overflows`].
+    overflows: u32,
 }
 
 /// What a client is told of a subscription, and where it begins. With `replay` what it missed is no part of that, but
 /// comes as publications.
 pub(crate) fn begin_at(waiting: Waiting, start: Start, replay: bool) -> (SubscribeResult, Beginning) {
-    let Waiting { slot, mut grant, .. } = waiting;
+    let Waiting { slot, mut grant, overflows, .. } = waiting;
     let first = start.publications.first().filter(|_| replay);
     let cursor = first.map_or(start.cursor.0, |first| first.offset.0 - 1);
     let replays = first.is_some();
@@ -54,7 +56,7 @@ pub(crate) fn begin_at(waiting: Waiting, start: Start, replay: bool) -> (Subscri
         data: std::mem::take(&mut grant.data),
         delta: grant.delta,
     };
-    (told, Beginning { slot, grant, cursor, replays })
+    (told, Beginning { slot, grant, cursor, replays, overflows })
 }
 
 impl Shard {
@@ -82,7 +84,7 @@ impl Shard {
         let grant = connection.session.may_subscribe(&policy, &namespace.options, &name, request)?;
         let slot = self.slot_of(name)?;
         let asked = Asked::Client { command: id, reject_unrecovered: request.reject_unrecovered };
-        self.begin(place, Waiting { number: 0, slot, grant, asked });
+        self.begin(place, Waiting::new(slot, grant, asked));
         Ok(())
     }
 
@@ -133,7 +135,7 @@ impl Shard {
         connection.subscriptions.push(subscription);
         self.begun = self.begun.wrapping_add(1);
         let number = self.begun;
-        let waiting = Waiting { number, ..waiting };
+        let waiting = Waiting { number, overflows: self.overflows, ..waiting };
         let ticket = Ticket { connection: place.index, generation: place.generation, command: number };
         let reply_to = ReplyTo { shard: self.id, ticket };
         let started = self.hub.subscribe(&channel.hub, waiting.grant.since.as_ref(), reply_to);
@@ -182,12 +184,13 @@ impl Shard {
 
     /// A subscription that was told to the client delivers from here on.
     pub(crate) fn go_live(&mut self, place: Place, beginning: Beginning) {
-        let Beginning { slot, grant, cursor, replays } = beginning;
+        let Beginning { slot, grant, cursor, replays, overflows } = beginning;
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let Some(channel) = self.channels.get_mut(slot) else { return };
         channel.pending -= 1;
-        // What this shard has drained beyond the cursor is read back from the window.
-        let behind = channel.head > cursor || replays || connection.blocked.is_some();
+        // What this shard has drained beyond the cursor is read back from the window, and so is what it was not given.
+        let missed = channel.head > cursor || self.overflows != overflows;
+        let behind = missed || replays || connection.blocked.is_some();
         let deltas = if grant.delta { Deltas::Baseless } else { Deltas::Off };
         let (wire, join_leave) = (connection.wire, grant.join_leave);
         let entry = Entry { cursor, connection: place.index, wire, behind, deltas, join_leave };

@@ -17,12 +17,14 @@ struct Part {
     start: u64,
     end: u64,
     tail: Option<(u64, Arc<dyn TailSink>)>,
+    held_back: bool,
 }
+
+type Hook = Box<dyn FnOnce() + Send>;
 
 struct State {
     parts: Vec<Part>,
     epoch: u32,
-    held_back: bool,
 }
 
 /// See the module docs.
@@ -30,6 +32,8 @@ struct State {
 pub struct HoleLog {
     state: Arc<Mutex<State>>,
     reads: Arc<AtomicU64>,
+    after_bounds: Arc<Mutex<Option<Hook>>>,
+    after_append: Arc<Mutex<Option<Hook>>>,
 }
 
 impl Default for HoleLog {
@@ -42,7 +46,8 @@ impl HoleLog {
     /// One of so many partitions; a key lies where the sum of its bytes says.
     pub fn with_partitions(count: usize) -> Self {
         let parts = std::iter::repeat_with(Part::default).take(count).collect();
-        Self { state: Arc::new(Mutex::new(State { parts, epoch: 0, held_back: false })), reads: Arc::default() }
+        let state = Arc::new(Mutex::new(State { parts, epoch: 0 }));
+        Self { state, reads: Arc::default(), after_bounds: Arc::default(), after_append: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,13 +83,11 @@ impl HoleLog {
     /// Gives the tails what they have not seen, unless they are held back.
     fn feed(&self) {
         let mut state = self.lock();
-        if state.held_back {
-            return;
-        }
         let mut due = Vec::new();
-        for part in &mut state.parts {
+        for part in state.parts.iter_mut().filter(|part| !part.held_back) {
             let Some((next, sink)) = part.tail.take() else { continue };
-            let batch: Vec<_> = part.records.iter().filter(|r| r.log_offset >= next).cloned().collect();
+            let seen = part.records.partition_point(|r| r.log_offset < next);
+            let batch = part.records[seen..].to_vec();
             part.tail = Some((part.end, sink.clone()));
             due.push((sink, batch, part.end));
         }
@@ -96,8 +99,25 @@ impl HoleLog {
 
     /// Whether tails get nothing for now.
     pub fn hold_back(&self, held_back: bool) {
-        self.lock().held_back = held_back;
+        self.lock().parts.iter_mut().for_each(|part| part.held_back = held_back);
         self.feed();
+    }
+
+    /// The same for the partition of a key alone.
+    pub fn hold_back_beside(&self, key: &str, held_back: bool) {
+        let Partition(partition) = self.partition_of(key);
+        self.lock().parts[partition as usize].held_back = held_back;
+        self.feed();
+    }
+
+    /// Does something when the next question for the ends of a partition was answered, before who asked knows.
+    pub fn after_next_bounds(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.after_bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
+    /// Does something when the next record was appended, before who appended it knows.
+    pub fn after_next_append(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.after_append.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
     }
 
     /// Retention: everything of the first partition before `start` is gone.
@@ -159,6 +179,11 @@ impl HoleLog {
     }
 }
 
+fn run(hook: &Mutex<Option<Hook>>) {
+    let hook = hook.lock().unwrap_or_else(PoisonError::into_inner).take();
+    hook.into_iter().for_each(|hook| hook());
+}
+
 fn ready<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
     Box::pin(std::future::ready(value))
 }
@@ -179,6 +204,7 @@ impl Log for HoleLog {
     fn append(&self, record: Record) -> BoxFuture<'_, Result<Appended, BrokerError>> {
         let partition = self.partition_of(&record.key);
         let log_offset = self.put_record(record);
+        run(&self.after_append);
         ready(Ok(Appended { partition, log_offset, channel_offset: None, suppressed: false }))
     }
 
@@ -194,8 +220,12 @@ impl Log for HoleLog {
     }
 
     fn bounds(&self, Partition(partition): Partition) -> BoxFuture<'_, Result<Bounds, BrokerError>> {
-        let part = &self.lock().parts[partition as usize];
-        ready(Ok(Bounds { start: part.start, end: part.end }))
+        let bounds = {
+            let part = &self.lock().parts[partition as usize];
+            Bounds { start: part.start, end: part.end }
+        };
+        run(&self.after_bounds);
+        ready(Ok(bounds))
     }
 
     fn read(

@@ -245,10 +245,12 @@ impl Fold {
 
     fn uplink(&self, uplink: Uplink, effects: &mut Vec<Effect>) -> bool {
         let Ok(data) = STANDARD.decode(&uplink.data) else { return false };
-        if *uplink.node == *self.me {
+        // One that the others take for gone carries nothing out, though it may not know of its end yet.
+        let is_there = self.nodes.contains_key(uplink.node.as_str());
+        if is_there && *uplink.node == *self.me {
             effects.push(Effect::Uplink { session: uplink.session, data: data.into() });
         }
-        self.nodes.contains_key(uplink.node.as_str())
+        is_there
     }
 
     /// What this node proposes because time has passed. `live_since_us` is since when its own tail has been live: whoever

@@ -91,6 +91,37 @@ fn a_tail_that_ended_is_followed_by_another_also_where_the_epoch_is_what_it_was(
 }
 
 #[test]
+fn nobody_begins_on_what_a_reopened_log_has_left_behind() {
+    let mut rig = Rig::new(options());
+    rig.log.put("job", "1");
+    rig.subscribe("job", None).unwrap();
+    let before = rig.channel("job");
+    rig.log.change_and_back();
+    rig.wait_for_invalidation();
+    rig.hub.listen(&before, 0, 2, 2);
+    let reply_to = ReplyTo { shard: 0, ticket: Ticket { connection: 0, generation: 0, command: 2 } };
+    assert!(rig.hub.subscribe(&before, None, reply_to).is_none());
+    assert_eq!(rig.wait_for_start().unwrap_err().code, 100, "nobody would tell it of the next change");
+}
+
+#[test]
+fn a_start_that_moves_while_a_recovery_reads_takes_away_what_is_gone_and_nothing_else() {
+    let mut options = options();
+    options.window.payload_bytes_max = 1;
+    let mut rig = Rig::new(options);
+    for n in 0..60 {
+        rig.log.put("job", &n.to_string());
+    }
+    rig.subscribe("job", None).unwrap();
+    for (after, there) in [(45, true), (10, false)] {
+        let log = rig.log.clone();
+        rig.log.after_next_bounds(move || log.truncate(40));
+        let start = rig.subscribe("job", Some((after, ""))).unwrap();
+        assert_eq!(start.recovered, there, "after {after}");
+    }
+}
+
+#[test]
 fn a_partition_whose_end_was_lost_is_served_from_there() {
     let mut rig = Rig::new(options());
     for n in 0..50 {

@@ -65,6 +65,22 @@ fn a_node_whose_log_lost_its_end_judges_what_follows_as_those_do_that_had_not_re
 }
 
 #[test]
+fn a_publish_is_not_answered_with_the_verdict_on_a_record_of_another_log() {
+    let mut rig = Rig::new(options());
+    rig.subscribe("job", None).unwrap();
+    for _ in 0..3 {
+        publish(&rig, "1", keyed("a"));
+    }
+    // What is at the place of the next record is no duplicate, and has no verdict yet.
+    let log = rig.log.clone();
+    rig.log.after_next_append(move || log.recreate());
+    let channel = ChannelName::parse("job").unwrap();
+    let published = rig.hub.publish(&channel, "2".into(), keyed("b"));
+    let error = rig.runtime.block_on(published).unwrap_err();
+    assert!(error.to_string().contains("made anew"), "{error}");
+}
+
+#[test]
 fn a_node_that_comes_later_judges_the_same_also_in_what_it_reads_from_the_log() {
     let rig = Rig::new(options());
     for n in 0..60 {

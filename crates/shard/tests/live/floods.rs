@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use tidegate_framing::websocket::{Opcode, write_masked_frame};
 use tidegate_testkit::hole_log::HoleLog;
+use tidegate_types::limits::SHARD_INBOX_MAX;
 
 use crate::rig::{Client, Heard, Node, options};
 
@@ -68,4 +71,43 @@ fn subscriptions_that_are_given_up_before_they_begin_are_bounded() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it may subscribe again");
         id += 1;
     }
+}
+
+#[test]
+fn what_an_inbox_left_out_reaches_also_a_subscription_that_has_not_begun() {
+    // Of "b" nothing is known, so a connect with "a" and "b" waits with "a" at its place.
+    let log = HoleLog::with_partitions(2);
+    log.put("b", "1");
+    log.hold_back_beside("b", true);
+    let (busy, gate) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(())));
+    let (is_busy, holds) = (busy.clone(), gate.clone());
+    let node = Node::on_log_with(&log, options(), move |shards| {
+        let (is_busy, holds) = (is_busy.clone(), holds.clone());
+        shards.hand_over = Arc::new(move |handed| {
+            is_busy.store(true, Relaxed);
+            drop(holds.lock());
+            Err(handed)
+        });
+    });
+    let mut crowd = node.connect();
+    crowd.subscribe(2, "c", None);
+    crowd.subscribe(3, "a", None);
+    let mut client = Client::open(node.address);
+    client.say(r#"{"id":1,"connect":{"subs":{"a":{},"b":{}}}}"#);
+    node.until("both are asked for", |hub| hub.partitions().iter().all(|partition| partition.listeners > 0));
+    // While the shard is busy more comes than its inbox holds.
+    let held = gate.lock().unwrap();
+    let mut other = TcpStream::connect(node.address).unwrap();
+    other.write_all(b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    node.until("busy", |_| busy.load(Relaxed));
+    for _ in 0..SHARD_INBOX_MAX {
+        log.put("c", "1");
+    }
+    log.put("a", "1");
+    drop(held);
+    node.until("something was left out", |hub| hub.shard_metrics()[0].inbox_overflows.get() == 1);
+    log.hold_back_beside("b", false);
+    assert!(client.reply(1)["connect"]["subs"]["a"].is_object());
+    log.put("a", "2");
+    assert_eq!((client.publication(), client.publication()), (json!(1), json!(2)));
 }

@@ -69,6 +69,11 @@ impl Node {
         Self::start_over(Arc::new(log.clone()), runtime(), 1, options, |_| {})
     }
 
+    /// The same with other options of the shards.
+    pub(crate) fn on_log_with(log: &HoleLog, options: CoreOptions, change: impl Fn(&mut ShardOptions)) -> Self {
+        Self::start_over(Arc::new(log.clone()), runtime(), 1, options, change)
+    }
+
     /// A node on a broker that the test made.
     pub(crate) fn on_broker(broker: Arc<dyn Broker>, options: CoreOptions) -> Self {
         Self::start_over(broker, runtime(), 1, options, |_| {})

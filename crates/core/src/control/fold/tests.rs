@@ -262,3 +262,14 @@ fn commands_reach_their_node_alone_and_nobody_when_it_is_unknown() {
     let [Effect::Uplink { session, data }] = cluster.effects[1].as_slice() else { panic!("{:?}", cluster.effects) };
     assert_eq!((session.as_str(), &data[..]), ("s", &b"hi"[..]));
 }
+
+#[test]
+fn a_node_that_has_lapsed_carries_no_commands_out_that_their_sender_believes_lost() {
+    let mut cluster = Cluster::new(&["n1", "n2"]);
+    let uplink = Uplink { node: "n2".into(), session: "s".into(), data: STANDARD.encode("hi") };
+    let seen = cluster.at;
+    cluster.say("n1", vec![Entry::Lapse(Lapse { node: "n2".into(), seen }), Entry::Uplink(uplink)]);
+    let [.., Effect::Settled { accepted, .. }] = cluster.effects[0].as_slice() else { panic!("{:?}", cluster.effects) };
+    assert_eq!(accepted, &[true, false]);
+    assert!(!cluster.effects[1].iter().any(|effect| matches!(effect, Effect::Uplink { .. })), "{:?}", cluster.effects);
+}
