@@ -79,6 +79,11 @@ impl Hub {
         self.sessions.lock().remove(&key);
     }
 
+    /// The shard and the connection of a session of this node; the ticket's `command` means nothing.
+    pub fn session(&self, session: &str) -> Option<(u16, Ticket)> {
+        self.sessions.find(session)
+    }
+
     /// Brings commands to the connection of a session, on whatever node. One that has ended is nobody's, and no error: its
     /// client learns it from the stream.
     ///

@@ -132,6 +132,7 @@ impl Shard {
         for event in drained.events.drain(..) {
             self.on_shard_event(event);
         }
+        self.clients = None;
         for ticket in drained.unheard.drain(..) {
             // It waits for an answer that nobody will give. When it comes back there may be more room.
             let place = Place { index: ticket.connection, generation: ticket.generation };

@@ -1,8 +1,9 @@
 //! Orders of a backend for connections of this shard: the server API's `disconnect`, `subscribe`, `unsubscribe` and
 //! `refresh`; and what it revokes.
 //!
-//! Every shard of every node gets every order. One for a user finds the user's sessions by [`crate::users::Users`]; one
-//! that names no user looks at all.
+//! Every shard of every node gets every order. One for a user finds the user's sessions by [`crate::users::Users`]. Clients
+//! are found by a table that is made for the orders of a turn: it costs a connection no memory, and many orders one look at
+//! all.
 
 use bytes::Bytes;
 use tidegate_core::{Action, Bearer, Order, OrderedSubscription, Rule, ServerSubscription, Start};
@@ -27,10 +28,7 @@ fn is_named(order: &Order, client: Option<ClientId>, connection: &Connection) ->
 impl Shard {
     /// Carries an order out.
     pub(crate) fn obey(&mut self, order: &Order) {
-        let candidates = match &*order.user {
-            "" => self.connections.indices(),
-            user => self.users.of(user).to_vec(),
-        };
+        let candidates = self.candidates(order);
         let client = ClientId::parse(&order.client);
         let named = |index: &u32| self.connections.get(*index).is_some_and(|c| is_named(order, client, c));
         let places: Vec<Place> = candidates.into_iter().filter(named).map(|i| self.connections.place(i)).collect();
@@ -51,6 +49,31 @@ impl Shard {
                 Action::Nothing => {}
             }
         }
+    }
+
+    /// Connections that an order may be for.
+    fn candidates(&mut self, order: &Order) -> Vec<u32> {
+        if !order.user.is_empty() {
+            return self.users.of(&order.user).to_vec();
+        }
+        if !order.session.is_empty() {
+            let found = self.hub.session(&order.session).filter(|(shard, _)| *shard == self.id);
+            return found.map(|(_, ticket)| ticket.connection).into_iter().collect();
+        }
+        if !order.client.is_empty() {
+            return ClientId::parse(&order.client).and_then(|client| self.index_of(client)).into_iter().collect();
+        }
+        self.connections.indices()
+    }
+
+    /// The connection of a client.
+    fn index_of(&mut self, client: ClientId) -> Option<u32> {
+        let connections = &self.connections;
+        let all = || {
+            let named = |index| Some((connections.get(index)?.session.client_id(), index));
+            connections.indices().into_iter().filter_map(named).collect()
+        };
+        self.clients.get_or_insert_with(all).get(&client).copied()
     }
 
     /// Ends the sessions that stand on what is revoked, and of the others the subscriptions that do.

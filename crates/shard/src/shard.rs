@@ -9,9 +9,9 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use tidegate_core::metrics::ShardMetrics;
 use tidegate_core::{Drained, Hub, Inbox, Policy, Verifier};
-use tidegate_types::ChannelName;
 use tidegate_types::codes::{self, Disconnect};
 use tidegate_types::limits::GIVEN_SOCKETS_MAX;
+use tidegate_types::{ChannelName, ClientId};
 
 use crate::channel::Channel;
 use crate::connection::{Connection, Phase};
@@ -116,6 +116,8 @@ pub(crate) struct Shard {
     pub(crate) reads: u32,
     /// Channels with a fan-out under way.
     pub(crate) dirty: VecDeque<u32>,
+    /// Connections by their clients' ids, as they were at the first order of this turn that named one.
+    pub(crate) clients: Option<HashMap<ClientId, u32, RandomState>>,
     /// How often the inbox has left publications out.
     pub(crate) overflows: u32,
     /// How many sockets the last look found.

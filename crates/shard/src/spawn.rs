@@ -165,6 +165,7 @@ fn make(
         begun: 0,
         reads: 0,
         dirty: VecDeque::new(),
+        clients: None,
         overflows: 0,
         readable: VecDeque::new(),
         catching_up: VecDeque::new(),
