@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, address_in, terminate, tidegate};
+use tidegate_server::http::BODIES_MAX;
 
 /// More than a node serves at once and lets wait.
 const MANY: usize = 4_600;
@@ -95,6 +96,41 @@ fn kept_connections_keep_nobody_out() {
     for stream in kept.iter_mut().step_by(100) {
         assert!(get(stream, "/ready").starts_with("http/1.1 200"), "a quiet connection is served as before");
     }
+    node.ends_in_order();
+}
+
+#[test]
+fn bodies_that_do_not_come_keep_nobody_out() {
+    let node = Node::start();
+    let whole = "POST /emulation HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 11\r\n\r\nno commands";
+    let unfinished = &whole[..whole.len() - 1];
+    let mut held = Vec::new();
+    let mut hold = |count: usize| {
+        while held.len() < count {
+            // No more than the node lets wait, so that it takes them all.
+            for _ in 0..100 {
+                let mut stream = node.connect();
+                stream.write_all(unfinished.as_bytes()).unwrap();
+                held.push(stream);
+            }
+            for path in ["/health", "/ready"] {
+                let begun = Instant::now();
+                assert!(get(&mut node.connect(), path).starts_with("http/1.1 200"), "no room for {path}");
+                assert!(begun.elapsed() < Duration::from_secs(2), "{path} waited");
+            }
+        }
+    };
+    hold(BODIES_MAX + 200);
+    let refused = ask(&mut node.connect(), unfinished);
+    assert!(refused.starts_with("http/1.1 503") && refused.contains("retry-after: 1\r\n"), "{refused}");
+    let asked = ask(&mut node.connect(), whole);
+    assert!(asked.starts_with("http/1.1 400"), "a body that is there needs no place: {asked}");
+    hold(MANY);
+    let answers: Vec<_> = held.iter_mut().map(answer).collect();
+    let count = |status: &str| answers.iter().filter(|answer| answer.starts_with(status)).count();
+    let waited_for = count("http/1.1 408");
+    assert!(waited_for >= BODIES_MAX, "{waited_for}");
+    assert_eq!(waited_for + count("http/1.1 503"), answers.len());
     node.ends_in_order();
 }
 

@@ -7,8 +7,9 @@
 //! delivered to a subscriber passes through here, but for streams over HTTP/2 ([`http2`]). Plain publishes are answered
 //! by the shards themselves ([`Publishes`]).
 //!
-//! Bounds: [`CONNECTIONS_MAX`] connections (past it the shards answer 503), a deadline for every head, every body and
-//! every unread answer, and the configured size of a body.
+//! Bounds: [`CONNECTIONS_MAX`] connections (past it the shards answer 503), [`BODIES_MAX`] bodies that are waited for, a
+//! deadline for every head, every body and every unread answer, the same size and number of headers as on the shards, and
+//! the configured size of a body.
 
 mod body;
 mod carrier;
@@ -36,7 +37,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tidegate_shard::TlsSession;
-use tidegate_types::limits::HTTP_IDLE_MAX;
+use tidegate_types::limits::{HTTP_IDLE_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -49,8 +50,13 @@ pub use tidegate_shard::HandedOver;
 
 /// HTTP connections of a node that are being served. Those of clients are not among them, nor those that are quiet.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// Bodies that a node waits for at once, over HTTP/1.1 and HTTP/2 together. So few of the places of [`CONNECTIONS_MAX`] that
+/// whoever begins bodies and does not end them leaves most of them to others.
+pub const BODIES_MAX: usize = 1_024;
 /// Sockets that wait to be taken over.
 pub const HANDED_OVER_MAX: usize = 256;
+/// Bytes of a connection that the library reads ahead, or has of answers to write, beside one that is larger.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// How long a peer may read nothing of its answer.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// For what is still answered when the node shuts down.
@@ -98,9 +104,7 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
             Ok::<_, Infallible>(reply)
         }
     });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HTTP_IDLE_MAX);
-    let mut connection = http.serve_connection(io, service);
+    let mut connection = builder().serve_connection(io, service);
     let ended = tokio::select! {
         result = &mut connection => Some(result),
         Some(request) = given_back.recv() => {
@@ -123,6 +127,17 @@ async fn connection(handed: HandedOver, state: Arc<AppState>, mut shutdown: watc
     if let Err(error) = result {
         tracing::trace!(%error, "HTTP connection ended");
     }
+}
+
+/// The first head of a connection was read by a shard; those behind it are bounded alike.
+fn builder() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HTTP_IDLE_MAX)
+        .max_header_size(REQUEST_HEAD_BYTES_MAX)
+        .max_headers(REQUEST_HEADERS_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX);
+    http
 }
 
 /// The bytes of a connection, those first that were read already.

@@ -14,6 +14,7 @@ use tidegate_server::config::{Config, Sources};
 use tidegate_server::http::{self, AppState, HandedOver, Publishes};
 use tidegate_server::registry;
 use tidegate_shard::RequestHandler as _;
+use tidegate_types::limits::{REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX};
 use tokio::sync::{mpsc, watch};
 
 const CONFIG: &str = r#"
@@ -282,6 +283,24 @@ fn bad_requests_are_told_where_and_the_connection_goes_on() {
     let response = receive(&mut stream);
     assert_eq!(response.status, 405);
     assert!(response.head.contains("allow: post"), "{}", response.head);
+}
+
+#[test]
+fn every_head_of_a_connection_is_bounded() {
+    let node = node(CONFIG);
+    let status = |head: &str| {
+        let mut stream = node.connect();
+        assert_eq!(send(&mut stream, "/api/info", "X-API-Key: k1\r\n", "{}").status, 200);
+        write!(stream, "GET /health HTTP/1.1\r\nHost: a\r\n{head}").unwrap();
+        receive(&mut stream).status
+    };
+    let value = "x".repeat(REQUEST_HEAD_BYTES_MAX);
+    assert_eq!(status(&format!("X-Long: {}\r\n\r\n", &value[100..])), 200);
+    assert_eq!(status(&format!("X-Long: {value}\r\n\r\n")), 431);
+    assert_eq!(status(&format!("X-Long: {value}")), 431, "also where it does not end");
+    // One of them is the host.
+    assert_eq!(status(&("a: b\r\n".repeat(REQUEST_HEADERS_MAX - 1) + "\r\n")), 200);
+    assert_eq!(status(&("a: b\r\n".repeat(REQUEST_HEADERS_MAX) + "\r\n")), 431);
 }
 
 #[test]

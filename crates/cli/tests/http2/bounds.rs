@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
+use tidegate_server::http::BODIES_MAX;
 
-use crate::rig::{Connection, Node, handshake};
+use crate::rig::{Answer, Connection, Node, handshake};
 
 #[tokio::test]
 async fn past_the_bound_of_connections_tls_offers_http_1_and_others_are_told_to_go() {
@@ -52,6 +53,42 @@ async fn a_client_keeps_streams_back_that_are_too_many() {
     assert_eq!(node.metric("tidegate_clients"), 2);
     drop(two);
     assert_eq!(crate::rig::Answer::of(third).await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_leave_room_for_others() {
+    const STREAMS: usize = 64;
+    let node = Node::start(false, "");
+    let mut connections = Vec::new();
+    let mut held = Vec::new();
+    for path in ["/emulation", "/connection/http_stream"].iter().cycle().take(BODIES_MAX / STREAMS + 1) {
+        let mut connection = Connection::open(&node).await;
+        for _ in 0..STREAMS {
+            held.push(connection.begin_body(path, "{").await.unwrap());
+        }
+        // Answered after what was sent before it has come.
+        assert_eq!(connection.get("/health").await.status, 200);
+        connections.push(connection);
+    }
+    let mut other = Connection::open(&node).await;
+    for path in ["/emulation", "/connection/http_stream", "/api/info"] {
+        let (pending, _sending) = other.begin_body(path, "{").await.unwrap();
+        let mut refused = Answer::of(pending).await;
+        assert_eq!(refused.status, 503, "{path}");
+        assert_eq!(refused.headers["retry-after"], "1");
+        assert!(refused.rest().await.unwrap().contains("too many bodies"));
+    }
+    assert_eq!(other.get("/health").await.status, 200);
+    assert_eq!(other.get("/ready").await.status, 200);
+    let mut waited_for = 0;
+    for (pending, _sending) in held {
+        match Answer::of(pending).await.status.as_u16() {
+            408 => waited_for += 1,
+            status => assert_eq!(status, 503),
+        }
+    }
+    assert!(waited_for >= BODIES_MAX, "{waited_for}");
+    assert_eq!(other.post("/emulation", "no commands").await.0, 400);
 }
 
 const PUBLICATIONS: usize = 10_000;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, StatusCode};
 use rustls::crypto::aws_lc_rs;
 use serde_json::Value;
@@ -199,6 +199,19 @@ impl Connection {
             sending.send_data(body.to_owned().into(), true)?;
         }
         Ok(pending)
+    }
+
+    /// Begins a body, and leaves it to the caller to end it.
+    pub(crate) async fn begin_body(
+        &mut self,
+        path: &str,
+        body: &str,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let request = Request::post(format!("{}{path}", self.origin));
+        futures_ready(&mut self.send).await?;
+        let (pending, mut sending) = self.send.send_request(request.body(()).unwrap(), false)?;
+        sending.send_data(body.to_owned().into(), false)?;
+        Ok((pending, sending))
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {

@@ -9,8 +9,8 @@ use hyper::body::Body;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CACHE_CONTROL, CONTENT_LENGTH,
-    CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VARY,
+    CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    VARY,
 };
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
@@ -23,7 +23,7 @@ use tidegate_types::codes::ErrorCode;
 use tokio::sync::mpsc::Sender;
 
 use super::body::{self, BodyError};
-use super::routes::{Asked, Reply, json, method_not_allowed, refused};
+use super::routes::{Asked, Reply, busy, json, method_not_allowed, refused};
 use super::{AppState, paths};
 
 /// Seconds for which a browser remembers a preflight.
@@ -89,7 +89,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let most = state.message_bytes_max;
-    body::read(body, most).await.map_err(|error| match error {
+    body::read(body, most, &state.bodies).await.map_err(|error| match error {
         BodyError::TooLarge => {
             let why = format!("the first commands are longer than {most} bytes (client.message_bytes_max)");
             refused(413, ErrorCode::LIMIT_EXCEEDED, why)
@@ -134,7 +134,7 @@ async fn emulation(state: &AppState, request: Asked<'_>) -> Reply {
     let is_protobuf = content_type.starts_with(b"application/octet-stream");
     // Beside the commands there are the names of session and node.
     let most = state.message_bytes_max.saturating_add(ENVELOPE_BYTES);
-    let body = match body::read(request.into_body(), most).await {
+    let body = match body::read(request.into_body(), most, &state.bodies).await {
         Ok(body) => body,
         Err(BodyError::TooLarge) => {
             let why =
@@ -153,11 +153,7 @@ async fn emulation(state: &AppState, request: Asked<'_>) -> Reply {
         Err(error @ UplinkError::UnknownNode) => refused(404, ErrorCode::UNKNOWN_CHANNEL, error.to_string()),
         Err(error @ UplinkError::TooLarge) => refused(413, ErrorCode::LIMIT_EXCEEDED, error.to_string()),
         Err(error @ UplinkError::Refused) => refused(500, ErrorCode::INTERNAL, error.to_string()),
-        Err(error @ UplinkError::Busy) => {
-            let mut reply = refused(503, ErrorCode::TOO_MANY_REQUESTS, error.to_string());
-            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            reply
-        }
+        Err(error @ UplinkError::Busy) => busy(error.to_string()),
     }
 }
 

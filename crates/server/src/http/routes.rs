@@ -5,7 +5,7 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, UPGRADE,
+    ORIGIN, RETRY_AFTER, UPGRADE,
 };
 use hyper::{Method as Verb, Request, Response, StatusCode, Uri};
 use tidegate_api::{Access, Answer, ErrorMode, Method};
@@ -39,7 +39,8 @@ pub(super) async fn answer(state: &AppState, request: Request<Incoming>, give_ba
     let mut reply = route(state, Request::from_parts(head, &mut body), give_back).await;
     // What was too long or too slow is not waited for once more.
     let given_up = matches!(reply.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
-    if !body.is_end_stream() && (waits || given_up || !body::skip(&mut body, state.body_bytes_max).await) {
+    if !body.is_end_stream() && (waits || given_up || !body::skip(&mut body, state.body_bytes_max, &state.bodies).await)
+    {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     reply
@@ -113,7 +114,7 @@ async fn api(state: &AppState, method: Method, request: Asked<'_>) -> Reply {
         return refused(403, ErrorCode::PERMISSION_DENIED, FOREIGN_PAGE);
     }
     let mode = request.headers().get(ERROR_MODE).map(|v| ErrorMode::from_header(v.as_bytes())).unwrap_or_default();
-    match body::read(request.into_body(), state.body_bytes_max).await {
+    match body::read(request.into_body(), state.body_bytes_max, &state.bodies).await {
         Ok(body) => from_answer(state.api.call(method, &body, mode, &access).await),
         Err(BodyError::TooLarge) => {
             let text = format!("the body is larger than {} bytes (api.body_bytes_max)", state.body_bytes_max);
@@ -181,6 +182,13 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
 
 pub(super) fn refused(status: u16, code: ErrorCode, message: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
     from_answer(Answer::refused(status, code, message))
+}
+
+/// Refused for what others ask at this moment.
+pub(super) fn busy(message: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
+    let mut reply = refused(503, ErrorCode::TOO_MANY_REQUESTS, message);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
 }
 
 fn from_answer(answer: Answer) -> Reply {

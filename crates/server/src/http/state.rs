@@ -14,7 +14,7 @@ use tidegate_framing::websocket::Origins;
 use tidegate_shard::Entrance;
 use tokio::sync::Semaphore;
 
-use super::metrics;
+use super::{BODIES_MAX, metrics};
 use crate::config::{Config, Http2Config};
 
 /// What the routes share.
@@ -34,6 +34,8 @@ pub struct AppState {
     pub(super) demo: Option<Arc<Jobs>>,
     pub(super) metrics: Registry,
     pub(super) http2: Option<Http2Config>,
+    /// Places of bodies that are waited for.
+    pub(super) bodies: Semaphore,
     /// How long a client may take nothing of what is sent to it.
     pub(super) unread_max: Duration,
     /// Takes connections back that ask for what shards serve, once there are shards.
@@ -78,6 +80,7 @@ impl AppState {
             message_bytes_max: config.core.client.message_bytes_max,
             metrics: metrics::registry(hub.clone(), Box::new(open)),
             http2: config.http2,
+            bodies: Semaphore::new(BODIES_MAX),
             unread_max: config.core.client.write_stall_max,
             hub,
             entrance: OnceLock::new(),
