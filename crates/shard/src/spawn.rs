@@ -167,6 +167,8 @@ fn make(
         dirty: VecDeque::new(),
         readable: VecDeque::new(),
         catching_up: VecDeque::new(),
+        put_off: VecDeque::new(),
+        replied_bytes: 0,
         doomed: Vec::new(),
         wheel: Wheel::new(),
         drained: Drained::default(),
