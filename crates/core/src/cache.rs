@@ -12,6 +12,7 @@ use tidegate_types::{Offset, Publication, StreamPosition};
 use crate::error::HubError;
 use crate::hub::{Channel, Hub};
 use crate::start::Start;
+use crate::window::Wanted;
 
 /// Looks at the log before the window could follow: each look but the last met publications that came and went meanwhile.
 const LOOKS_MAX: usize = 4;
@@ -38,7 +39,7 @@ impl Hub {
             }
             let floor = self.floor(channel);
             let kept = match channel.namespace.options.has_history() {
-                true => self.visible(channel).await?.1.pop(),
+                true => self.visible(channel, &Wanted::NEWEST).await?.1.pop(),
                 false => None,
             };
             if let Some(start) = self.follow_kept(channel, since, floor, kept) {
@@ -70,7 +71,7 @@ impl Hub {
 
     fn cached(&self, channel: &Channel, since: &Since, top: Offset, newest: Option<Arc<Publication>>) -> Start {
         let hidden = self.hidden(channel);
-        let newest = newest.filter(|p| p.time_ms >= hidden.oldest_ms && p.offset > hidden.removed);
+        let newest = newest.filter(|p| hidden.shows(p));
         let epoch = &channel.log.epoch;
         let has = |p: &Arc<Publication>| since.epoch == epoch.as_str() && since.offset >= p.offset.0;
         let recovered = newest.is_some();

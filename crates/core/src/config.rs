@@ -146,7 +146,7 @@ pub struct ClientOptions {
     pub history_publications_max: usize,
     /// Publications that one recovery may bring; more is `recovered: false`.
     pub recovery_publications_max: usize,
-    /// Bytes that one recovery may bring.
+    /// Bytes of payloads that one recovery may bring, and one history answer to a client: what is more comes in pages.
     pub recovery_bytes_max: usize,
     /// Records of a shared log that one recovery or history read may look at.
     pub recovery_scan_records_max: usize,

@@ -11,7 +11,7 @@ use crate::hub::{Channel, Hub};
 use crate::reader::{LogRead, Span};
 use crate::rules::Rule;
 use crate::start::ReadLimits;
-use crate::window::Numbering;
+use crate::window::{Numbering, Wanted};
 
 impl Hub {
     /// Kept publications of a channel and where it stands.
@@ -20,6 +20,15 @@ impl Hub {
     /// [`HubError::NotAvailable`] without history; [`HubError::Unrecoverable`] for a position of another epoch, or when
     /// the log cannot be searched far enough within the bounds: never a silently shorter list.
     pub async fn history(&self, query: &History) -> Result<HistoryResult, HubError> {
+        self.history_within(query, usize::MAX).await
+    }
+
+    /// The same, with no more than so many bytes of payloads but for the first publication. What does not fit any more comes
+    /// after the last of the answer, in the order asked for.
+    ///
+    /// # Errors
+    /// Those of [`Hub::history`].
+    pub async fn history_within(&self, query: &History, bytes_max: usize) -> Result<HistoryResult, HubError> {
         let name = ChannelName::parse(&query.channel)?;
         let channel = self.channel(&name)?;
         if !channel.namespace.options.has_history() {
@@ -27,7 +36,8 @@ impl Hub {
             return Err(HubError::NotAvailable(text.into()));
         }
         self.check_since(&channel, query)?;
-        tokio::time::timeout(COMMAND_WAIT_MAX, self.history_of(&channel, query)).await.map_err(|_| HubError::Timeout)?
+        let read = self.history_of(&channel, query, bytes_max);
+        tokio::time::timeout(COMMAND_WAIT_MAX, read).await.map_err(|_| HubError::Timeout)?
     }
 
     /// Takes the history of a channel away: what was published before is neither history nor can it be recovered. Positions
@@ -67,26 +77,23 @@ impl Hub {
         Ok(())
     }
 
-    async fn history_of(&self, channel: &Channel, query: &History) -> Result<HistoryResult, HubError> {
+    async fn history_of(
+        &self,
+        channel: &Channel,
+        query: &History,
+        bytes_max: usize,
+    ) -> Result<HistoryResult, HubError> {
         self.warm_idle(channel).await?;
         if self.numbering() == Numbering::Log {
             // Another node may have answered a publish that this one has not read.
             let end = channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?.end;
             self.read_up_to(channel, Offset(end)).await;
         }
-        let (top, mut publications) =
-            if query.limit == 0 { (self.top_of(channel), Vec::new()) } else { self.visible(channel).await? };
-        if let Some(since) = &query.since {
-            let keep = |p: &Arc<Publication>| {
-                if query.reverse { p.offset.0 < since.offset } else { p.offset.0 > since.offset }
-            };
-            publications.retain(keep);
-        }
-        if query.reverse {
-            publications.reverse();
-        }
-        let asked = usize::try_from(query.limit).unwrap_or(usize::MAX);
-        publications.truncate(asked);
+        let wanted = wanted(query, bytes_max);
+        let (top, publications) = match query.limit {
+            0 => (self.top_of(channel), Vec::new()),
+            _ => self.visible(channel, &wanted).await?,
+        };
         Ok(HistoryResult { publications, top: StreamPosition { offset: top, epoch: channel.log.epoch.clone() } })
     }
 
@@ -106,26 +113,27 @@ impl Hub {
         Ok(self.warm(&channel.log, &channel.cell).await?)
     }
 
-    /// Everything of the channel that its namespace shows, oldest first, and its top.
-    pub(crate) async fn visible(&self, channel: &Channel) -> Result<(Offset, Vec<Arc<Publication>>), HubError> {
+    /// What is asked for of all that the channel's namespace shows, and the channel's top. The log is read only for what
+    /// the window does not hold.
+    pub(crate) async fn visible(
+        &self,
+        channel: &Channel,
+        wanted: &Wanted,
+    ) -> Result<(Offset, Vec<Arc<Publication>>), HubError> {
         let hidden = self.hidden(channel);
         let broker_top = self.broker_top(channel);
-        let (top, floor, mut publications) = {
+        let (top, floor, shown) = {
             let state = channel.cell.lock();
             let window = &state.window;
-            let held: Vec<_> = window.held_after(&channel.key, Offset::ZERO).cloned().collect();
-            (window.top(&channel.key, broker_top), window.floor(&channel.key, broker_top), held)
+            let shown = window.shown(&channel.key, hidden, wanted);
+            (window.top(&channel.key, broker_top), window.floor(&channel.key, broker_top), shown)
         };
-        let complete = floor == Offset::ZERO || publications.len() >= hidden.size;
-        if !complete {
-            let mut older = self.older(channel, floor, hidden.size).await?;
-            older.append(&mut publications);
-            publications = older;
+        let complete = floor == Offset::ZERO || shown.held >= hidden.size;
+        if complete || wanted.is_met_above(floor, &shown) {
+            return Ok((top, shown.publications));
         }
-        publications.retain(|p| p.time_ms >= hidden.oldest_ms && p.offset > hidden.removed);
-        let surplus = publications.len().saturating_sub(hidden.size);
-        publications.drain(..surplus);
-        Ok((top, publications))
+        let older = self.older(channel, floor, hidden.size).await?;
+        Ok((top, wanted.join(hidden, &older, &shown)))
     }
 
     /// What the log has of the channel up to `until`, at least the newest `size`.
@@ -153,6 +161,15 @@ impl Hub {
         }
         let bounds = channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?;
         Ok(after.0 <= bounds.start)
+    }
+}
+
+fn wanted(query: &History, bytes_max: usize) -> Wanted {
+    let count_max = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    Wanted {
+        since: query.since.as_ref().map(|since| Offset(since.offset)),
+        reverse: query.reverse,
+        limits: ReadLimits { count_max, bytes_max },
     }
 }
 

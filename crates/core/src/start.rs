@@ -37,6 +37,26 @@ pub(crate) struct ReadLimits {
     pub(crate) bytes_max: usize,
 }
 
+impl ReadLimits {
+    /// The first that fit, one at least where any may be taken, and whether these limits ended the list.
+    pub(crate) fn take<'a>(
+        self,
+        publications: impl Iterator<Item = &'a Arc<Publication>>,
+    ) -> (Vec<Arc<Publication>>, bool) {
+        let (mut taken, mut bytes) = (Vec::new(), 0_usize);
+        for publication in publications {
+            bytes = bytes.saturating_add(publication.payload.json().len());
+            let has_room = taken.is_empty() || bytes <= self.bytes_max;
+            if taken.len() >= self.count_max || !has_room {
+                return (taken, true);
+            }
+            taken.push(publication.clone());
+        }
+        let full = taken.len() >= self.count_max;
+        (taken, full)
+    }
+}
+
 /// How a namespace hides what its log still keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hidden {
@@ -46,4 +66,11 @@ pub(crate) struct Hidden {
     pub(crate) oldest_ms: i64,
     /// Only what lies after this shows: before it the history was removed.
     pub(crate) removed: Offset,
+}
+
+impl Hidden {
+    /// Whether a publication shows, if it is among the newest.
+    pub(crate) fn shows(&self, publication: &Publication) -> bool {
+        publication.time_ms >= self.oldest_ms && publication.offset > self.removed
+    }
 }

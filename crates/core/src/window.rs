@@ -27,8 +27,10 @@ use crate::payload;
 use crate::start::{Hidden, ReadAfter, ReadLimits};
 
 mod budget;
+mod shown;
 
 pub(crate) use budget::Budget;
+pub(crate) use shown::Wanted;
 
 /// How the offsets that clients see come about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +72,25 @@ impl Default for KeyState {
 struct Held {
     publications: VecDeque<Arc<Publication>>,
     floor: Offset,
+    /// The latest time that occurred.
+    latest_ms: i64,
+    /// How far a time lay behind one before it at most: times come from several clocks.
+    disorder_ms: u64,
+}
+
+impl Held {
+    fn new(floor: Offset) -> Self {
+        Self { publications: VecDeque::new(), floor, latest_ms: i64::MIN, disorder_ms: 0 }
+    }
+
+    fn push(&mut self, publication: Arc<Publication>) {
+        if publication.time_ms < self.latest_ms {
+            self.disorder_ms = self.disorder_ms.max(self.latest_ms.abs_diff(publication.time_ms));
+        } else {
+            self.latest_ms = publication.time_ms;
+        }
+        self.publications.push_back(publication);
+    }
 }
 
 /// What a record became.
@@ -244,8 +265,7 @@ impl Window {
         let bytes = cost(&publication);
         let state = self.keys.entry(key.clone()).or_default();
         let floor = floor.min(state.passed);
-        let held = state.held.get_or_insert_with(|| Box::new(Held { publications: VecDeque::new(), floor }));
-        held.publications.push_back(publication);
+        state.held.get_or_insert_with(|| Box::new(Held::new(floor))).push(publication);
         self.order.push_back((key.clone(), u32::try_from(bytes).unwrap_or(u32::MAX)));
         self.budget.take(self.bytes, bytes);
         self.bytes += bytes;
@@ -383,17 +403,11 @@ impl Window {
         if after < floor {
             return ReadAfter::NeedsLog;
         }
-        let mut bytes = 0;
-        let held = self.held_after(key, after).take(limits.count_max).take_while(|p| {
-            let fits = bytes == 0 || bytes + p.payload.json().len() <= limits.bytes_max;
-            bytes += p.payload.json().len().max(1);
-            fits
-        });
-        ReadAfter::Publications(held.cloned().collect())
+        ReadAfter::Publications(limits.take(self.held_after(key, after)).0)
     }
 
     /// Held publications of the key after `after`, oldest first.
-    pub(crate) fn held_after(&self, key: &Key, after: Offset) -> impl Iterator<Item = &Arc<Publication>> {
+    fn held_after(&self, key: &Key, after: Offset) -> impl Iterator<Item = &Arc<Publication>> {
         self.keys.get(key).and_then(|state| state.held.as_deref()).into_iter().flat_map(move |held| {
             let from = held.publications.partition_point(|p| p.offset <= after);
             held.publications.range(from..)
@@ -403,8 +417,7 @@ impl Window {
 
 /// Applies what a namespace hides: `None` when something after the position is hidden.
 pub(crate) fn all_visible(publications: &[Arc<Publication>], hidden: Hidden) -> bool {
-    let shows = |p: &Arc<Publication>| p.time_ms >= hidden.oldest_ms && p.offset > hidden.removed;
-    publications.len() <= hidden.size && publications.first().is_none_or(shows)
+    publications.len() <= hidden.size && publications.first().is_none_or(|p| hidden.shows(p))
 }
 
 /// A record as subscribers see it.

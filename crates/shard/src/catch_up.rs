@@ -52,9 +52,7 @@ impl Shard {
         match self.hub.read_after(&channel.hub, Offset(cursor), CATCH_UP_BYTES) {
             ReadAfter::Publications(publications) if publications.is_empty() => self.live_again(place, slot, entry),
             ReadAfter::Publications(publications) => self.send_page(place, slot, &publications),
-            ReadAfter::NeedsLog if self.is_strict(slot) && !replaying => {
-                self.doomed.push((place, Some(Disconnect::SLOW)))
-            }
+            ReadAfter::NeedsLog if self.is_strict(slot) && !replaying => self.doom(place, Some(Disconnect::SLOW)),
             ReadAfter::NeedsLog => self.ask_log(place, slot, cursor),
             ReadAfter::Lost => self.lose(place, slot),
         }
@@ -177,7 +175,7 @@ impl Shard {
                     self.lag(slot, place.index);
                 }
             }
-            None => self.doomed.push((place, None)),
+            None => self.doom(place, None),
         }
         self.frames = frames;
     }

@@ -164,7 +164,8 @@ impl Shard {
         )
     }
 
-    /// A client gets so many at most; backends, which ask the hub themselves, whatever the namespace keeps.
+    /// A client gets so many publications and bytes at most; backends, which ask the hub themselves, whatever the
+    /// namespace keeps.
     fn history(&mut self, place: Place, id: u32, mut query: History) -> Result<(), Refusal> {
         let (name, subscribed) = self.known_channel(place, &query.channel)?;
         let settings = self.hub.namespaces().for_client(&name)?.clone();
@@ -173,12 +174,13 @@ impl Shard {
         if query.limit < 0 || query.limit > most {
             query.limit = most;
         }
+        let bytes_max = self.options.client.recovery_bytes_max;
         let hub = self.hub.clone();
         self.answer_later(
             place,
             id,
             Box::pin(async move {
-                match hub.history(&query).await {
+                match hub.history_within(&query, bytes_max).await {
                     Ok(result) => Reply::History(Box::new(result)),
                     Err(error) => failed(&error),
                 }

@@ -149,7 +149,7 @@ impl Shard {
             self.go_live(place, beginnings);
         }
         self.answer_connect(place, command, result);
-        self.carry_out_held(place, commands, unread);
+        self.carry_out_held(place, commands, unread, false);
     }
 
     fn answer_connect(&mut self, place: Place, command: u32, result: ConnectResult) {

@@ -165,6 +165,10 @@ pub(crate) struct Held {
     pub(crate) unread: bool,
     /// Requests that came by another way meanwhile; bounded.
     pub(crate) uplinks: usize,
+    /// They wait for no key but for the turns of others, and for the socket to take the replies that there are.
+    pub(crate) put_off: bool,
+    /// Behind them came what is no command.
+    pub(crate) wrong: bool,
     /// What they wait for is not a key but a connect that is not answered yet.
     pub(crate) connecting: Option<Connecting>,
 }
@@ -198,6 +202,8 @@ pub(crate) struct Connection {
     pub(crate) wire: u8,
     /// It is pinged by frames of the WebSocket instead of messages.
     pub(crate) pings_by_frame: bool,
+    /// It ends with this turn.
+    pub(crate) doomed: bool,
     /// It is to be its user's only one, and the others have not heard of it yet.
     pub(crate) claiming: bool,
     /// Subscriptions that read from the window instead of the live stream.
@@ -236,6 +242,7 @@ impl Connection {
             hung_up: false,
             wire: 0,
             pings_by_frame: false,
+            doomed: false,
             claiming: false,
             behind: 0,
             pending: 0,
@@ -252,6 +259,11 @@ impl Connection {
             tls,
             client: None,
         }
+    }
+
+    /// Whether its commands are carried out.
+    pub(crate) fn takes_commands(&self) -> bool {
+        self.phase == Phase::Open && !self.doomed
     }
 
     /// Its subscription to a channel.

@@ -65,6 +65,7 @@ impl Shard {
     fn timeout(&self) -> Timespec {
         let busy = !self.dirty.is_empty()
             || !self.readable.is_empty()
+            || !self.put_off.is_empty()
             || !self.catching_up.is_empty()
             || !self.handshakes.is_empty();
         let ms = if busy || !self.inbox.try_sleep() { 0 } else { Wheel::until_next(self.now_ms()) };
@@ -110,6 +111,7 @@ impl Shard {
                 self.read(place);
             }
         }
+        self.go_on_put_off();
         self.shake_hands();
         if !self.is_fan_out_small() {
             self.send_later();

@@ -244,7 +244,7 @@ impl Shard {
                 self.block(index, cut);
                 self.mark_late(slot, index);
             }
-            None => self.doomed.push((self.connections.place(index), None)),
+            None => self.doom(self.connections.place(index), None),
         }
         Served::Sent
     }

@@ -91,7 +91,7 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(index) else { return true };
         let Some(Sent { taken: sent, blocked }) = tls::send(connection, &self.frames, &mut self.records) else {
-            self.doomed.push((self.connections.place(index), None));
+            self.doom(self.connections.place(index), None);
             return true;
         };
         let progress = Progress::of(&ends, sent);

@@ -1,5 +1,6 @@
 //! From readable sockets to commands.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use tidegate_framing::websocket::{Decoder, Event, Limits, Role, close_code};
@@ -32,6 +33,7 @@ impl Shard {
         if !self.connections.is_at(place) || self.is_answering(place) || self.is_holding(place) {
             return;
         }
+        self.replied_bytes = 0;
         if self.connections.get(place.index).is_some_and(|c| c.tls.is_some()) {
             return self.read_tls(place);
         }
@@ -135,7 +137,7 @@ impl Shard {
     }
 
     fn act(&mut self, place: Place, asked: Asked) {
-        let closing = self.connections.get(place.index).is_none_or(|c| c.phase == Phase::Closing);
+        let closing = self.connections.get(place.index).is_none_or(|c| c.phase == Phase::Closing || c.doomed);
         match asked {
             Asked::Close(code) => self.on_close(place, closing, code),
             _ if closing => {}
@@ -164,14 +166,20 @@ impl Shard {
             }
             None => commands.is_empty(),
         };
-        for command in commands {
-            self.metrics.commands.add(1);
+        self.metrics.commands.add(commands.len() as u64);
+        let mut commands = VecDeque::from(commands);
+        while !self.put_off_rest(place, &mut commands, wrong) {
+            let Some(command) = commands.pop_front() else { return self.end_if_wrong(place, wrong) };
             self.command(place, command);
-            let goes_on = self.connections.get(place.index).is_some_and(|c| c.phase == Phase::Open);
+            let goes_on = self.connections.get(place.index).is_some_and(Connection::takes_commands);
             if !self.connections.is_at(place) || !goes_on {
                 return;
             }
         }
+    }
+
+    /// Ends a connection that said what is no command, after what it said before that.
+    pub(crate) fn end_if_wrong(&mut self, place: Place, wrong: bool) {
         if wrong {
             self.flush_replies(place.index);
             self.end(place, Some(Disconnect::BAD_REQUEST));

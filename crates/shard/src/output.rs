@@ -29,7 +29,9 @@ impl Shard {
     /// Adds a reply to the batch of a connection.
     pub(crate) fn reply(&mut self, index: u32, id: u32, reply: &Reply) {
         let Some(wire) = self.batch_for(index) else { return };
+        let before = self.batch.len();
         self.options.wires[wire].reply(id, reply, &mut self.batch);
+        self.replied_bytes += self.batch.len() - before;
         if self.batch.len() > BATCH_BYTES {
             self.flush_replies(index);
         }
@@ -102,7 +104,7 @@ impl Shard {
                     self.block(index, Bytes::copy_from_slice(&bytes[taken..]));
                 }
             }
-            None => self.doomed.push((self.connections.place(index), None)),
+            None => self.doom(self.connections.place(index), None),
         }
     }
 
@@ -116,7 +118,7 @@ impl Shard {
             blocked.clear();
             blocked.control_bytes = CONTROL_BYTES_MAX + 1;
             self.metrics.closed_slow.add(1);
-            self.doomed.push((self.connections.place(index), None));
+            self.doom(self.connections.place(index), None);
             return;
         }
         blocked.queue(frame);
@@ -187,6 +189,9 @@ impl Shard {
         }
         if connection.behind > 0 {
             self.catching_up.push_back(place);
+        }
+        if connection.held.as_ref().is_some_and(|held| held.put_off) {
+            self.put_off.push_back(place);
         }
         self.end_response(index);
     }

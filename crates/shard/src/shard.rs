@@ -130,6 +130,10 @@ pub(crate) struct Shard {
     pub(crate) readable: VecDeque<Place>,
     /// Connections that are writable and have subscriptions behind.
     pub(crate) catching_up: VecDeque<Place>,
+    /// Connections with commands that were put off.
+    pub(crate) put_off: VecDeque<Place>,
+    /// Bytes of replies that the present read or event has caused.
+    pub(crate) replied_bytes: usize,
     /// Connections to end, noted where ending them would disturb a walk.
     pub(crate) doomed: Vec<(Place, Option<Disconnect>)>,
     pub(crate) wheel: Wheel,
@@ -282,6 +286,16 @@ impl Shard {
             self.end_tls(&mut connection);
             socket::unwatch(&self.epoll, &connection.socket);
         }
+    }
+
+    /// Notes a connection to end with this turn. Nothing more that it asks for is done.
+    pub(crate) fn doom(&mut self, place: Place, why: Option<Disconnect>) {
+        if self.connections.is_at(place)
+            && let Some(connection) = self.connections.get_mut(place.index)
+        {
+            connection.doomed = true;
+        }
+        self.doomed.push((place, why));
     }
 
     /// Ends what was noted while walking.

@@ -169,6 +169,8 @@ fn make(
         overflows: 0,
         readable: VecDeque::new(),
         catching_up: VecDeque::new(),
+        put_off: VecDeque::new(),
+        replied_bytes: 0,
         doomed: Vec::new(),
         wheel: Wheel::new(),
         drained: Drained::default(),

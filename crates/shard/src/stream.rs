@@ -13,7 +13,7 @@ use tidegate_framing::http::{Head, Status, query_value, text_response};
 use tidegate_types::codes::Disconnect;
 use tidegate_types::limits::HELD_UPLINKS_MAX;
 
-use crate::connection::{Partial, Phase};
+use crate::connection::{Connection, Partial, Phase};
 use crate::options::Route;
 use crate::request::Next;
 use crate::shard::Shard;
@@ -113,8 +113,8 @@ impl Shard {
     /// Commands that came by another way than the socket of the connection.
     pub(crate) fn on_uplink(&mut self, ticket: Ticket, data: &Bytes) {
         let place = Place { index: ticket.connection, generation: ticket.generation };
-        let open = self.connections.is_at(place)
-            && self.connections.get(place.index).is_some_and(|connection| connection.phase == Phase::Open);
+        let open =
+            self.connections.is_at(place) && self.connections.get(place.index).is_some_and(Connection::takes_commands);
         if !open {
             return;
         }

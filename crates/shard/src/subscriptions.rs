@@ -319,6 +319,7 @@ impl Shard {
 
     /// What the hub tells beside publications. Replies gather in the batch, which the caller flushes.
     pub(crate) fn on_shard_event(&mut self, event: ShardEvent) {
+        self.replied_bytes = 0;
         match event {
             ShardEvent::Started { ticket, result } => {
                 let place = Place { index: ticket.connection, generation: ticket.generation };

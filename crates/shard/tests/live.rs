@@ -23,6 +23,8 @@ mod identity;
 mod key_sets;
 #[path = "live/lag.rs"]
 mod lag;
+#[path = "live/large_answers.rs"]
+mod large_answers;
 #[path = "live/life.rs"]
 mod life;
 #[path = "live/names.rs"]

@@ -85,7 +85,10 @@ pub const TLS_HELD_BYTES_MAX: usize = 32 << 10;
 pub const TLS_UNSENT_BYTES_MAX: usize = 64 << 10;
 /// Bytes that the kernel may hold unsent per socket before it says that it would block.
 pub const UNSENT_BYTES_MAX: u32 = 64 << 10;
-/// Connections that catch up in one turn of a shard's loop.
+/// Bytes of replies that what was read at once may cause before the rest of its commands waits for the next turn, and for
+/// the socket. Half of what may wait for a socket that takes no more.
+pub const REPLY_BYTES_PER_TURN_MAX: usize = 1 << 20;
+/// Connections that catch up, and others whose commands go on, in one turn of a shard's loop.
 pub const CATCH_UPS_PER_TURN_MAX: usize = 32;
 /// A socket that takes nothing for this long is slow, where the namespace disconnects slow readers.
 pub const SLOW_AFTER: Duration = Duration::from_secs(1);

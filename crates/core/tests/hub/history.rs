@@ -36,6 +36,53 @@ fn pages_go_both_ways_and_limits_hold() {
 }
 
 #[test]
+fn bytes_make_pages_that_together_are_everything() {
+    let rig = Rig::new(options());
+    // The first ones are on the log alone: the window begins later.
+    for n in 0..120 {
+        let wide = if n % 7 == 0 { 90 } else { 9 };
+        rig.log.put(if n % 2 == 0 { "job" } else { "noise" }, &format!("{n:0>wide$}"));
+    }
+    for reverse in [false, true] {
+        let all = history(&rig, |q| q.reverse = reverse).unwrap();
+        assert_eq!(all.publications.len(), 60);
+        let (mut paged, mut since) = (Vec::new(), None);
+        loop {
+            let query = History { channel: "job".into(), limit: -1, since: since.take(), reverse };
+            let page = rig.runtime.block_on(rig.hub.history_within(&query, 50)).unwrap();
+            assert_eq!(page.top, all.top);
+            let bytes: usize = page.publications.iter().map(|p| p.payload.json().len()).sum();
+            assert!(bytes <= 50 || page.publications.len() == 1, "{bytes} bytes");
+            let Some(last) = page.publications.last() else { break };
+            since = Some(Since { offset: last.offset.0, epoch: String::new() });
+            paged.extend(page.publications);
+        }
+        assert_eq!(paged, all.publications);
+    }
+}
+
+#[test]
+fn the_log_is_read_only_for_what_the_window_does_not_hold() {
+    let mut rig = Rig::new(options());
+    for n in 0..60 {
+        rig.log.put("job", &n.to_string());
+    }
+    rig.subscribe("job", None).unwrap();
+    for n in 60..70 {
+        rig.log.put("job", &n.to_string());
+    }
+    rig.drain();
+    let offset = rig.deliveries.iter().find(|(_, data)| data == "64").unwrap().0;
+    let since = Some(Since { offset, epoch: String::new() });
+    let reads = rig.log.reads();
+    assert_eq!(data(&history(&rig, |q| q.since = since).unwrap()), ["65", "66", "67", "68", "69"]);
+    assert_eq!(data(&history(&rig, |q| (q.limit, q.reverse) = (2, true)).unwrap()), ["69", "68"]);
+    assert_eq!(rig.log.reads(), reads);
+    assert_eq!(data(&history(&rig, |q| q.limit = 2).unwrap()), ["0", "1"]);
+    assert!(rig.log.reads() > reads);
+}
+
+#[test]
 fn wrong_positions_are_errors() {
     let rig = Rig::new(options());
     rig.log.put("job", "1");

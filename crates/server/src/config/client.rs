@@ -66,7 +66,7 @@ fn limits(section: &mut Section<'_>, o: &mut ClientOptions) {
 fn recovery(section: &mut Section<'_>, o: &mut ClientOptions) {
     let doc = "Publications that one recovery may bring.";
     o.recovery_publications_max = section.get("publications_max", o.recovery_publications_max, doc);
-    let doc = "Bytes that one recovery may bring.";
+    let doc = "Bytes that one recovery may bring; a client's history is answered in pages of so many.";
     o.recovery_bytes_max = section.get("bytes_max", Bytes(o.recovery_bytes_max), doc).0;
     let doc = "Records of a shared log that one recovery or history read may look at.";
     o.recovery_scan_records_max = section.get("scan_records_max", o.recovery_scan_records_max, doc);

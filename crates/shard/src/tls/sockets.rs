@@ -180,7 +180,7 @@ impl Shard {
             Some(true) => {}
             Some(false) if was_blocked => {}
             Some(false) => self.block(place.index, bytes::Bytes::new()),
-            None => self.doomed.push((place, None)),
+            None => self.doom(place, None),
         }
     }
 
