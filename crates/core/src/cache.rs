@@ -20,26 +20,37 @@ const LOOKS_MAX: usize = 4;
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 impl Hub {
-    /// Where a subscription begins, from the window alone; `None` when it does not hold the newest publication.
+    /// Where a subscription begins, from the window alone; `None` when it does not hold the newest publication, or the client
+    /// has seen more elsewhere.
     pub(crate) fn start_from_cached(&self, channel: &Channel, since: &Since) -> Option<Start> {
         let broker_top = self.broker_top(channel);
         let state = channel.cell.lock();
         let newest = state.is_warm().then(|| state.window.newest(&channel.key)).flatten()?.clone();
         let top = state.window.top(&channel.key, broker_top);
         drop(state);
+        if is_ahead(channel, since, top) {
+            return None;
+        }
         Some(self.cached(channel, since, top, Some(newest)))
     }
 
     /// The same with what the log has.
     pub(crate) async fn start_from_cache(&self, channel: &Channel, since: &Since) -> Result<Start, HubError> {
+        let unknown = Since { offset: 0, epoch: String::new() };
+        let mut since = since;
         for _ in 0..LOOKS_MAX {
             self.warm(&channel.log, &channel.cell).await?;
+            // Where the log itself does not go so far, the position says nothing.
+            let is_ahead = is_ahead(channel, since, self.top_of(channel));
+            if is_ahead && !self.catch_up_with(channel, Offset(since.offset)).await? {
+                since = &unknown;
+            }
             if let Some(start) = self.start_from_cached(channel, since) {
                 return Ok(start);
             }
             let floor = self.floor(channel);
             let kept = match channel.namespace.options.has_history() {
-                true => self.visible(channel, &Wanted::NEWEST).await?.1.pop(),
+                true => self.newest_kept(channel).await?,
                 false => None,
             };
             if let Some(start) = self.follow_kept(channel, since, floor, kept) {
@@ -48,6 +59,15 @@ impl Hub {
             tokio::time::sleep(LOOK_PAUSE).await;
         }
         Err(HubError::Timeout)
+    }
+
+    /// The newest publication that shows; `None` also where the log would have to be searched too far for it.
+    async fn newest_kept(&self, channel: &Channel) -> Result<Option<Arc<Publication>>, HubError> {
+        match self.visible(channel, &Wanted::NEWEST).await {
+            Ok((_, mut found)) => Ok(found.pop()),
+            Err(HubError::Unrecoverable(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What the window does not hold lies in the log up to `floor`, and `kept` was read from there; `None` when the window
@@ -79,4 +99,9 @@ impl Hub {
         let offset = publications.first().map_or(top, |p| p.offset);
         Start { cursor: top, position: StreamPosition { offset, epoch: epoch.clone() }, publications, recovered }
     }
+}
+
+/// Whether a client has seen more of the channel than this node has read.
+fn is_ahead(channel: &Channel, since: &Since, top: Offset) -> bool {
+    since.epoch == channel.log.epoch.as_str() && since.offset > top.0
 }

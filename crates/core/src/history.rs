@@ -97,7 +97,7 @@ impl Hub {
         Ok(HistoryResult { publications, top: StreamPosition { offset: top, epoch: channel.log.epoch.clone() } })
     }
 
-    fn top_of(&self, channel: &Channel) -> Offset {
+    pub(crate) fn top_of(&self, channel: &Channel) -> Offset {
         let broker_top = self.broker_top(channel);
         channel.cell.lock().window.top(&channel.key, broker_top)
     }
@@ -132,12 +132,18 @@ impl Hub {
         if complete || wanted.is_met_above(floor, &shown) {
             return Ok((top, shown.publications));
         }
-        let older = self.older(channel, floor, hidden.size).await?;
+        let older = self.older(channel, floor, hidden.size, wanted.needs(hidden.size)).await?;
         Ok((top, wanted.join(hidden, &older, &shown)))
     }
 
-    /// What the log has of the channel up to `until`, at least the newest `size`.
-    async fn older(&self, channel: &Channel, until: Offset, size: usize) -> Result<Vec<Arc<Publication>>, HubError> {
+    /// What the log has of the channel up to `until`, at least the newest `needed` of the newest `size`.
+    async fn older(
+        &self,
+        channel: &Channel,
+        until: Offset,
+        size: usize,
+        needed: usize,
+    ) -> Result<Vec<Arc<Publication>>, HubError> {
         let reach = match self.numbering() {
             Numbering::Channel => size as u64,
             Numbering::Log => self.options.client.recovery_scan_records_max as u64,
@@ -146,7 +152,7 @@ impl Hub {
         let limits = ReadLimits { count_max: usize::MAX, bytes_max: HISTORY_READ_BYTES_MAX };
         let span = Span { after, until, limits, partial: false, from_oldest: true };
         match self.read_log(channel, span).await? {
-            LogRead::Publications(read) if self.reached(channel, after, read.len(), size).await? => Ok(read),
+            LogRead::Publications(read) if self.reached(channel, after, read.len(), needed).await? => Ok(read),
             LogRead::Publications(_) | LogRead::TooMuch => Err(HubError::Unrecoverable(
                 "the log would have to be searched further back than client.recovery_scan_records_max allows".into(),
             )),
@@ -155,8 +161,8 @@ impl Hub {
     }
 
     /// Whether a read back to `after` found all there is to find.
-    async fn reached(&self, channel: &Channel, after: Offset, found: usize, size: usize) -> Result<bool, HubError> {
-        if self.numbering() == Numbering::Channel || found >= size || after == Offset::ZERO {
+    async fn reached(&self, channel: &Channel, after: Offset, found: usize, needed: usize) -> Result<bool, HubError> {
+        if self.numbering() == Numbering::Channel || found >= needed || after == Offset::ZERO {
             return Ok(true);
         }
         let bounds = channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?;

@@ -244,7 +244,7 @@ impl Hub {
     }
 
     /// Waits until this node has read what the client saw elsewhere. `false`: the log itself does not reach that far.
-    async fn catch_up_with(&self, channel: &Channel, position: Offset) -> Result<bool, HubError> {
+    pub(crate) async fn catch_up_with(&self, channel: &Channel, position: Offset) -> Result<bool, HubError> {
         let end = match self.numbering() {
             Numbering::Channel => self.broker_top(channel).unwrap_or_default().last,
             Numbering::Log => channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?.end,

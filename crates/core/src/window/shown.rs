@@ -49,6 +49,11 @@ impl Wanted {
         }
     }
 
+    /// How many of the newest `size` decide the answer.
+    pub(crate) fn needs(&self, size: usize) -> usize {
+        if self.reverse && self.since.is_none() { size.min(self.limits.count_max) } else { size }
+    }
+
     /// The answer from what the log has, oldest first, and what a window has after that, unless that was
     /// [enough](Self::is_met_above).
     pub(crate) fn join(&self, hidden: Hidden, older: &[Arc<Publication>], newer: &Shown) -> Vec<Arc<Publication>> {

@@ -1,5 +1,7 @@
 //! Recovery on a log with holes: from the window, from the index, from the log, and when it must be refused.
 
+use tidegate_core::config::{CoreOptions, RecoveryMode};
+
 use crate::rig::{Rig, data, options};
 
 #[test]
@@ -114,4 +116,60 @@ fn a_position_beyond_the_logs_end_is_unrecoverable_and_a_stuck_tail_ends_with_an
     let seen = rig.log.put("job", "2");
     let error = rig.subscribe("job", Some((seen + 1, "0"))).unwrap_err();
     assert_eq!(error.code, 100);
+}
+
+fn by_cache() -> CoreOptions {
+    let mut options = options();
+    let namespace = options.default_namespace.as_mut().unwrap();
+    (namespace.recovery_mode, namespace.history_size) = (RecoveryMode::Cache, 10);
+    options
+}
+
+#[test]
+fn in_cache_mode_too_a_client_ahead_of_the_node_gets_nothing_twice() {
+    let mut rig = Rig::new(by_cache());
+    rig.log.put("job", "1");
+    rig.subscribe("job", None).unwrap();
+    rig.log.hold_back(true);
+    let seen = rig.log.put("job", "2");
+    let log = rig.log.clone();
+    let feeder = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        log.hold_back(false);
+    });
+    let start = rig.subscribe("job", Some((seen + 1, "0"))).unwrap();
+    feeder.join().unwrap();
+    assert_eq!((data(&start), start.recovered), (Vec::<String>::new(), true));
+    assert!(start.cursor.0 > seen, "what it has seen is not delivered again");
+    // Beyond the log's end it has seen nothing that counts.
+    let start = rig.subscribe("job", Some((u64::MAX, "0"))).unwrap();
+    assert_eq!(data(&start), ["2"]);
+}
+
+#[test]
+fn in_cache_mode_the_newest_of_a_quiet_channel_is_enough_and_one_too_far_back_is_none() {
+    let mut options = by_cache();
+    options.client.recovery_scan_records_max = 400;
+    options.window.payload_bytes_max = 1;
+    let mut rig = Rig::new(options);
+    let noise = |rig: &Rig, count| {
+        for _ in 0..count {
+            rig.log.put("noise", "0");
+        }
+    };
+    noise(&rig, 300);
+    rig.log.put("job", "1");
+    rig.log.put("job", "2");
+    rig.subscribe("noise", None).unwrap();
+    noise(&rig, 100);
+    let start = rig.subscribe("job", Some((0, "0"))).unwrap();
+    assert_eq!((data(&start), start.recovered), (vec!["2".to_owned()], true), "two of ten are found");
+    noise(&rig, 2_000);
+    let mut later = Rig::over(rig.log.clone(), {
+        let mut o = by_cache();
+        o.client.recovery_scan_records_max = 400;
+        o
+    });
+    let start = later.subscribe("job", Some((0, "0"))).unwrap();
+    assert_eq!((data(&start), start.recovered), (Vec::new(), false), "it is no error");
 }
