@@ -57,7 +57,7 @@ pub struct Overrides {
     /// The subscriber shows in presence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<bool>,
-    /// Its joins and leaves are told.
+    /// It may be told of joins and leaves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub join_leave: Option<bool>,
     /// It is told of others' whether it asks or not.

@@ -141,9 +141,20 @@ fn ttl_seconds(expire_at: Option<i64>, now_ms: i64) -> Option<u32> {
     expire_at.map(|at| u32::try_from((at - now_ms / 1000).clamp(1, TTL_SECONDS_MAX)).unwrap_or(1))
 }
 
+/// Refuses a token by which a session or subscription would end as soon as it has begun: SDKs would come back with the same
+/// one at once, for ever, and after this they ask for another.
+fn not_over(policy: &Policy<'_>, expire_at: Option<i64>) -> Result<(), Refusal> {
+    let grace = i64::try_from(policy.options.expired_close_delay.as_secs()).unwrap_or(i64::MAX);
+    match expire_at.is_some_and(|at| at.saturating_add(grace) <= policy.now_ms / 1000) {
+        true => Err(ErrorCode::TOKEN_EXPIRED.into()),
+        false => Ok(()),
+    }
+}
+
 fn connection_claims(policy: &Policy<'_>, token: &str) -> Result<ConnectionClaims, Refusal> {
     let claims = policy.verifier.connection(token, policy.now_ms / 1000);
     let claims = claims.map_err(|error| refused(error, Disconnect::INVALID_TOKEN.into()))?;
+    not_over(policy, claims.expire_at)?;
     let bearer = Bearer { user: &claims.user, token: &claims.id, issued_at: claims.issued_at };
     match not_revoked(policy, bearer)? {
         Ok(()) => Ok(claims),

@@ -126,6 +126,7 @@ impl Shard {
         let grant = connection.session.sub_refresh(&policy, channel, token)?;
         if let Some(subscription) = slot.and_then(|slot| connection.subscription(slot)) {
             subscription.expire_at = crate::subscriptions::expire_at_seconds(&grant);
+            subscription.info = crate::subscriptions::info_of(&grant);
             let before = std::mem::replace(&mut subscription.token, grant.token);
             let now = subscription.token.as_ref();
             before.iter().for_each(|token| self.tokens.remove(&token.id, place.index));
@@ -148,7 +149,12 @@ impl Shard {
         let settings = self.hub.namespaces().for_client(&name)?.clone();
         let session = self.session(place)?;
         session.may_publish(&settings.options, &name, subscribed)?;
-        let info = session.info();
+        let mut info = session.info();
+        if let Some(slot) = self.by_name.get(&name).copied()
+            && let Some(subscription) = self.connections.get_mut(place.index).and_then(|c| c.subscription(slot))
+        {
+            info.chan_info = subscription.info.as_deref().cloned().unwrap_or_default();
+        }
         let exclude = exclude_self.then(|| info.client.clone());
         let options = PublishOptions { info: Some(info), exclude, ..Default::default() };
         let hub = self.hub.clone();

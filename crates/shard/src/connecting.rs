@@ -19,7 +19,7 @@ const PADDING_BYTES: usize = 1_500;
 /// Before the other sessions of a user are told again that there is a newer one.
 const CLAIM_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Positions that fit into the header with which a browser gives them back, with room to spare in what proxies take.
-const POSITIONS_MAX: usize = 200;
+pub(crate) const POSITIONS_MAX: usize = 200;
 
 impl Shard {
     /// Opens the session; it is answered here, or when its subscriptions can begin.

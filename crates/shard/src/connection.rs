@@ -58,6 +58,8 @@ pub(crate) struct Subscription {
     pub(crate) replaying: bool,
     /// The token that it stands on, where tokens can be revoked.
     pub(crate) token: Option<Box<Token>>,
+    /// What its token says of the client in this channel, where it says something.
+    pub(crate) info: Option<Box<Bytes>>,
 }
 
 /// Frames shorter than this are put together.

@@ -30,6 +30,11 @@ impl Shard {
         let within = limit == 0 || usize::try_from(open()).unwrap_or(0) <= limit;
         // It counts in any case.
         let user_may = self.hub.users().come(user);
-        if within && user_may { Ok(()) } else { Err(Disconnect::CONNECTION_LIMIT.into()) }
+        match (user_may, within) {
+            (false, _) => Err(Disconnect::CONNECTION_LIMIT.into()),
+            // Another node may have room, and this one later: clients come back, which after the other they would not.
+            (true, false) => Err(Disconnect::TOO_MANY_REQUESTS.into()),
+            (true, true) => Ok(()),
+        }
     }
 }

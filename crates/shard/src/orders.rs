@@ -11,6 +11,7 @@ use tidegate_protocol::{Push, Since, Subscribe};
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
 use tidegate_types::{ChannelName, ClientId};
 
+use crate::connecting::POSITIONS_MAX;
 use crate::connection::{Asked, Connection, Subscription, Waiting};
 use crate::shard::Shard;
 use crate::slab::Place;
@@ -173,7 +174,9 @@ impl Shard {
         if expired || known.is_some_and(|slot| connection.subscription(slot).is_some()) {
             return;
         }
-        if connection.subscriptions.len() >= self.options.client.channel_limit {
+        let with_ids = self.options.wires[usize::from(connection.wire)].has_ids();
+        let limit = self.options.client.channel_limit.min(if with_ids { POSITIONS_MAX } else { usize::MAX });
+        if connection.subscriptions.len() >= limit {
             self.flush_replies(place.index);
             return self.close(place.index, Disconnect::CHANNEL_LIMIT);
         }

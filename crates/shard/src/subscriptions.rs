@@ -4,6 +4,7 @@
 //! interest. So every later publication is either in the inbox or read back from the window, and the cursor tells which
 //! of them count.
 
+use bytes::Bytes;
 use tidegate_core::{Grant, ReplyTo, ShardEvent, Start, Ticket};
 use tidegate_protocol::{Push, Reply, Subscribe, SubscribeResult};
 use tidegate_types::codes::{Disconnect, ErrorCode, Unsubscribe};
@@ -32,6 +33,11 @@ pub(crate) struct Beginning {
     replays: bool,
     /// See [`Waiting::overflows`].
     overflows: u32,
+}
+
+/// What is kept of what a token says of a client in a channel.
+pub(crate) fn info_of(grant: &Grant) -> Option<Box<Bytes>> {
+    (!grant.info.is_empty()).then(|| Box::new(grant.info.clone()))
 }
 
 /// What a client is told of a subscription, and where it begins. With `replay` what it missed is no part of that, but
@@ -128,6 +134,7 @@ impl Shard {
             server_side: !matches!(waiting.asked, Asked::Client { .. }),
             replaying: false,
             token: waiting.grant.token.take(),
+            info: info_of(&waiting.grant),
         };
         if let Some(token) = &subscription.token {
             self.tokens.add(&token.id, place.index);

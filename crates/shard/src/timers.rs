@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use tidegate_types::codes::{Disconnect, Unsubscribe};
-use tidegate_types::limits::SLOW_AFTER;
+use tidegate_types::limits::{COMMAND_WAIT_MAX, SLOW_AFTER};
 
 use crate::connection::{Blocked, Phase};
 use crate::shard::Shard;
@@ -98,6 +98,12 @@ impl Shard {
             }
             Phase::Requests | Phase::Closing | Phase::Refused if late => self.drop_connection(place.index),
             Phase::Head | Phase::Requests | Phase::Closing | Phase::Refused => {}
+            // It has said its connect, which waits for something else; that has an end of its own.
+            Phase::Open if !connection.session.is_open() && connection.held.is_some() => {
+                if late {
+                    self.set_deadline(place.index, millis(COMMAND_WAIT_MAX));
+                }
+            }
             Phase::Open if !connection.session.is_open() && late => self.close(place.index, Disconnect::STALE),
             Phase::Open => self.look_at_open(place, late),
         }

@@ -33,10 +33,11 @@ pub(crate) struct Judge {
     changes: VecDeque<Change>,
 }
 
+/// What was noted at an offset, and what was there before.
 #[derive(Debug)]
 enum Change {
-    Key(u128),
-    Version(u128, Option<Seen>),
+    Key(u64, u128, Option<Stands>),
+    Version(u64, u128, Option<Seen>),
 }
 
 /// Why nothing is stored.
@@ -56,36 +57,35 @@ impl Judge {
     }
 
     /// Whether a record that would get `offset` stores nothing.
-    pub(crate) fn suppressed(&mut self, offset: u64, key: &str, identity: &Identity) -> Option<Suppressed> {
-        self.forget(offset.saturating_sub(self.depth));
+    pub(crate) fn suppressed(&self, offset: u64, key: &str, identity: &Identity) -> Option<Suppressed> {
+        let oldest = offset.saturating_sub(self.depth);
         if !identity.idempotency_key.is_empty()
-            && let Some(first) = self.keys.get(&hash((key, &identity.idempotency_key)))
+            && let Some(first) = self.keys.get(&hash((key, &identity.idempotency_key))).filter(|(at, _)| *at >= oldest)
         {
             return Some(Suppressed::Duplicate(*first));
         }
         if identity.version == 0 {
             return None;
         }
-        let seen = self.versions.get(&hash((key, "")))?;
+        let seen = self.versions.get(&hash((key, ""))).filter(|seen| seen.offset >= oldest)?;
         let old = *seen.epoch == *identity.version_epoch && seen.number >= identity.version;
         old.then_some(Suppressed::OldVersion)
     }
 
     /// Remembers a record.
     pub(crate) fn note(&mut self, at: Stands, key: &str, identity: &Identity) {
-        self.forget(at.0.saturating_sub(self.depth));
         if !identity.idempotency_key.is_empty() {
             let id = hash((key, &identity.idempotency_key));
-            self.keys.insert(id, at);
+            let before = self.keys.insert(id, at);
             self.keys_order.push_back((at.0, id));
-            self.changes.push_back(Change::Key(id));
+            self.changes.push_back(Change::Key(at.0, id, before));
         }
         if identity.version > 0 {
             let id = hash((key, ""));
             let seen = Seen { epoch: identity.version_epoch.as_str().into(), number: identity.version, offset: at.0 };
             let before = self.versions.insert(id, seen);
             self.versions_order.push_back((at.0, id));
-            self.changes.push_back(Change::Version(id, before));
+            self.changes.push_back(Change::Version(at.0, id, before));
         }
     }
 
@@ -94,20 +94,27 @@ impl Judge {
         self.changes.len()
     }
 
-    /// The oldest so many of what was noted are written and stay.
+    /// The oldest so many of what was noted are written and stay. Only by them something gets out of reach: what a write
+    /// that fails would have put out of reach is still needed.
     pub(crate) fn keep(&mut self, count: usize) {
-        self.changes.drain(..count);
+        let newest = self.changes.drain(..count).next_back();
+        if let Some(Change::Key(at, ..) | Change::Version(at, ..)) = newest {
+            self.forget(at.saturating_sub(self.depth));
+        }
     }
 
     /// What was noted and not kept was never written.
     pub(crate) fn take_back(&mut self) {
         while let Some(change) = self.changes.pop_back() {
             match change {
-                Change::Key(id) => {
-                    self.keys.remove(&id);
+                Change::Key(_, id, before) => {
+                    match before {
+                        Some(stands) => self.keys.insert(id, stands),
+                        None => self.keys.remove(&id),
+                    };
                     self.keys_order.pop_back();
                 }
-                Change::Version(id, before) => {
+                Change::Version(_, id, before) => {
                     match before {
                         Some(seen) => self.versions.insert(id, seen),
                         None => self.versions.remove(&id),
@@ -167,6 +174,25 @@ mod tests {
         assert!(matches!(judge.suppressed(1, "c", &identity("", 5)), Some(Suppressed::OldVersion)));
         assert!(judge.suppressed(1, "c", &identity("", 6)).is_none());
         assert!(judge.suppressed(101, "c", &identity("a", 1)).is_none(), "out of reach");
+    }
+
+    #[test]
+    fn a_write_that_failed_puts_nothing_out_of_reach() {
+        let mut judge = Judge::new(100);
+        note(&mut judge, 0, "a", 5);
+        judge.keep(judge.noted());
+        // A group across the bound is taken back whole.
+        for offset in 95..200 {
+            note(&mut judge, offset, "", 6 + offset);
+        }
+        note(&mut judge, 200, "a", 0);
+        judge.take_back();
+        assert!(matches!(judge.suppressed(95, "c", &identity("a", 0)), Some(Suppressed::Duplicate((0, 1)))));
+        assert!(matches!(judge.suppressed(95, "c", &identity("", 5)), Some(Suppressed::OldVersion)));
+        note(&mut judge, 150, "b", 0);
+        judge.keep(judge.noted());
+        assert!(judge.suppressed(151, "c", &identity("a", 5)).is_none());
+        assert!(!judge.versions.contains_key(&hash(("c", ""))) && judge.keys.len() == 1, "nothing stays for ever");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //!
 //! Invariant: nothing is deleted that the newest state does not cover, and readers are told first.
 
+use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub(crate) struct Retention {
     pub(crate) due: bool,
     /// Bases of deleted segments whose index stays: since the newest state, and since the one before it.
     gone: [Vec<u64>; 2],
+    /// Segments that are read no more and whose files could not be removed yet: a start would find a hole behind them.
+    left: VecDeque<(u64, PathBuf)>,
     /// The channel that wanted something of the oldest segment, and its last number there.
     pinned: Option<(u64, Arc<str>, u64)>,
     /// A segment without an index, of which none can be made.
@@ -70,6 +74,10 @@ impl Committer {
     pub(crate) fn retain(&mut self) {
         self.retention.looked_ms = now_ms();
         self.retention.due = false;
+        if let Err(error) = self.remove_left() {
+            tracing::warn!(%error, "cannot delete an old segment, nor any that is newer");
+            return;
+        }
         for _ in 0..AT_ONCE_MAX {
             let Some(oldest) = self.expired() else { return };
             if let Err(error) = self.delete(&oldest) {
@@ -135,14 +143,24 @@ impl Committer {
     fn delete(&mut self, oldest: &Arc<Segment>) -> io::Result<()> {
         // Where nobody can tell, reading a channel finds out what it lacks.
         let numbers = self.numbers_of(oldest).unwrap_or_default();
-        let fs = &*self.inner.fs;
         for some in numbers.chunks(SLICE) {
             note_gone(&mut self.lock_shared().channels, some);
         }
         self.lock_shared().segments.retain(|s| s.base != oldest.base);
-        self.retention.gone[0].push(oldest.base);
-        fs.remove(&oldest.path)?;
-        fs.sync_directory(&self.inner.directory)
+        self.retention.left.push_back((oldest.base, oldest.path.clone()));
+        self.remove_left()
+    }
+
+    fn remove_left(&mut self) -> io::Result<()> {
+        while let Some((base, path)) = self.retention.left.front() {
+            match self.inner.fs.remove(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.inner.fs.sync_directory(&self.inner.directory)?,
+            }
+            self.retention.gone[0].push(*base);
+            self.retention.left.pop_front();
+        }
+        Ok(())
     }
 
     /// A new state was written: it and the one before it know of what was deleted before that one.

@@ -49,16 +49,18 @@ impl Pending {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         match code {
             RDKafkaErrorCode::Fatal => self.broken.store(true, Relaxed),
-            // Never sent: the client met a fatal error. Nothing is known about the cluster.
+            // The client met a fatal error. Nothing is known about the cluster; an earlier try may have got there.
             RDKafkaErrorCode::PurgeQueue => {
                 self.broken.store(true, Relaxed);
                 self.breaker.withdrawn();
-                return starts_anew();
+                let text = "the Kafka client starts anew and does not know what became of the record";
+                return if may_be_stored { BrokerError::UnknownOutcome(text.into()) } else { starts_anew() };
             }
             _ if refusal(code).is_some() => {
-                // The cluster answered.
+                // The cluster answered: this try, and not those before it.
                 self.breaker.withdrawn();
-                return BrokerError::Refused(refusal(code).unwrap_or_default().into());
+                let text = refusal(code).unwrap_or_default().into();
+                return if may_be_stored { BrokerError::UnknownOutcome(text) } else { BrokerError::Refused(text) };
             }
             _ => {}
         }
@@ -167,6 +169,28 @@ impl Producer {
     pub(crate) fn flush(&self, patience: Duration) {
         if self.client.flush(patience).is_err() {
             tracing::warn!(records = self.client.in_flight_count(), "closed before Kafka acknowledged everything");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_stored_is_never_said_to_be_unstored() {
+        let (done, _) = oneshot::channel();
+        let (breaker, broken) = (Arc::<Breaker>::default(), Arc::default());
+        let pending = Pending { done, partition: Partition(0), breaker, broken };
+        for code in [
+            RDKafkaErrorCode::PurgeQueue,
+            RDKafkaErrorCode::TopicAuthorizationFailed,
+            RDKafkaErrorCode::MessageTimedOut,
+            RDKafkaErrorCode::Fatal,
+        ] {
+            let error = KafkaError::MessageProduction(code);
+            assert!(matches!(pending.failed(&error, true), BrokerError::UnknownOutcome(_)), "{code}");
+            assert!(!matches!(pending.failed(&error, false), BrokerError::UnknownOutcome(_)), "{code}");
         }
     }
 }

@@ -63,6 +63,10 @@ struct Node {
 struct Awaited {
     named: HashSet<String>,
     announced: HashSet<String>,
+    /// Somebody has announced who knows of this node: what it names are all that were there.
+    met: bool,
+    /// Everybody was told to have left: who is announced has come.
+    news: bool,
 }
 
 /// See the module docs.
@@ -176,7 +180,7 @@ impl Fold {
     }
 
     fn snapshot(&mut self, at: u64, from: &NodeId, snapshot: Snapshot, now_us: u64, effects: &mut Vec<Effect>) {
-        let known = self.awaited.is_none();
+        let known = self.awaited.as_ref().is_none_or(|awaited| awaited.news);
         for member in snapshot.members {
             // What was there before this node began is no news.
             let effect = self.member(at, from, member, now_us);
@@ -190,11 +194,12 @@ impl Fold {
         if !snapshot.last {
             return;
         }
-        if let Some(first) = node.snapshot.take() {
-            effects.extend(self.presence.lapse(from, first, false).into_iter().map(Effect::Presence));
-        }
+        // Without its first part it is not all.
+        let Some(first) = node.snapshot.take() else { return };
+        effects.extend(self.presence.lapse(from, first, false).into_iter().map(Effect::Presence));
         if let Some(awaited) = &mut self.awaited {
             let me = &*self.me;
+            awaited.met |= *from != self.me && snapshot.peers.iter().any(|peer| peer == me);
             awaited.named.extend(snapshot.peers.into_iter().filter(|peer| peer != me));
             awaited.announced.insert(from.to_string());
         }
@@ -277,8 +282,10 @@ impl Fold {
     /// what others say then is news.
     pub(crate) fn is_whole(&mut self, lease_us: u64, now_us: u64) -> bool {
         let (Some(awaited), Some(began_us)) = (&self.awaited, self.began_us) else { return self.awaited.is_none() };
-        let heard = !awaited.named.is_empty() && awaited.named.is_subset(&awaited.announced);
-        let wait_us = if awaited.named.is_empty() { lease_us / ALONE_PART } else { lease_us };
+        let all_announced = awaited.named.is_subset(&awaited.announced);
+        // Others that began just now know no more than this one, and somebody who does answers at once.
+        let heard = awaited.met && all_announced;
+        let wait_us = if all_announced { lease_us / ALONE_PART } else { lease_us };
         if heard || now_us.saturating_sub(began_us) >= wait_us {
             self.awaited = None;
         }
@@ -297,7 +304,7 @@ impl Fold {
             self.remove(&id, false, effects);
         }
         self.presence = Presence::default();
-        (self.awaited, self.began_us) = (Some(Awaited::default()), None);
+        (self.awaited, self.began_us) = (Some(Awaited { news: true, ..Awaited::default() }), None);
     }
 
     /// The nodes that are there, with how they are.

@@ -195,6 +195,18 @@ impl Draft {
 }
 
 impl Outbox {
+    /// Takes back what was proposed of nodes that were silent.
+    pub(crate) fn drop_lapses(&mut self) {
+        let commands = &mut self.commands;
+        self.queue.retain(|queued| match queued {
+            Queued::Command(weighed, _) if matches!(weighed.entry, Entry::Lapse(_)) => {
+                commands.give_back(weighed.bytes);
+                false
+            }
+            _ => true,
+        });
+    }
+
     /// A client of this node is present. It must not be larger than a record ([`Member::too_large`]).
     pub(crate) fn join(&mut self, channel: Arc<str>, client: ClientId, info: ClientInfo) {
         let place = (channel, client);

@@ -108,7 +108,11 @@ impl Control {
         if written > read && now_us.saturating_sub(written) > third {
             // What was written does not come back: what this node has not read may have been written all the same.
             self.live_since_us.store(0, Relaxed);
+            // Nor is anybody given up by what it read before.
+            lock(&self.outbox).drop_lapses();
         }
+        // Also where nobody asks: from then on what is announced is news.
+        self.is_whole();
         let live_since = self.live_since_us.load(Relaxed);
         let alone = matches!(*lock(&self.carrier), Carrier::Alone(_));
         let mut entries = Vec::new();

@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::namespace::Namespace;
 use crate::rules::{Bearer, Token};
 
-use super::{Grant, Policy, Refusal, ServerSide, Session, json, not_revoked, refused, ttl_seconds};
+use super::{Grant, Policy, Refusal, ServerSide, Session, json, not_over, not_revoked, refused, ttl_seconds};
 
 /// A channel that a connect or its token names, and its namespace.
 fn known<'a>(policy: &Policy<'a>, channel: &str) -> Result<(ChannelName, &'a Namespace), Refusal> {
@@ -92,8 +92,7 @@ impl Session {
     ) -> Grant {
         let mut grant =
             Grant { info: json(subscription.info.clone()), data: json(subscription.data.clone()), ..Grant::default() };
-        let wish = Subscribe { recoverable: wish.recoverable || wish.recover.is_some(), ..wish.clone() };
-        self.shape(&mut grant, settings, channel, &wish, subscription.overrides);
+        self.shape(&mut grant, settings, channel, wish, subscription.overrides);
         grant
     }
 
@@ -153,7 +152,9 @@ impl Session {
         // Who may read what was missed may have it by a recovery as well.
         let may_read = self.may_read_history(settings, channel, true).is_ok();
         let may_recover = force_recovery || settings.allow_recovery || may_read;
-        grant.recoverable = keeps && (force_recovery || (request.recoverable && may_recover));
+        // Who names a position wants what follows it, also without asking for the next one.
+        let wanted = request.recoverable || request.recover.is_some();
+        grant.recoverable = keeps && (force_recovery || (wanted && may_recover));
         grant.positioned = grant.recoverable
             || force_positioning
             || (request.positioned && (settings.allow_positioning || may_recover));
@@ -166,7 +167,7 @@ impl Session {
         let told = overrides.join_leave.unwrap_or(settings.join_leave);
         let forced = overrides.force_push_join_leave.unwrap_or(settings.force_push_join_leave);
         let may_see = || self.may_see_presence(settings, channel, true).is_ok();
-        grant.join_leave = grant.present && told && (forced || (request.join_leave && may_see()));
+        grant.join_leave = told && (forced || (request.join_leave && may_see()));
     }
 
     /// Judges the refresh of a subscription that the client has: the seconds until the next one, and when.
@@ -190,6 +191,7 @@ impl Session {
     ) -> Result<(Grant, Overrides), Refusal> {
         let claims = policy.verifier.subscription(token, policy.now_ms / 1000);
         let claims = claims.map_err(|error| refused(error, invalid))?;
+        not_over(policy, claims.expire_at)?;
         let client_fits = claims.client.is_empty() || claims.client == self.client_id().to_string();
         if claims.channel != channel || claims.user != self.user() || !client_fits {
             return Err(Disconnect::INVALID_TOKEN.into());

@@ -272,3 +272,59 @@ fn a_user_with_a_colon_has_a_personal_channel() {
     let node = Node::start(1, options);
     session(&node, "google:123");
 }
+
+#[test]
+fn a_token_that_is_over_is_expired_at_once_and_not_a_session_that_ends() {
+    let node = Node::start(1, with_tokens());
+    let past = |seconds: u64| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        now - seconds
+    };
+    let connection = |expire_at| signed(&json!({"sub": "u", "exp": past(0) + 3_600, "expire_at": expire_at}));
+    let mut client = Client::open(node.address);
+    client.say(&json!({"id": 1, "connect": {"token": connection(past(3_600))}}).to_string());
+    assert_eq!(client.reply(1)["error"]["code"], 109);
+    // One that may still be refreshed in band is given the time.
+    let (mut client, result) = connect(&node, &json!({ "token": connection(past(5)) }));
+    assert_eq!((&result["expires"], &result["ttl"]), (&json!(true), &json!(1)));
+    let token = signed(&json!({"sub": "u", "channel": "$a", "exp": past(0) + 3_600, "expire_at": past(3_600)}));
+    client.say(&json!({"id": 2, "subscribe": {"channel": "$a", "token": token}}).to_string());
+    assert_eq!(client.reply(2)["error"]["code"], 109);
+    client.say(&json!({"id": 3, "refresh": {"token": connection(past(3_600))}}).to_string());
+    assert_eq!(client.close_code(), 3_005);
+}
+
+#[test]
+fn what_a_token_says_of_a_client_in_a_channel_goes_with_what_it_publishes() {
+    let node = Node::start(1, with_tokens());
+    let (mut client, _) = connect(&node, &json!({"token": signed(&json!({"sub": "u", "info": {"n": 1}}))}));
+    let token = signed(&json!({"sub": "u", "channel": "$a", "info": {"role": "mod"}}));
+    client.say(&json!({"id": 2, "subscribe": {"channel": "$a", "token": token}}).to_string());
+    client.reply(2);
+    client.say(r#"{"id":3,"publish":{"channel":"$a","data":1}}"#);
+    let mut seen = json!(null);
+    while seen.is_null() {
+        seen = client.message()["push"]["pub"]["info"].clone();
+    }
+    assert_eq!((&seen["conn_info"], &seen["chan_info"]), (&json!({"n": 1}), &json!({"role": "mod"})));
+}
+
+#[test]
+fn who_names_a_position_recovers_also_without_asking_for_the_next() {
+    let mut options = with_tokens();
+    let namespace = options.default_namespace.as_mut().unwrap();
+    (namespace.force_recovery, namespace.allow_recovery) = (false, true);
+    let node = Node::start(1, options);
+    let token = signed(&json!({"sub": "u"}));
+    let (mut client, _) = connect(&node, &json!({ "token": token }));
+    let at = client.subscribe(2, "a", None);
+    assert_eq!(at["recoverable"], json!(null), "nobody asked");
+    node.publish("a", "1");
+    let epoch = node.publish("a", "2").epoch.to_string();
+    let (mut client, _) = connect(&node, &json!({ "token": token }));
+    client.say(
+        &json!({"id": 2, "subscribe": {"channel": "a", "recover": true, "offset": 1, "epoch": epoch}}).to_string(),
+    );
+    let reply = client.reply(2)["subscribe"].clone();
+    assert_eq!((&reply["recovered"], &reply["publications"][0]["data"]), (&json!(true), &json!(2)), "{reply}");
+}

@@ -31,6 +31,8 @@ pub(crate) struct Disk {
     pub(crate) sick: bool,
     /// Files cannot be made.
     pub(crate) no_new_files: bool,
+    /// Segments cannot be removed.
+    pub(crate) no_removal: bool,
     /// How long names take to be on disk.
     pub(crate) names_take: Duration,
     /// Syncs panic, as a mistake in the program would.
@@ -193,6 +195,9 @@ impl Fs for FaultyFs {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         disk.step()?;
+        if disk.no_removal && path.extension().is_some_and(|e| e == "log") {
+            return Err(io::Error::other("nothing can be removed"));
+        }
         disk.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 

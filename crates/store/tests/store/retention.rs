@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tidegate_store::{Append, ChannelTop, Keep, Options, ReadError, Store};
 
 use crate::faulty::FaultyFs;
-use crate::rig::{ALL, append, append_all, files, fill, record, segments};
+use crate::rig::{ALL, append, append_all, everything, files, fill, record, segments};
 
 fn small() -> Options {
     Options { segment_bytes: 20_000, ..Options::default() }
@@ -187,4 +187,30 @@ fn what_is_too_much_goes_also_where_segments_fill_as_fast_as_states_are_written(
         most = most.max(bounds.end - bounds.start);
     }
     assert!(most < 5_000, "{most} of 22,500 records");
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_leaves_no_hole() {
+    let fs = FaultyFs::default();
+    let options = || Options { retention_bytes: Some(100_000), delete_unwanted: false, ..small() };
+    let open = |fs: &FaultyFs| Store::open_on(Arc::new(fs.clone()), Path::new("/log"), options()).unwrap();
+    let store = open(&fs);
+    fill(&store, 1_500);
+    fs.0.lock().unwrap().no_removal = true;
+    // The first goes from the list, and no other.
+    fill(&store, 1_500);
+    let start = store.bounds().start;
+    fill(&store, 1_500);
+    assert_eq!(store.bounds().start, start, "nothing newer is deleted");
+    drop(store);
+    let store = open(&fs);
+    let offsets: Vec<_> = everything(&store).iter().map(|entry| entry.offset).collect();
+    assert!(offsets.len() > 3_000 && offsets.windows(2).all(|two| two[0] + 1 == two[1]));
+    fs.0.lock().unwrap().no_removal = false;
+    until(&store, "it is deleted after all", || store.bounds().start > start);
+    let begun = Instant::now();
+    while store.bounds().end - store.bounds().start > 3_000 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "and the others");
+        fill(&store, 50);
+    }
 }

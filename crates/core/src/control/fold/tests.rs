@@ -179,7 +179,7 @@ fn a_new_node_waits_for_nobody_who_lapses_and_for_nobody_for_long() {
     assert!(!fold.is_whole(5 * SECOND, 10 * SECOND), "it has not read its own beginning");
     put(&mut fold, 1, "n3", vec![begins()]);
     assert!(!fold.is_whole(5 * SECOND, SECOND / 2));
-    put(&mut fold, 2, "n2", vec![snapshot(&["n1"], vec![])]);
+    put(&mut fold, 2, "n2", vec![snapshot(&["n1", "n3"], vec![])]);
     assert!(!fold.is_whole(5 * SECOND, 4 * SECOND), "who was heard of has a lease");
     put(&mut fold, 3, "n2", vec![Entry::Lapse(Lapse { node: "n1".into(), seen: 0 })]);
     assert!(fold.is_whole(5 * SECOND, 0));
@@ -272,4 +272,35 @@ fn a_node_that_has_lapsed_carries_no_commands_out_that_their_sender_believes_los
     let [.., Effect::Settled { accepted, .. }] = cluster.effects[0].as_slice() else { panic!("{:?}", cluster.effects) };
     assert_eq!(accepted, &[true, false]);
     assert!(!cluster.effects[1].iter().any(|effect| matches!(effect, Effect::Uplink { .. })), "{:?}", cluster.effects);
+}
+
+#[test]
+fn a_new_node_does_not_believe_itself_whole_by_what_others_say_that_know_no_more() {
+    let whole = |entries: Vec<Entry>| {
+        let mut fold = Fold::new("n3".into());
+        let mut effects = Vec::new();
+        fold.apply(1, Proposal { node: "n1".into(), seq: 1, entries }, 0, &mut effects);
+        fold.apply(2, Proposal { node: "n3".into(), seq: 1, entries: vec![begins()] }, 0, &mut effects);
+        (fold.is_whole(5 * SECOND, SECOND / 2), fold.is_whole(5 * SECOND, SECOND))
+    };
+    // It began just before, and did not know anybody.
+    assert_eq!(whole(vec![begins(), snapshot(&[], vec![])]), (false, true));
+    // The first part of it was before the tail.
+    let last =
+        Snapshot { first: false, last: true, report: Report::default(), peers: vec!["n3".into()], members: vec![] };
+    assert_eq!(whole(vec![begins(), Entry::Snapshot(last)]), (false, false));
+    assert_eq!(whole(vec![begins(), snapshot(&["n1", "n3"], vec![])]), (true, true));
+}
+
+#[test]
+fn after_a_hole_who_is_announced_comes_as_all_have_left() {
+    let mut cluster = Cluster::new(&["n1", "n2"]);
+    cluster.say("n1", vec![join(1, "u")]);
+    assert_eq!(cluster.told(), "+u in a");
+    let mut effects = Vec::new();
+    cluster.folds[1].forget(&mut effects);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Presence(change) if !change.joined)));
+    cluster.say("n1", vec![snapshot(&["n1", "n2"], vec![member(1, "u")])]);
+    let told = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Presence(c) if c.joined)).count();
+    assert_eq!((told(&cluster.effects[0]), told(&cluster.effects[1])), (0, 1));
 }
