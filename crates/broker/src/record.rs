@@ -97,4 +97,10 @@ pub enum TailLoss {
         /// The first offset that can still be read.
         start: u64,
     },
+    /// The sink failed over records that it was given: for it those before `next` are lost, and nothing of the log is. The
+    /// tail goes on from there.
+    Skipped {
+        /// The first offset that comes next.
+        next: u64,
+    },
 }

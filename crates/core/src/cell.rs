@@ -75,13 +75,14 @@ impl CellState {
         self.feeder == feeder
     }
 
-    /// The log begins at `start` now, or ends there. Offsets may come again, after an election that lost records: what was
-    /// read of them is no more, nor what was decided of them.
-    fn truncate(&mut self, start: u64, dedup_offsets: u64) {
+    /// The log begins at `start` now, or ends there, or what lies before it was skipped. Offsets may come again, after an
+    /// election that lost records: what was read of them is no more, nor what was decided of them.
+    fn truncate(&mut self, start: u64, dedup_offsets: u64, goes_on: bool) {
         self.recent.clear();
         self.waiters.clear();
-        if self.window.numbering() == Numbering::Channel {
-            // The log itself decides what is a duplicate: its tail may go on.
+        if goes_on || self.window.numbering() == Numbering::Channel {
+            // Where the log itself decides what is a duplicate its tail may go on. So it must where another one would fail
+            // over the same record again.
             self.window.restart(start, start, dedup_offsets);
             if let Tail::Running { warm_at, .. } = &mut self.tail {
                 *warm_at = start.min(*warm_at);
@@ -277,12 +278,16 @@ impl Feeder {
         Some(self.cell.lock()).filter(|state| state.feeder == self.number)
     }
 
-    fn truncated(&self, start: u64) {
+    fn truncated(&self, start: u64, skipped: bool) {
         let cell = &self.cell;
         let Some(mut state) = self.lock() else { return };
-        tracing::warn!(partition = %cell.name, start, "records vanished before they were read: retention is shorter than the outage");
+        let why = match skipped {
+            true => "this node failed over records, which its subscribers lack",
+            false => "records vanished before they were read: retention is shorter than the outage",
+        };
+        tracing::warn!(partition = %cell.name, start, "{why}");
         cell.truncations.fetch_add(1, Relaxed);
-        state.truncate(start, cell.context.dedup_offsets);
+        state.truncate(start, cell.context.dedup_offsets, skipped);
         // Under the lock: no shard is given what comes again before it knows.
         cell.invalidate();
         drop(state);
@@ -313,7 +318,8 @@ impl TailSink for Feeder {
                 // One entry re-opens the log whole. Where others fill the queue, the housekeeping finds it.
                 let _ = cell.context.losses.try_send(cell.log);
             }
-            TailLoss::Truncated { start } => self.truncated(start),
+            TailLoss::Truncated { start } => self.truncated(start, false),
+            TailLoss::Skipped { next } => self.truncated(next, true),
         }
     }
 

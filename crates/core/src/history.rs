@@ -10,7 +10,7 @@ use crate::error::HubError;
 use crate::hub::{Channel, Hub};
 use crate::reader::{LogRead, Span};
 use crate::rules::Rule;
-use crate::start::ReadLimits;
+use crate::start::{Hidden, ReadLimits};
 use crate::window::{Numbering, Wanted};
 
 impl Hub {
@@ -87,7 +87,7 @@ impl Hub {
         if self.numbering() == Numbering::Log {
             // Another node may have answered a publish that this one has not read.
             let end = channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?.end;
-            self.read_up_to(channel, Offset(end)).await;
+            self.read_up_to(channel, Offset(end)).await?;
         }
         let wanted = wanted(query, bytes_max);
         let (top, publications) = match query.limit {
@@ -132,30 +132,31 @@ impl Hub {
         if complete || wanted.is_met_above(floor, &shown) {
             return Ok((top, shown.publications));
         }
-        let older = self.older(channel, floor, hidden.size, wanted.needs(hidden.size)).await?;
+        let older = self.older(channel, floor, hidden, wanted.needs(hidden.size)).await?;
         Ok((top, wanted.join(hidden, &older, &shown)))
     }
 
-    /// What the log has of the channel up to `until`, at least the newest `needed` of the newest `size`.
+    /// What the log has of the channel up to `until`: at least the newest `needed` of what shows.
     async fn older(
         &self,
         channel: &Channel,
         until: Offset,
-        size: usize,
+        hidden: Hidden,
         needed: usize,
     ) -> Result<Vec<Arc<Publication>>, HubError> {
         let reach = match self.numbering() {
-            Numbering::Channel => size as u64,
+            Numbering::Channel => hidden.size as u64,
             Numbering::Log => self.options.client.recovery_scan_records_max as u64,
         };
         let after = Offset(until.0.saturating_sub(reach));
         let limits = ReadLimits { count_max: usize::MAX, bytes_max: HISTORY_READ_BYTES_MAX };
         let span = Span { after, until, limits, partial: false, from_oldest: true };
         match self.read_log(channel, span).await? {
-            LogRead::Publications(read) if self.reached(channel, after, read.len(), needed).await? => Ok(read),
-            LogRead::Publications(_) | LogRead::TooMuch => Err(HubError::Unrecoverable(
-                "the log would have to be searched further back than client.recovery_scan_records_max allows".into(),
-            )),
+            LogRead::Publications(read) => {
+                let found = read.iter().filter(|p| hidden.shows(p)).count();
+                if self.reached(channel, after, found, needed).await? { Ok(read) } else { Err(too_far()) }
+            }
+            LogRead::TooMuch => Err(too_far()),
             LogRead::Gone => Ok(Vec::new()),
         }
     }
@@ -168,6 +169,11 @@ impl Hub {
         let bounds = channel.log.log.bounds(channel.log.log.partition_of(&channel.key)).await?;
         Ok(after.0 <= bounds.start)
     }
+}
+
+fn too_far() -> HubError {
+    let text = "the log would have to be searched further back than client.recovery_scan_records_max allows";
+    HubError::Unrecoverable(text.into())
 }
 
 fn wanted(query: &History, bytes_max: usize) -> Wanted {

@@ -111,7 +111,12 @@ impl Hub {
             return Err(BrokerError::UnknownOutcome(why.into()).into());
         }
         let verdict = channel.cell.verdict(appended.log_offset);
-        match tokio::time::timeout(COMMAND_WAIT_MAX, verdict).await {
+        let shown = async {
+            // A tail that has ended since is followed by another, which comes by the record as well.
+            self.warm(&channel.log, &channel.cell).await.ok();
+            verdict.await
+        };
+        match tokio::time::timeout(COMMAND_WAIT_MAX, shown).await {
             Ok(Ok(Verdict::Accepted)) => Ok(client_offset(appended)),
             Ok(Ok(Verdict::Duplicate { first })) => Ok(Offset(first + 1)),
             Ok(Ok(Verdict::OldVersion)) => Ok(Offset(appended.log_offset + 1)),

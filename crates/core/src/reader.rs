@@ -117,7 +117,10 @@ impl Hub {
                 read => return read,
             }
         }
-        Ok(LogRead::Gone)
+        match span.from_oldest {
+            true => Err(BrokerError::Unavailable("the start of the log moves while it is read, retry".into())),
+            false => Ok(LogRead::Gone),
+        }
     }
 
     /// Where to begin so that duplicates are seen; `None` where the first of what is asked for is gone.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_broker::BrokerError;
 use tidegate_protocol::Since;
 use tidegate_types::codes::ErrorCode;
 use tidegate_types::limits::COMMAND_WAIT_MAX;
@@ -252,12 +253,15 @@ impl Hub {
         if end < position.0 {
             return Ok(false);
         }
-        self.read_up_to(channel, position).await;
+        self.read_up_to(channel, position).await?;
         Ok(true)
     }
 
     /// Waits until this node has read the log up to a position.
-    pub(crate) async fn read_up_to(&self, channel: &Channel, position: Offset) {
+    ///
+    /// # Errors
+    /// As [`Hub::warm`].
+    pub(crate) async fn read_up_to(&self, channel: &Channel, position: Offset) -> Result<(), BrokerError> {
         loop {
             let progressed = channel.cell.progressed.notified();
             tokio::pin!(progressed);
@@ -267,8 +271,10 @@ impl Hub {
                 channel.cell.lock().window.top(&channel.key, broker_top)
             };
             if top >= position {
-                return;
+                return Ok(());
             }
+            // Its tail may have ended since.
+            self.warm(&channel.log, &channel.cell).await?;
             progressed.await;
         }
     }

@@ -50,7 +50,8 @@ pub use tidegate_shard::HandedOver;
 
 /// HTTP connections of a node that are being served. Those of clients are not among them, nor those that are quiet.
 pub const CONNECTIONS_MAX: usize = 4_096;
-/// Bodies that a node waits for at once, over HTTP/1.1 and HTTP/2 together. So few of the places of [`CONNECTIONS_MAX`] that
+/// Bodies that a node waits for at once, over HTTP/1.1 and HTTP/2 together: so many of the server API, and as many of all
+/// others. So few of the places of [`CONNECTIONS_MAX`] that
 /// whoever begins bodies and does not end them leaves most of them to others.
 pub const BODIES_MAX: usize = 1_024;
 /// Sockets that wait to be taken over.

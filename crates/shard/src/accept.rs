@@ -67,6 +67,7 @@ impl Shard {
 
     /// Makes a connection of a socket.
     pub(crate) fn adopt(&mut self, handed: HandedOver) {
+        self.replied_bytes = 0;
         let HandedOver { socket, head: mut bytes, tls, client, served, .. } = handed;
         let tls = match (tls, &self.options.tls) {
             (None, Some(acceptor)) if client.is_none() => match acceptor.session() {

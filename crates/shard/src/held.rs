@@ -70,6 +70,7 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(place.index).filter(|c| c.held.is_none()) else { return false };
         let commands = std::mem::take(commands);
+        self.metrics.commands.add(commands.len() as u64);
         connection.held = Some(Box::new(Held { commands, wrong, put_off: true, ..Held::default() }));
         self.put_off.push_back(place);
         true
@@ -83,7 +84,9 @@ impl Shard {
             if !self.connections.is_at(place) {
                 continue;
             }
-            let Some(connection) = self.connections.get_mut(place.index).filter(|c| c.blocked.is_none()) else {
+            let Some(connection) =
+                self.connections.get_mut(place.index).filter(|c| c.blocked.is_none() && c.takes_commands())
+            else {
                 continue;
             };
             let Some(held) = connection.held.take_if(|held| held.put_off) else { continue };

@@ -166,10 +166,10 @@ impl Shard {
             }
             None => commands.is_empty(),
         };
-        self.metrics.commands.add(commands.len() as u64);
         let mut commands = VecDeque::from(commands);
         while !self.put_off_rest(place, &mut commands, wrong) {
             let Some(command) = commands.pop_front() else { return self.end_if_wrong(place, wrong) };
+            self.metrics.commands.add(1);
             self.command(place, command);
             let goes_on = self.connections.get(place.index).is_some_and(Connection::takes_commands);
             if !self.connections.is_at(place) || !goes_on {
@@ -180,7 +180,13 @@ impl Shard {
 
     /// Ends a connection that said what is no command, after what it said before that.
     pub(crate) fn end_if_wrong(&mut self, place: Place, wrong: bool) {
-        if wrong {
+        if !wrong {
+            return;
+        }
+        let held = self.connections.get_mut(place.index).and_then(|c| c.held.as_mut());
+        if let Some(held) = held.filter(|held| held.put_off) {
+            held.wrong = true;
+        } else {
             self.flush_replies(place.index);
             self.end(place, Some(Disconnect::BAD_REQUEST));
         }

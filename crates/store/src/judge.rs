@@ -29,6 +29,8 @@ pub(crate) struct Judge {
     keys_order: VecDeque<(u64, u128)>,
     pub(crate) versions: HashMap<u128, Seen, RandomState>,
     versions_order: VecDeque<(u64, u128)>,
+    /// What lies before this offset was forgotten.
+    oldest: u64,
     /// What groups that are not on disk yet changed, in order.
     changes: VecDeque<Change>,
 }
@@ -108,14 +110,14 @@ impl Judge {
         while let Some(change) = self.changes.pop_back() {
             match change {
                 Change::Key(_, id, before) => {
-                    match before {
+                    match before.filter(|(at, _)| *at >= self.oldest) {
                         Some(stands) => self.keys.insert(id, stands),
                         None => self.keys.remove(&id),
                     };
                     self.keys_order.pop_back();
                 }
                 Change::Version(_, id, before) => {
-                    match before {
+                    match before.filter(|seen| seen.offset >= self.oldest) {
                         Some(seen) => self.versions.insert(id, seen),
                         None => self.versions.remove(&id),
                     };
@@ -136,6 +138,7 @@ impl Judge {
     }
 
     fn forget(&mut self, oldest: u64) {
+        self.oldest = self.oldest.max(oldest);
         while let Some((at, id)) = self.keys_order.pop_front_if(|(at, _)| *at < oldest) {
             // The key may have been used again since.
             if self.keys.get(&id).is_some_and(|(offset, _)| *offset == at) {

@@ -86,7 +86,7 @@ impl Tail {
             if catch_unwind(AssertUnwindSafe(|| sink.records(batch, self.next))).is_err() {
                 let (partition, next) = (self.partition.0, self.next);
                 tracing::error!(partition, next, "a sink panicked, for it the records before this offset are lost");
-                self.lost(TailLoss::Truncated { start: self.next });
+                self.lost(TailLoss::Skipped { next: self.next });
             }
         }
         self.batch.clear();

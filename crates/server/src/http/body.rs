@@ -3,9 +3,7 @@
 //! A body that is not all there yet holds memory, and over HTTP/1.1 a connection, for as long as its sender likes. So it
 //! takes one of the node's places until it is read. Most bodies come with their head and take none.
 
-use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +17,8 @@ use super::routes::{Reply, busy, refused};
 
 /// For a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// What comes within this time was on its way.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// For its next piece. Client libraries give a command up after as long. Over TLS and HTTP/2 a piece is what was sealed
 /// or framed as one, 16 KiB mostly, so that a line has to carry 3.3 KB a second.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,14 +79,15 @@ where
     in_place(end, SKIP_TIMEOUT, places).await.unwrap_or(false)
 }
 
-/// What reading a body brings. It takes a place where it has to wait.
+/// What reading a body brings. It takes a place where it has to wait for its sender, and not only for the library, which
+/// brings what is there in several steps.
 async fn in_place<T>(reading: impl Future<Output = T>, most: Duration, places: &Semaphore) -> Result<T, BodyError> {
     let mut reading = pin!(reading);
-    if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+    if let Ok(read) = timeout(AT_ONCE, reading.as_mut()).await {
         return Ok(read);
     }
     let _place = places.try_acquire().map_err(|_| BodyError::TooMany)?;
-    timeout(most, reading).await.map_err(|_| BodyError::TooSlow)
+    timeout(most - AT_ONCE, reading).await.map_err(|_| BodyError::TooSlow)
 }
 
 async fn collect<B: Body<Data = Bytes> + Unpin>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyError> {
@@ -203,12 +204,13 @@ mod tests {
         let places = Semaphore::new(1);
         let waiting = read(body(&[Ok("a")], false), 4, &places);
         let others = async {
+            tokio::time::sleep(2 * AT_ONCE).await;
             assert_eq!(read(body(&[Ok("ab"), Ok("c")], true), 4, &places).await, Ok("abc".into()));
             assert!(skip(body(&[Ok("a")], true), 4, &places).await);
             let begun = tokio::time::Instant::now();
             assert_eq!(read(body(&[Ok("a")], false), 4, &places).await, Err(BodyError::TooMany));
             assert!(!skip(body(&[Ok("a")], false), 4, &places).await);
-            assert_eq!(begun.elapsed(), Duration::ZERO);
+            assert_eq!(begun.elapsed(), 2 * AT_ONCE);
         };
         assert_eq!(tokio::join!(waiting, others).0, Err(BodyError::TooSlow));
         assert_eq!(places.available_permits(), 1);

@@ -114,7 +114,7 @@ async fn api(state: &AppState, method: Method, request: Asked<'_>) -> Reply {
         return refused(403, ErrorCode::PERMISSION_DENIED, FOREIGN_PAGE);
     }
     let mode = request.headers().get(ERROR_MODE).map(|v| ErrorMode::from_header(v.as_bytes())).unwrap_or_default();
-    match body::read(request.into_body(), state.body_bytes_max, &state.bodies).await {
+    match body::read(request.into_body(), state.body_bytes_max, &state.api_bodies).await {
         Ok(body) => from_answer(state.api.call(method, &body, mode, &access).await),
         Err(BodyError::TooLarge) => {
             let text = format!("the body is larger than {} bytes (api.body_bytes_max)", state.body_bytes_max);

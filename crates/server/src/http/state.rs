@@ -34,7 +34,9 @@ pub struct AppState {
     pub(super) demo: Option<Arc<Jobs>>,
     pub(super) metrics: Registry,
     pub(super) http2: Option<Http2Config>,
-    /// Places of bodies that are waited for.
+    /// Places of bodies of the server API that are waited for: those who hold a key.
+    pub(super) api_bodies: Semaphore,
+    /// Places of all others.
     pub(super) bodies: Semaphore,
     /// How long a client may take nothing of what is sent to it.
     pub(super) unread_max: Duration,
@@ -80,6 +82,7 @@ impl AppState {
             message_bytes_max: config.core.client.message_bytes_max,
             metrics: metrics::registry(hub.clone(), Box::new(open)),
             http2: config.http2,
+            api_bodies: Semaphore::new(BODIES_MAX),
             bodies: Semaphore::new(BODIES_MAX),
             unread_max: config.core.client.write_stall_max,
             hub,

@@ -94,6 +94,7 @@ impl Shard {
             }
             if let Some(tls) = self.connections.get_mut(place.index).and_then(|c| c.tls.as_mut()) {
                 tls.in_line = false;
+                self.replied_bytes = 0;
                 left -= usize::from(self.read_records(place));
             }
             if left == 0 {

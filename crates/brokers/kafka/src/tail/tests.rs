@@ -143,7 +143,7 @@ fn a_sink_that_panics_is_told_what_it_lost_and_goes_on() {
     let sink = Arc::new(Sink { panics: AtomicU32::new(1), ..Sink::default() });
     let mut tail = Tail::new(Partition(0), 0, sink.clone());
     tail.deliver(5);
-    assert_eq!(*sink.losses.lock().unwrap(), [TailLoss::Truncated { start: 5 }]);
+    assert_eq!(*sink.losses.lock().unwrap(), [TailLoss::Skipped { next: 5 }]);
     tail.deliver(6);
     assert_eq!(*sink.next.lock().unwrap(), 6);
     sink.panics.store(1, Relaxed);

@@ -11,7 +11,7 @@ fn new_epoch(sink: &Arc<Sink>) -> (Epoch, String) {
     sink.wait("a new epoch", |seen| {
         seen.losses.iter().find_map(|loss| match loss {
             TailLoss::NewEpoch { epoch, why } => Some((epoch.clone(), why.clone())),
-            TailLoss::Truncated { .. } => None,
+            TailLoss::Truncated { .. } | TailLoss::Skipped { .. } => None,
         })
     })
 }
