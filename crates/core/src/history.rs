@@ -154,7 +154,12 @@ impl Hub {
         match self.read_log(channel, span).await? {
             LogRead::Publications(read) => {
                 let found = read.iter().filter(|p| hidden.shows(p)).count();
-                if self.reached(channel, after, found, needed).await? { Ok(read) } else { Err(too_far()) }
+                // Before what was removed, or is too old, nothing shows.
+                let is_old = |p: &Arc<Publication>| !hidden.shows(p);
+                let nothing_before =
+                    after < hidden.removed || (read.len() >= needed && read.first().is_some_and(is_old));
+                let whole = nothing_before || self.reached(channel, after, found, needed).await?;
+                if whole { Ok(read) } else { Err(too_far()) }
             }
             LogRead::TooMuch => Err(too_far()),
             LogRead::Gone => Ok(Vec::new()),

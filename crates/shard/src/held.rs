@@ -70,7 +70,6 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(place.index).filter(|c| c.held.is_none()) else { return false };
         let commands = std::mem::take(commands);
-        self.metrics.commands.add(commands.len() as u64);
         connection.held = Some(Box::new(Held { commands, wrong, put_off: true, ..Held::default() }));
         self.put_off.push_back(place);
         true

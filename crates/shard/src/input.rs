@@ -167,7 +167,11 @@ impl Shard {
             None => commands.is_empty(),
         };
         let mut commands = VecDeque::from(commands);
-        while !self.put_off_rest(place, &mut commands, wrong) {
+        loop {
+            let left = commands.len() as u64;
+            if self.put_off_rest(place, &mut commands, wrong) {
+                return self.metrics.commands.add(left);
+            }
             let Some(command) = commands.pop_front() else { return self.end_if_wrong(place, wrong) };
             self.metrics.commands.add(1);
             self.command(place, command);

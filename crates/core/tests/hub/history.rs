@@ -1,8 +1,12 @@
 //! History on a log with holes.
 
+use std::time::Duration;
+
 use tidegate_core::HubError;
 use tidegate_core::config::DataFormat;
 use tidegate_protocol::{History, HistoryResult, Since};
+
+use tidegate_testkit::hole_log::HoleLog;
 
 use crate::rig::{Rig, options};
 
@@ -33,6 +37,22 @@ fn pages_go_both_ways_and_limits_hold() {
     let after = all.publications[2].offset.0;
     assert_eq!(data(&history(&rig, |q| q.since = since(after)).unwrap()), ["56", "58"]);
     assert_eq!(data(&history(&rig, |q| (q.since, q.reverse) = (since(after), true)).unwrap()), ["52", "50"]);
+}
+
+#[test]
+fn what_is_too_old_proves_that_nothing_older_shows() {
+    let mut options = options();
+    let namespace = options.default_namespace.as_mut().unwrap();
+    (namespace.history_size, namespace.history_ttl) = (10, Duration::from_millis(50));
+    options.client.recovery_scan_records_max = 100;
+    let log = HoleLog::default();
+    // More than may be searched lies before what the channel has.
+    (0..200).for_each(|_| _ = log.put("noise", "0"));
+    (0..20).for_each(|n| _ = log.put("job", &n.to_string()));
+    std::thread::sleep(Duration::from_millis(100));
+    options.window.payload_bytes_max = 1;
+    let rig = Rig::over(log, options);
+    assert_eq!(data(&history(&rig, |_| {}).unwrap()), Vec::<String>::new());
 }
 
 #[test]

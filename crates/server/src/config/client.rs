@@ -57,7 +57,7 @@ fn times(section: &mut Section<'_>, o: &mut ClientOptions) {
 fn limits(section: &mut Section<'_>, o: &mut ClientOptions) {
     read!(section, o,
         channel_limit: "Subscriptions of one connection.",
-        connection_limit: "Sessions on this node, more are closed with 3504; 0 = no limit.",
+        connection_limit: "Sessions on this node, more are closed with 3013 and come again; 0 = no limit.",
         user_connection_limit: "Sessions of one user on this node, more are closed with 3504; 0 = no limit.",
     );
 }
