@@ -1,8 +1,17 @@
 //! Presence over nodes that come, go and die.
 
-use crate::rig::{GRACE, LEASE, Node, name, shared, until};
+use tidegate_core::config::CoreOptions;
+
+use crate::rig::{LEASE, Node, name, shared, until};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+
+/// Longer than a test that is held up takes from one line to the next.
+const LONG_GRACE: Duration = Duration::from_secs(2);
+
+fn patient(options: &mut CoreOptions) {
+    options.control.as_mut().unwrap().grace = LONG_GRACE;
+}
 
 #[test]
 fn every_node_sees_the_members_of_all_and_tells_the_same_changes() {
@@ -65,7 +74,7 @@ fn members_of_a_dead_node_are_gone_within_the_lease() {
 #[test]
 fn who_is_back_on_another_node_in_time_has_not_left() {
     let broker = shared();
-    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    let (one, two) = (Node::start_with("one", &broker, patient), Node::start_with("two", &broker, patient));
     one.control().watch(&name("a"), 0);
     one.join("a", 1, "u");
     one.join("a", 2, "v");
@@ -76,14 +85,14 @@ fn who_is_back_on_another_node_in_time_has_not_left() {
     until("they are away", || one.users("a").len() == 2);
     two.join("a", 3, "u");
     one.until_told(&["-v"]);
-    std::thread::sleep(GRACE * 2);
+    std::thread::sleep(LONG_GRACE * 2);
     assert_eq!((one.users("a"), one.changes()), (vec!["u".to_owned()], vec![]));
 }
 
 #[test]
 fn clients_of_a_node_that_ends_have_time_to_come_back_elsewhere() {
     let broker = shared();
-    let (one, two) = (Node::start("one", &broker), Node::start("two", &broker));
+    let (one, two) = (Node::start_with("one", &broker, patient), Node::start_with("two", &broker, patient));
     two.control().watch(&name("a"), 0);
     one.join("a", 1, "u");
     one.join("a", 2, "v");

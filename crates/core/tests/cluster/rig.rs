@@ -178,7 +178,7 @@ impl Log for Unsteady {
 }
 
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
-pub(crate) const GRACE: Duration = Duration::from_millis(200);
+const GRACE: Duration = Duration::from_millis(200);
 
 /// A node in a runtime of its own, so that it can be stopped at any moment with everything it does.
 pub(crate) struct Node {
