@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka::producer::Producer as _;
 use tidegate_broker::BrokerError;
 use tidegate_kafka_topic_id::{Permissions, Topic};
 
 use crate::breaker::Breaker;
 use crate::context::{Context, Trouble};
+use crate::polled::Polled;
 use crate::pool::Pool;
 use crate::producer::Producer;
 use crate::properties;
@@ -33,7 +34,7 @@ pub(crate) struct Connection {
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) pool: Pool,
-    control: ThreadedProducer<Context>,
+    control: Polled,
     // Held while a producer is made or handed out.
     producer: Mutex<Option<Arc<Producer>>>,
     // Held to take one or to give it back.
@@ -46,9 +47,7 @@ impl Connection {
         let trouble = Arc::new(Trouble::default());
         let breaker = Arc::new(Breaker::default());
         let context = Context { trouble: trouble.clone(), breaker: Some(breaker.clone()) };
-        let control = properties::control(&settings)
-            .create_with_context(context)
-            .map_err(|error| properties::creation_error(&error, &settings))?;
+        let control = Polled::start(&properties::control(&settings), context, &settings)?;
         let pool = Pool::start()
             .map_err(|error| BrokerError::Internal(format!("cannot start threads for Kafka: {error}").into()))?;
         let (producer, readers) = (Mutex::new(None), Mutex::new(Vec::new()));

@@ -22,6 +22,7 @@ mod factory;
 mod headers;
 mod log;
 mod partitioner;
+mod polled;
 mod pool;
 mod producer;
 mod properties;

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use rdkafka::Message as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _};
 use tidegate_broker::{Appended, BrokerError, Partition, Record};
 use tokio::sync::oneshot;
 
 use crate::breaker::Breaker;
 use crate::context::Context;
 use crate::headers;
+use crate::polled::Polled;
 use crate::properties;
 use crate::settings::Settings;
 
@@ -94,7 +95,7 @@ fn refusal(code: RDKafkaErrorCode) -> Option<String> {
 
 /// The publishing client.
 pub(crate) struct Producer {
-    client: ThreadedProducer<Context>,
+    client: Polled,
     breaker: Arc<Breaker>,
     broken: Arc<AtomicBool>,
 }
@@ -102,9 +103,7 @@ pub(crate) struct Producer {
 impl Producer {
     /// Starts the client and its thread; it fetches its producer id by itself.
     pub(crate) fn start(settings: &Settings, context: &Context, breaker: &Arc<Breaker>) -> Result<Self, BrokerError> {
-        let client = properties::producer(settings)
-            .create_with_context(context.clone())
-            .map_err(|error| properties::creation_error(&error, settings))?;
+        let client = Polled::start(&properties::producer(settings), context.clone(), settings)?;
         Ok(Self { client, breaker: breaker.clone(), broken: Arc::default() })
     }
 
