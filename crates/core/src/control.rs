@@ -263,7 +263,7 @@ impl Control {
     pub fn join(&self, channel: &ChannelName, client: ClientId, info: ClientInfo) -> Result<(), HubError> {
         Self::check_info(channel, &info)?;
         lock(&self.outbox).join(channel.shared().clone(), client, info);
-        self.flush();
+        self.changed();
         Ok(())
     }
 
@@ -275,7 +275,14 @@ impl Control {
     /// It left; `away` when only its connection broke, so that its user may be back.
     pub fn leave(&self, channel: &ChannelName, client: ClientId, away: bool) {
         lock(&self.outbox).leave(channel.shared().clone(), client, away);
-        self.flush();
+        self.changed();
+    }
+
+    /// Has a change of presence written, which may be soon anyway.
+    fn changed(&self) {
+        if !lock(&self.outbox).gathers() {
+            self.flush();
+        }
     }
 
     /// One more subscription of a shard wants to be told of joins and leaves in a channel, as [`ShardEvent::Presence`].

@@ -70,6 +70,8 @@ pub(crate) struct Outbox {
     queue: VecDeque<Queued>,
     /// Whose change is in the queue.
     waiting: HashSet<Place, RandomState>,
+    /// Somebody comes for changes at a time of his own, see [`Outbox::gather`].
+    gathers: bool,
     /// What others take of the queue.
     commands: Budget,
     uplinks: VecDeque<(Weighed, Option<Verdict>)>,
@@ -297,6 +299,7 @@ impl Outbox {
     /// The entries of the next record, and its number; `None` when nothing waits. Whoever does not wait any more for what
     /// it proposed is passed over.
     pub(crate) fn next(&mut self) -> Option<(u64, Vec<Entry>)> {
+        self.gathers = false;
         if self.sent.len() >= SENT_MAX {
             return None;
         }
@@ -466,9 +469,16 @@ impl Outbox {
         self.queue.iter().any(reports)
     }
 
-    /// Whether changes of presence wait, and nothing else.
-    pub(crate) fn has_only_changes(&self) -> bool {
-        self.commands.entries == 0 && self.uplinks.is_empty() && !self.queue.is_empty()
+    /// Whether changes of presence wait, and nothing else. Then more of them may come without a word, until
+    /// [`Outbox::next`] takes them.
+    pub(crate) fn gather(&mut self) -> bool {
+        self.gathers = self.commands.entries == 0 && self.uplinks.is_empty() && !self.queue.is_empty();
+        self.gathers
+    }
+
+    /// Whether somebody comes for changes by himself.
+    pub(crate) fn gathers(&self) -> bool {
+        self.gathers
     }
 
     /// Names everything that was said of presence so far, for [`Outbox::has_settled`].

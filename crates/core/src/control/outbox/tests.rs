@@ -11,6 +11,21 @@ fn kinds(entries: &[Entry]) -> String {
 }
 
 #[test]
+fn changes_gather_until_they_are_taken_or_something_else_comes() {
+    let mut outbox = Outbox::default();
+    assert!(!outbox.gather() && !outbox.gathers(), "the first one is told at once");
+    outbox.join("a".into(), ClientId(1), info("u", 1));
+    assert!(!outbox.gathers() && outbox.gather());
+    outbox.join("a".into(), ClientId(2), info("u", 2));
+    assert!(outbox.gathers(), "nobody is woken for it");
+    assert_eq!(outbox.next().map(|(_, entries)| entries.len()), Some(2));
+    assert!(!outbox.gathers());
+    outbox.join("a".into(), ClientId(3), info("u", 3));
+    assert!(outbox.gather() && outbox.propose(Weighed::new(Entry::Order(Order::default())), None).is_ok());
+    assert!(!outbox.gather(), "an order does not wait");
+}
+
+#[test]
 fn what_waits_shares_a_record_and_the_last_word_counts() {
     let mut outbox = Outbox::default();
     assert!(outbox.next().is_none());
@@ -188,7 +203,7 @@ fn an_announcement_of_which_a_part_is_refused_is_owed_as_a_whole() {
     assert_eq!(outbox.owed(), Some(Owed { begins: false }));
     outbox.refuse(1, &BrokerError::Refused("no".into()));
     assert_eq!(outbox.owed(), Some(Owed { begins: true }));
-    assert!(outbox.next().is_none() && !outbox.has_only_changes(), "the last part would end those of the first");
+    assert!(outbox.next().is_none() && !outbox.gather(), "the last part would end those of the first");
 }
 
 fn uplink(bytes: usize) -> Weighed {
@@ -206,7 +221,7 @@ fn a_flood_of_uplinks_has_its_own_bounds_and_others_go_first() {
     assert!(taken >= CONTROL_UPLINK_BYTES_MAX / 110_000);
     outbox.propose(order(10), None).unwrap();
     outbox.join("a".into(), ClientId(1), info("u", 1));
-    assert!(!outbox.has_only_changes());
+    assert!(!outbox.gather());
     assert_eq!(kinds(&outbox.next().unwrap().1), "order join uplink");
     outbox.propose(order(CONTROL_RECORD_BYTES_MAX - 1_000), None).unwrap();
     assert_eq!(kinds(&outbox.next().unwrap().1), "order", "together they were too large");
