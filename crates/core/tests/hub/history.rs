@@ -103,6 +103,22 @@ fn the_log_is_read_only_for_what_the_window_does_not_hold() {
 }
 
 #[test]
+fn a_history_that_waits_for_a_tail_that_has_ended_has_another_begun() {
+    let rig = Rig::new(options());
+    rig.log.put("job", "1");
+    assert_eq!(data(&history(&rig, |_| {}).unwrap()), ["1"]);
+    rig.log.hold_back(true);
+    rig.log.put("job", "2");
+    let log = rig.log.clone();
+    // When it has been told how far it has to read. Nobody listens, who would have a tail begun.
+    rig.log.after_next_bounds(move || {
+        log.lose(0);
+        log.hold_back(false);
+    });
+    assert_eq!(data(&history(&rig, |_| {}).unwrap()), ["1", "2"]);
+}
+
+#[test]
 fn wrong_positions_are_errors() {
     let rig = Rig::new(options());
     rig.log.put("job", "1");

@@ -118,6 +118,22 @@ fn a_position_beyond_the_logs_end_is_unrecoverable_and_a_stuck_tail_ends_with_an
     assert_eq!(error.code, 100);
 }
 
+#[test]
+fn a_client_ahead_of_a_tail_that_has_ended_waits_for_another() {
+    let mut rig = Rig::new(options());
+    rig.subscribe("warm-up", None).unwrap();
+    rig.log.hold_back(true);
+    rig.log.put("job", "1");
+    let seen = rig.log.put("job", "2");
+    let log = rig.log.clone();
+    rig.log.after_next_bounds(move || {
+        log.lose(0);
+        log.hold_back(false);
+    });
+    let start = rig.subscribe("job", Some((seen + 1, "0"))).unwrap();
+    assert_eq!((data(&start), start.recovered), (Vec::<String>::new(), true));
+}
+
 fn by_cache() -> CoreOptions {
     let mut options = options();
     let namespace = options.default_namespace.as_mut().unwrap();

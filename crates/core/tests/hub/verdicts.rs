@@ -81,6 +81,20 @@ fn a_publish_is_not_answered_with_the_verdict_on_a_record_of_another_log() {
 }
 
 #[test]
+fn a_publish_whose_tail_ends_before_it_waits_has_another_begun_for_its_verdict() {
+    let rig = Rig::new(options());
+    let first = publish(&rig, "1", keyed("a"));
+    rig.log.hold_back(true);
+    let log = rig.log.clone();
+    // Nobody listens, who would have a tail begun.
+    rig.log.after_next_append(move || {
+        log.lose(0);
+        log.hold_back(false);
+    });
+    assert_eq!(publish(&rig, "1", keyed("a")), first);
+}
+
+#[test]
 fn a_node_that_comes_later_judges_the_same_also_in_what_it_reads_from_the_log() {
     let rig = Rig::new(options());
     for n in 0..60 {
