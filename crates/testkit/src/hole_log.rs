@@ -177,6 +177,21 @@ impl HoleLog {
             sink.lost(TailLoss::Truncated { start });
         }
     }
+
+    /// The tail of the first partition has failed over what it was not given yet, and goes on behind that.
+    pub fn skip(&self) {
+        let tail = {
+            let part = &mut self.lock().parts[0];
+            let next = part.end;
+            part.tail.as_mut().map(|(seen, sink)| {
+                *seen = next;
+                (next, sink.clone())
+            })
+        };
+        if let Some((next, sink)) = tail {
+            sink.lost(TailLoss::Skipped { next });
+        }
+    }
 }
 
 fn run(hook: &Mutex<Option<Hook>>) {

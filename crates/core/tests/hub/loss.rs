@@ -4,7 +4,7 @@ use tidegate_core::{PublishOptions, ReplyTo, Ticket};
 use tidegate_testkit::hole_log::HoleLog;
 use tidegate_types::ChannelName;
 
-use crate::rig::{Rig, options};
+use crate::rig::{Rig, data, options};
 
 #[test]
 fn a_new_epoch_voids_positions_loudly() {
@@ -132,4 +132,23 @@ fn a_partition_whose_end_was_lost_is_served_from_there() {
     rig.drain();
     assert_eq!(rig.invalidated, 1);
     assert_eq!(rig.subscribe("job", None).unwrap().position.offset.0, 20, "it does not wait for what is gone");
+}
+
+#[test]
+fn what_this_node_failed_over_is_told_its_subscribers_and_its_tail_goes_on() {
+    let mut rig = Rig::new(options());
+    let seen = rig.log.put("job", "1");
+    rig.subscribe("job", None).unwrap();
+    rig.log.hold_back(true);
+    rig.log.put("job", "2");
+    rig.log.skip();
+    rig.log.hold_back(false);
+    rig.drain();
+    assert_eq!(rig.invalidated, 1, "they lack it");
+    rig.deliveries.clear();
+    let next = rig.log.put("job", "3");
+    rig.drain();
+    assert_eq!(rig.deliveries, [(next + 1, "3".to_owned())], "another tail would fail over the same record");
+    let start = rig.subscribe("job", Some((seen + 1, "0"))).unwrap();
+    assert_eq!((start.recovered, data(&start)), (true, vec!["2".to_owned(), "3".into()]), "the log has lost nothing");
 }
