@@ -156,3 +156,45 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::control::ControlOptions;
+    use crate::control::record::{Lapse, Report};
+
+    /// A node with a lapse that waits for a log that is not open. It wrote last 10 ms after it began, at least 10 ms ago.
+    fn proposing(lease: Duration) -> Arc<Control> {
+        let options = ControlOptions { lease, ..ControlOptions::default() };
+        let control = Control::new(options, "n1", Clock::default(), Box::default(), Arc::default(), Report::default);
+        let lapse = Weighed::new(Entry::Lapse(Lapse { node: "n2".into(), seen: 7 }));
+        lock(&control.outbox).propose(lapse, None).unwrap();
+        control.live_since_us.store(1, Relaxed);
+        control.written_us.store(10_000, Relaxed);
+        while control.clock.monotonic_us() < 20_000 {
+            std::thread::yield_now();
+        }
+        control
+    }
+
+    fn proposes_a_lapse(control: &Control) -> bool {
+        let (_, entries) = lock(&control.outbox).next().unwrap_or_default();
+        entries.iter().any(|entry| matches!(entry, Entry::Lapse(_)))
+    }
+
+    #[test]
+    fn nobody_is_given_up_by_a_node_that_does_not_read_what_it_writes() {
+        let away = proposing(Duration::from_millis(1));
+        away.tick();
+        assert_eq!((away.live_since_us.load(Relaxed), proposes_a_lapse(&away)), (0, false));
+        // It may be on its way.
+        let soon = proposing(Duration::from_secs(3_600));
+        soon.tick();
+        assert_eq!((soon.live_since_us.load(Relaxed), proposes_a_lapse(&soon)), (1, true));
+        let read = proposing(Duration::from_millis(1));
+        read.read_own_us.store(10_000, Relaxed);
+        read.tick();
+        assert_eq!((read.live_since_us.load(Relaxed), proposes_a_lapse(&read)), (1, true));
+    }
+}

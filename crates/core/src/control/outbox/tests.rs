@@ -1,5 +1,5 @@
 use super::*;
-use crate::control::record::{Order, Proposal, Uplink};
+use crate::control::record::{Lapse, Order, Proposal, Uplink};
 
 fn info(user: &str, client: u128) -> ClientInfo {
     ClientInfo { user: user.into(), client: ClientId(client).to_string(), ..Default::default() }
@@ -335,4 +335,25 @@ fn what_does_not_count_has_not_settled_and_a_new_life_says_it_again() {
     outbox.next().unwrap();
     outbox.give_up_sent();
     assert!(!outbox.has_settled(said), "a log that was made anew says nothing");
+}
+
+fn lapse(node: &str) -> Weighed {
+    Weighed::new(Entry::Lapse(Lapse { node: node.into(), seen: 7 }))
+}
+
+#[test]
+fn lapses_that_wait_are_taken_back_and_nothing_else() {
+    let mut outbox = Outbox::default();
+    outbox.propose(order(10), None).unwrap();
+    let others = (outbox.commands.entries, outbox.commands.bytes);
+    for node in ["n2", "n3"] {
+        outbox.propose(lapse(node), None).unwrap();
+    }
+    outbox.join("a".into(), ClientId(1), info("u", 1));
+    outbox.propose(uplink(10), None).unwrap();
+    outbox.drop_lapses();
+    assert_eq!((outbox.commands.entries, outbox.commands.bytes), others, "their room is free");
+    assert_eq!(kinds(&outbox.next().unwrap().1), "order join uplink");
+    outbox.propose(lapse("n2"), None).unwrap();
+    assert_eq!(kinds(&outbox.next().unwrap().1), "lapse", "it may be proposed again");
 }
