@@ -187,6 +187,20 @@ fn a_fetch_that_takes_too_long_is_a_temporary_error() {
 }
 
 #[test]
+fn who_waits_for_its_key_is_not_stale_until_that_has_come_to_nothing() {
+    let mut provider = Provider::start(Duration::from_secs(30));
+    // Sooner than the wait ends.
+    provider.options.client.stale_close_delay = Duration::from_secs(2);
+    let node = Node::start(1, provider.options.clone());
+    let mut client = Client::open(node.address);
+    client.say(&connect(&provider.token("k", json!({}))).to_string());
+    assert_eq!(client.message()["error"]["code"], 100);
+    // It may connect again, but not whenever it likes.
+    assert_eq!(client.close_code(), 3502);
+    assert_eq!(node.hub.shard_metrics()[0].closed_stale.get(), 1);
+}
+
+#[test]
 fn a_client_that_leaves_while_it_waits_is_forgotten() {
     let provider = Provider::start(Duration::from_millis(500));
     let node = Node::start(1, provider.options.clone());
