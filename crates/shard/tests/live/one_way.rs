@@ -316,6 +316,57 @@ fn the_answer_to_a_large_connect_has_an_id() {
     assert!(id.as_deref().is_some_and(|id| !id.is_empty()), "{id:?}");
 }
 
+/// A reader of the channels `c0`, `c1` and so on of a user who may have 300.
+fn reader_of(node: &Node, channels: usize, headers: &str) -> Response {
+    let channels: Vec<_> = (0..channels).map(|n| format!("channel=c{n}")).collect();
+    get(node, &format!("/sse?{}&token={}", channels.join("&"), signed(&json!({"sub": "u"}))), headers)
+}
+
+fn room_for_300() -> CoreOptions {
+    let mut options = with_tokens();
+    options.client.channel_limit = 300;
+    options
+}
+
+#[test]
+fn an_id_brings_a_reader_back_in_200_channels() {
+    let node = Node::start(1, room_for_300());
+    let mut reader = reader_of(&node, 200, "");
+    reader.line();
+    let id = event(&mut reader).0.unwrap();
+    drop(reader);
+    for n in 0..200 {
+        node.publish(&format!("c{n}"), &n.to_string());
+    }
+    let mut reader = reader_of(&node, 200, &format!("Last-Event-ID: {id}\r\n"));
+    reader.line();
+    let (_, connect) = event(&mut reader);
+    let recovered = |sub: &Value| sub["recovered"] == true;
+    assert_eq!(connect["connect"]["subs"].as_object().unwrap().values().filter(|sub| recovered(sub)).count(), 200);
+    let mut heard: Vec<u64> = (0..200).map(|_| publication(&mut reader).1.as_u64().unwrap()).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_reader_has_no_more_channels_than_its_id_has_room_for() {
+    let node = Node::start(1, room_for_300());
+    let refused = reader_of(&node, 201, "").head;
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    let mut reader = reader_of(&node, 200, "");
+    reader.line();
+    event(&mut reader);
+    let ordered = tidegate_core::OrderedSubscription { channel: "more".into(), ..Default::default() };
+    let action = tidegate_core::Action::Subscribe(Box::new(ordered));
+    node.order(tidegate_core::Order { user: "u".into(), action, ..Default::default() });
+    assert_eq!(event(&mut reader).1["disconnect"]["code"], 3_505);
+    // Who is told no ids needs no room in them.
+    let subs: serde_json::Map<_, _> = (0..201).map(|n| (format!("c{n}"), json!({}))).collect();
+    let mut other = Client::asking(TcpStream::connect(node.address).unwrap(), "/connection/uni_websocket", None);
+    other.say(&json!({ "subs": subs }).to_string());
+    assert_eq!(other.message()["connect"]["subs"].as_object().unwrap().len(), 201);
+}
+
 #[test]
 fn a_strict_namespace_lets_a_reader_come_back_from_before_the_window() {
     let mut options = with_tokens();
