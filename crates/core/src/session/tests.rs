@@ -195,6 +195,28 @@ fn a_subscription_token_overrides_the_namespace() {
 }
 
 #[test]
+fn a_subscription_token_says_who_is_present_and_who_is_told() {
+    let rig = Rig::new();
+    let session = rig.open(Some(json!({"sub": "u1"})));
+    let grant = |on: bool, overrides: Value| {
+        let settings = NamespaceOptions { presence: on, join_leave: on, force_push_join_leave: on, ..open_namespace() };
+        let overrides = overrides.as_object().unwrap().iter();
+        let overrides: serde_json::Map<_, _> = overrides.map(|(k, v)| (k.clone(), json!({ "value": v }))).collect();
+        let claims = json!({"sub": "u1", "channel": "news", "override": overrides});
+        let (channel, request) = subscribe("news", Some(claims));
+        let grant = session.may_subscribe(&rig.policy(), &settings, &channel, &request).unwrap();
+        (grant.present, grant.join_leave)
+    };
+    assert_eq!((grant(false, json!({})), grant(true, json!({}))), ((false, false), (true, true)));
+    assert_eq!(grant(false, json!({"presence": true})), (true, false));
+    assert_eq!(grant(true, json!({"presence": false})), (false, true));
+    assert_eq!(grant(true, json!({"join_leave": false})), (true, false));
+    assert_eq!(grant(true, json!({"force_push_join_leave": false})), (true, false), "it has not asked");
+    assert_eq!(grant(false, json!({"force_push_join_leave": true})), (false, false), "nobody is told there");
+    assert_eq!(grant(false, json!({"join_leave": true, "force_push_join_leave": true})), (false, true));
+}
+
+#[test]
 fn info_of_a_token_is_json_whatever_it_was() {
     let rig = Rig::new();
     let info = |claims: Value| rig.open(Some(claims)).info().conn_info;

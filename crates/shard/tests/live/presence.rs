@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_auth::Overrides;
 use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions};
+use tidegate_core::{Action, Order, OrderedSubscription};
 
-use crate::rig::{Client, Node, open_namespace, options, session};
+use crate::rig::{Client, Node, open_namespace, options, session, signed};
 
 fn with_presence(grace: Duration) -> CoreOptions {
     let mut options = options();
@@ -123,4 +125,26 @@ fn presence_is_for_those_who_may_and_where_it_is_on() {
     watch(&mut client, "a");
     node.publish("a", "1");
     assert_eq!(client.publication(), 1, "no join was told");
+}
+
+#[test]
+fn who_is_present_is_what_a_token_or_a_backend_says_over_what_the_namespace_says() {
+    for on in [false, true] {
+        let mut options = with_presence(Duration::from_secs(1));
+        options.default_namespace.as_mut().unwrap().presence = on;
+        let node = Node::start(1, options);
+        let (mut client, _) = session(&node, "u");
+        let other = json!({"presence": {"value": !on}});
+        let token = signed(&json!({"sub": "u", "channel": "$a", "override": other}));
+        client.say(&json!({"id": 2, "subscribe": {"channel": "$a", "token": token}}).to_string());
+        assert!(client.reply(2)["subscribe"].is_object());
+        let overrides = Overrides { presence: Some(!on), ..Default::default() };
+        let ordered = OrderedSubscription { channel: "b".into(), overrides, ..Default::default() };
+        let action = Action::Subscribe(Box::new(ordered));
+        node.order(Order { user: "u".into(), action, ..Default::default() });
+        assert_eq!(client.message()["push"]["channel"], "b");
+        client.subscribe(3, "c", None);
+        let present = ["$a", "b", "c"].map(|channel| node.present(channel));
+        assert_eq!(present, [!on, !on, on], "the namespace says {on}");
+    }
 }

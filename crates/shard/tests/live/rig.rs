@@ -154,6 +154,12 @@ impl Node {
         self.runtime.block_on(self.hub.control().unwrap().channels(pattern)).unwrap()
     }
 
+    /// Whether anybody is present in a channel.
+    pub(crate) fn present(&self, channel: &str) -> bool {
+        let channel = ChannelName::parse(channel).unwrap();
+        !self.runtime.block_on(self.hub.control().unwrap().presence(&channel)).unwrap().is_empty()
+    }
+
     pub(crate) fn remove_history(&self, channel: &str) {
         self.runtime.block_on(self.hub.remove_history(&ChannelName::parse(channel).unwrap())).unwrap();
     }
