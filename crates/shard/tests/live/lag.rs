@@ -1,5 +1,7 @@
 //! Readers that do not keep up: bounded, in order, and nobody else's problem.
 
+use std::time::Duration;
+
 use crate::rig::{Client, Node, open_namespace, options};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
@@ -120,6 +122,24 @@ fn who_lags_is_disconnected_where_its_namespace_says_so_whatever_blocked_its_soc
     node.until("it is behind", |hub| hub.shard_metrics()[0].behind.get() == 1);
     node.publish("strict:a", "1");
     node.until("it is closed", |hub| hub.shard_metrics()[0].closed_slow.get() == 1);
+}
+
+#[test]
+fn a_socket_that_takes_nothing_for_too_long_is_closed_and_counted_once() {
+    let mut options = options();
+    options.client.write_stall_max = Duration::from_secs(1);
+    let node = Node::start(1, options);
+    let (mut slow, mut fast) = (lazy(&node), node.connect());
+    slow.subscribe(2, "big", None);
+    for n in 0..2_000 {
+        node.publish("big", &payload(n));
+    }
+    let metrics = || &node.hub.shard_metrics()[0];
+    node.until("it is gone", |hub| hub.shard_metrics()[0].connections.get() == 1);
+    assert_eq!((metrics().closed_slow.get(), metrics().closed_no_pong.get()), (1, 0));
+    fast.subscribe(2, "big", None);
+    node.publish("big", "7");
+    assert_eq!((fast.publication(), metrics().closed_slow.get()), (json!(7), 1), "nobody else");
 }
 
 #[test]

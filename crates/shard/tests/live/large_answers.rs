@@ -103,4 +103,5 @@ fn nothing_more_is_done_for_who_has_too_many_answers_unread() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(node.publish("mark", "2").offset.0, said, "the last message went too far, and no further");
+    assert_eq!(node.hub.shard_metrics()[0].closed_slow.get(), 1);
 }
