@@ -268,3 +268,60 @@ pub(crate) fn sample(consumer: &Consumer, topic: &str, partitions: u32, since: &
     let left_out = if open == 0 { offsets.saturating_sub(records) } else { 0 };
     Ok(Sample { left_out, ..Sample::of(&found, partitions) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidegate_broker::{BrokerUrl, BuildContext};
+
+    use super::*;
+    use crate::context::{Context, Trouble};
+    use crate::properties;
+    use crate::settings::Settings;
+
+    /// A consumer whose Kafka is nowhere.
+    fn consumer() -> Consumer {
+        let url = BrokerUrl::parse("kafka://127.0.0.1:1/t").unwrap();
+        let settings = Settings::parse(&url, BuildContext::default()).unwrap();
+        let context = Context { trouble: Arc::new(Trouble::default()), breaker: None };
+        properties::reader(&settings).create_with_context(context).unwrap()
+    }
+
+    /// A page of what lies before 10, read up to 4.
+    fn reading(consumer: &Consumer, sight: Sight) -> Reading<'_> {
+        let page = Page { records: Vec::new(), next: 4 };
+        Reading { consumer, topic: "t", partition: Partition(0), stop: 10, page, sight }
+    }
+
+    /// From where the broker is asked.
+    fn asked_from(consumer: &Consumer) -> Offset {
+        consumer.assignment().unwrap().find_partition("t", 0).unwrap().offset()
+    }
+
+    #[test]
+    fn where_a_leader_that_lags_ends_is_not_the_end_of_a_page() {
+        let consumer = consumer();
+        let mut reading = reading(&consumer, Sight::First);
+        reading.at_end().unwrap();
+        assert_eq!((reading.sight, asked_from(&consumer), reading.page.next), (Sight::Probing, at(10), 4));
+        reading.reaches(9).unwrap();
+        assert_eq!(reading.sight, Sight::Probing, "it does not go as far");
+        reading.at_end().unwrap();
+        assert_eq!((reading.sight, asked_from(&consumer), reading.page.next), (Sight::Sure, at(4), 4));
+        reading.at_end().unwrap();
+        assert_eq!((reading.sight, reading.page.next), (Sight::Sure, 10), "what that one leaves out is not there");
+    }
+
+    #[test]
+    fn a_leader_that_ends_before_the_page_loses_nothing() {
+        let consumer = consumer();
+        let fail = |sight, code| reading(&consumer, sight).fail(&KafkaError::MessageConsumption(code));
+        let out_of_range = RDKafkaErrorCode::OffsetOutOfRange;
+        assert!(matches!(fail(Sight::Probing, out_of_range), Err(BrokerError::Unavailable(_))), "it may catch up");
+        for sight in [Sight::First, Sight::Sure] {
+            assert!(matches!(fail(sight, out_of_range), Err(BrokerError::OutOfRange(_))), "{sight:?}");
+        }
+        assert_eq!(fail(Sight::Probing, RDKafkaErrorCode::BrokerTransportFailure), Ok(()));
+    }
+}
