@@ -1,10 +1,13 @@
 //! Subscriptions that the server makes: by token, by connect request, for a user, by order of a backend.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions, PersonalChannel};
 use tidegate_core::{Action, Order, OrderedSubscription};
+use tidegate_testkit::hole_log::HoleLog;
 
-use crate::rig::{Client, Node, open_namespace, options, session, signed};
+use crate::rig::{Client, Heard, Node, open_namespace, options, session, signed};
 
 fn with_tokens() -> CoreOptions {
     let mut options = options();
@@ -69,6 +72,26 @@ fn commands_behind_a_connect_wait_for_its_answer() {
 }
 
 #[test]
+fn a_connect_whose_subscriptions_do_not_begin_ends_and_says_nothing_before() {
+    let log = HoleLog::default();
+    log.put("a", "1");
+    // Nothing begins: the partition cannot be read to its end.
+    log.hold_back(true);
+    let mut options = options();
+    // Pings would be due while it waits, and pongs could not be read.
+    (options.client.ping_interval, options.client.pong_timeout) = (Duration::from_secs(1), Duration::from_millis(300));
+    let node = Node::on_log(&log, options);
+    let request = json!({"subs": {"a": {}}});
+    let mut client = Client::open(node.address);
+    client.say(&json!({ "id": 1, "connect": request }).to_string());
+    assert_eq!(client.hear(), Heard::Close(3_004, "internal server error".into()));
+    node.until("it is forgotten", |hub| hub.shard_metrics()[0].clients.get() == 0);
+    log.hold_back(false);
+    let (_client, result) = connect(&node, &request);
+    assert!(result["subs"]["a"].is_object(), "it may come again: {result}");
+}
+
+#[test]
 fn a_client_gets_of_what_it_asks_for_what_it_may() {
     let mut options = with_tokens();
     options.namespaces.push(("closed".into(), NamespaceOptions::default()));
@@ -113,7 +136,7 @@ fn a_backend_subscribes_and_ends_it() {
 #[test]
 fn a_subscription_of_the_server_that_expires_ends_the_connection() {
     let mut options = with_tokens();
-    options.client.expired_close_delay = std::time::Duration::ZERO;
+    options.client.expired_close_delay = Duration::ZERO;
     let node = Node::start(1, options);
     let (mut client, _) = session(&node, "u");
     let soon = node.hub.clock().wall_ms() / 1_000 + 1;
