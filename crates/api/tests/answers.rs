@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_api::{Access, Api, ErrorMode, Keys, Method};
+use tidegate_auth::Overrides;
 use tidegate_broker::{BrokerFactory as _, BrokerUrl, BuildContext};
 use tidegate_broker_memory::FACTORY;
-use tidegate_core::Hub;
 use tidegate_core::config::{ControlOptions, CoreOptions, NamespaceOptions};
+use tidegate_core::{Action, Drained, Hub, Inbox, Order, OrderedSubscription, ShardEvent};
 
-/// A node that keeps 400 publications of a channel.
+/// A node that keeps 400 publications of a channel, with a shard that nobody plays.
 struct Node {
     hub: Arc<Hub>,
     api: Api,
+    inbox: Arc<Inbox>,
 }
 
 impl Node {
@@ -25,9 +27,19 @@ impl Node {
         let control = Some(ControlOptions::default());
         let options = CoreOptions { default_namespace: Some(namespace), control, ..Default::default() };
         let runtime = tokio::runtime::Handle::current();
-        let hub = Hub::new(options, broker, &FACTORY.default_log(&url), Vec::new(), runtime);
+        let inbox = Arc::new(Inbox::new(1_000, || {}));
+        let shards = vec![(inbox.clone(), Arc::default())];
+        let hub = Hub::new(options, broker, &FACTORY.default_log(&url), shards, runtime);
         hub.open().await.unwrap();
-        Self { api: Api::new(hub.clone(), Keys::insecure()), hub }
+        Self { api: Api::new(hub.clone(), Keys::insecure()), hub, inbox }
+    }
+
+    /// The order that the shard was given since the last call.
+    fn ordered(&self) -> Order {
+        let mut drained = Drained::default();
+        self.inbox.drain(&mut drained);
+        let order = |event| if let ShardEvent::Order(order) = event { Some(Order::clone(&order)) } else { None };
+        drained.events.into_iter().find_map(order).expect("an order")
     }
 
     async fn call(&self, method: Method, body: Value) -> Value {
@@ -105,4 +117,39 @@ async fn a_refresh_takes_any_info() {
     }
     let answer = node.call(Method::Refresh, json!({"info": {}})).await;
     assert_eq!(answer["error"]["code"], 107, "nobody is named");
+}
+
+#[tokio::test]
+async fn a_subscription_is_ordered_with_all_that_is_said_of_it() {
+    let node = Node::start().await;
+    let subscribe = json!({
+        "user": "u", "channel": "job", "info": {"a": 1}, "data": [2], "expire_at": 4_000_000_000_u64,
+        "recover_since": {"offset": 7, "epoch": "e"},
+        "override": {
+            "presence": {"value": true}, "join_leave": {"value": false}, "force_push_join_leave": {"value": true},
+            "force_recovery": {"value": false}, "force_positioning": {"value": true},
+        },
+    });
+    assert_eq!(node.call(Method::Subscribe, subscribe).await, json!({"result": {}}));
+    let overrides = Overrides {
+        presence: Some(true),
+        join_leave: Some(false),
+        force_push_join_leave: Some(true),
+        force_recovery: Some(false),
+        force_positioning: Some(true),
+    };
+    let subscription = OrderedSubscription {
+        channel: "job".into(),
+        info: r#"{"a":1}"#.into(),
+        data: "[2]".into(),
+        since: Some((7, "e".into())),
+        expire_at: Some(4_000_000_000),
+        overrides,
+    };
+    let order = node.ordered();
+    assert_eq!((&*order.user, order.action), ("u", Action::Subscribe(Box::new(subscription))));
+    node.call(Method::Subscribe, json!({"session": "s", "channel": "job", "expire_at": 0})).await;
+    let plain = OrderedSubscription { channel: "job".into(), ..Default::default() };
+    let order = node.ordered();
+    assert_eq!((&*order.session, order.action), ("s", Action::Subscribe(Box::new(plain))));
 }
