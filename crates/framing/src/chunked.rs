@@ -5,6 +5,9 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::time::SystemTime;
+
+use httpdate::HttpDate;
 
 /// How a client sees where the body ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,19 +81,20 @@ impl Transfer {
     }
 
     /// The head of a response that does not end. Proxies are told not to keep anything of it back; `origin` is the page
-    /// that may read it.
-    pub fn head(self, content_type: &str, origin: Option<&str>) -> Vec<u8> {
+    /// that may read it, `now` is its `Date`.
+    pub fn head(self, now: SystemTime, content_type: &str, origin: Option<&str>) -> Vec<u8> {
         let coding = match self {
             Self::Chunked => "Transfer-Encoding: chunked\r\n",
             Self::UntilClose => "",
         };
-        let mut out = String::with_capacity(384);
+        let mut out = String::with_capacity(448);
         // Writing to a String cannot fail.
         let _ = write!(
             out,
-            "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{coding}Connection: close\r\nCache-Control: private, \
-             no-cache, no-store, must-revalidate, max-age=0, no-transform\r\nPragma: no-cache\r\nExpires: Thu, 01 Jan 1970 \
-             00:00:00 GMT\r\nX-Accel-Buffering: no\r\nVary: Origin\r\n"
+            "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: {content_type}\r\n{coding}Connection: close\r\nCache-Control: \
+             private, no-cache, no-store, must-revalidate, max-age=0, no-transform\r\nPragma: no-cache\r\nExpires: Thu, 01 \
+             Jan 1970 00:00:00 GMT\r\nX-Accel-Buffering: no\r\nVary: Origin\r\n",
+            HttpDate::from(now)
         );
         if let Some(origin) = origin {
             let _ = write!(out, "Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Allow-Credentials: true\r\n");
@@ -146,7 +150,9 @@ mod tests {
 
     #[test]
     fn a_page_may_read_what_it_was_allowed_to_open() {
-        let head = |origin| String::from_utf8(Transfer::Chunked.head("text/event-stream", origin)).unwrap();
+        let now = SystemTime::UNIX_EPOCH;
+        let head = |origin| String::from_utf8(Transfer::Chunked.head(now, "text/event-stream", origin)).unwrap();
+        assert!(head(None).contains("\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"));
         assert!(head(Some("https://a.example")).contains("Access-Control-Allow-Origin: https://a.example\r\n"));
         assert!(!head(None).contains("Allow-Origin") && head(None).ends_with("\r\n\r\n"));
     }
@@ -159,7 +165,8 @@ mod tests {
         Transfer::UntilClose.write_event_with_id(&mut out, "a", b"{}");
         out.extend_from_slice(Transfer::UntilClose.end());
         assert_eq!(out, b"{}\ndata: {}\n\nid: a\ndata: {}\n\n");
-        let head = String::from_utf8(Transfer::UntilClose.head("text/event-stream", None)).unwrap();
+        let head =
+            String::from_utf8(Transfer::UntilClose.head(SystemTime::UNIX_EPOCH, "text/event-stream", None)).unwrap();
         assert!(!head.contains("chunked") && head.contains("\r\nConnection: close\r\n"), "{head}");
     }
 }

@@ -4,6 +4,9 @@
 //! borrowed from the bytes of the caller.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use httpdate::HttpDate;
 
 /// Headers that a head may have.
 pub const HEADERS_MAX: usize = 64;
@@ -223,18 +226,19 @@ impl Status {
 }
 
 /// A short plain-text answer that ends the connection. `headers` are whole lines, each with its CRLF. Those that name a
-/// protocol in `Upgrade` name that header in `Connection` (RFC 9110 section 7.8).
-pub fn text_response(status: Status, headers: &str, body: &str) -> Vec<u8> {
-    let mut out = String::with_capacity(160 + headers.len() + body.len());
+/// protocol in `Upgrade` name that header in `Connection` (RFC 9110 section 7.8). `now` is its `Date` (section 6.6.1).
+pub fn text_response(now: SystemTime, status: Status, headers: &str, body: &str) -> Vec<u8> {
+    let mut out = String::with_capacity(200 + headers.len() + body.len());
     // Writing to a String cannot fail. The body ends with a newline, for whoever reads it in a terminal.
     let _ = write!(
         out,
         "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: \
-         close{}\r\n{headers}\r\n{body}\n",
+         close{}\r\nDate: {}\r\n{headers}\r\n{body}\n",
         status.0,
         status.1,
         body.len() + 1,
         if headers.starts_with("Upgrade:") { ", Upgrade" } else { "" },
+        HttpDate::from(now),
     );
     out.into_bytes()
 }
@@ -290,18 +294,20 @@ mod tests {
 
     #[test]
     fn a_response_is_read_as_it_was_made() {
-        let made = text_response(Status::FORBIDDEN, "A: b\r\n", "no");
+        let made = text_response(SystemTime::UNIX_EPOCH, Status::FORBIDDEN, "A: b\r\n", "no");
         let head = ResponseHead::parse(&made).unwrap().unwrap();
         assert_eq!((head.status, &made[head.bytes..]), (403, &b"no\n"[..]));
-        assert!(head.headers.contains(&("A", b"b")) && head.headers.len() == 4, "{head:?}");
+        assert!(head.headers.contains(&("A", b"b")) && head.headers.len() == 5, "{head:?}");
         assert!(ResponseHead::parse(&made[..40]).unwrap().is_none());
         assert!(ResponseHead::parse(b"GET / HTTP/1.1\r\n").is_err());
     }
 
     #[test]
     fn a_text_response_counts_its_body() {
-        let text = String::from_utf8(text_response(Status::FORBIDDEN, "A: b\r\n", "no")).unwrap();
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(784_111_777);
+        let text = String::from_utf8(text_response(now, Status::FORBIDDEN, "A: b\r\n", "no")).unwrap();
         assert!(text.starts_with("HTTP/1.1 403 Forbidden\r\n") && text.contains("Content-Length: 3\r\n"));
-        assert!(text.ends_with("\r\nA: b\r\n\r\nno\n"));
+        // The example of RFC 9110 section 5.6.7.
+        assert!(text.ends_with("\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nA: b\r\n\r\nno\n"), "{text}");
     }
 }

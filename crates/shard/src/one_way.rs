@@ -7,11 +7,12 @@
 
 use std::collections::HashSet;
 
-use tidegate_framing::http::{Head, Status, query_value, query_values, text_response};
+use tidegate_framing::http::{Head, Status, query_value, query_values};
 use tidegate_protocol::{Command, Connect, Method, Positions, Subscribe};
 use tidegate_types::codes::{Disconnect, ErrorCode};
 
 use crate::input;
+use crate::request::text_answer;
 use crate::shard::Shard;
 use crate::slab::Place;
 
@@ -38,7 +39,7 @@ pub(crate) fn refusal(head: &[u8], code: u16, reason: &str) -> Option<Vec<u8>> {
     let lines = std::str::from_utf8(head).unwrap_or_default().split_inclusive("\r\n");
     let allowing: String =
         lines.filter(|line| line.starts_with("Access-Control-") || line.starts_with("Vary:")).collect();
-    Some(text_response(status, &allowing, &format!("{code} {reason}{}", hint(code))))
+    Some(text_answer(status, &allowing, &format!("{code} {reason}{}", hint(code))))
 }
 
 /// What a developer may look for who sees this answer.

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -39,6 +40,11 @@ impl Wake for ResponseWaker {
         let Place { index: connection, generation } = self.place;
         self.inbox.send(ShardEvent::Response { ticket: Ticket { connection, generation, command: 0 } });
     }
+}
+
+/// A short answer of now that ends the connection, see [`text_response`].
+pub(crate) fn text_answer(status: Status, headers: &str, body: &str) -> Vec<u8> {
+    text_response(SystemTime::now(), status, headers, body)
 }
 
 /// What a request led to.
@@ -99,9 +105,9 @@ impl Shard {
             Ok(None) if bytes.len() < REQUEST_HEAD_BYTES_MAX => return self.hold(place, bytes, 0),
             Ok(_) => {
                 let text = format!("the request head is longer than {REQUEST_HEAD_BYTES_MAX} bytes");
-                return self.refuse(place, answers, &text_response(Status::HEADERS_TOO_LARGE, "", &text));
+                return self.refuse(place, answers, &text_answer(Status::HEADERS_TOO_LARGE, "", &text));
             }
-            Err(error) => return self.refuse(place, answers, &text_response(error.status(), "", &error.to_string())),
+            Err(error) => return self.refuse(place, answers, &text_answer(error.status(), "", &error.to_string())),
         };
         if let Some(at) = self.options.routes.iter().position(|r| r.path == head.path()) {
             let options = self.options.clone();
@@ -228,7 +234,7 @@ impl Shard {
     fn upgrade(&mut self, place: Place, head: &Head<'_>, route: &Route, answers: &mut Vec<u8>) -> Next {
         let mut wire = 0;
         let answer = match handshake::check(head) {
-            Err(error) => Err(error.response()),
+            Err(error) => Err(error.response(SystemTime::now())),
             Ok(upgrade) => self.check_origin(upgrade.origin(), upgrade.host()).map(|()| {
                 let protocols: SmallVec<[&str; 2]> = route.choices.iter().map(|c| c.protocol).collect();
                 let protocol = upgrade.choose(&protocols);
@@ -267,7 +273,7 @@ impl Shard {
         if self.options.origins.allows(origin, host) {
             return Ok(());
         }
-        Err(text_response(Status::FORBIDDEN, "", &Origins::refusal(origin)))
+        Err(text_answer(Status::FORBIDDEN, "", &Origins::refusal(origin)))
     }
 
     /// Answers and ends a connection that is no client's.
@@ -321,7 +327,7 @@ impl Shard {
             let text = "too many requests are being served, try again";
             let response = match http2 {
                 Some(_) => http2::REFUSAL.to_vec(),
-                None => text_response(Status::UNAVAILABLE, "Retry-After: 1\r\n", text),
+                None => text_answer(Status::UNAVAILABLE, "Retry-After: 1\r\n", text),
             };
             return self.refuse_anew(Connection::new(socket, tls), answers, &response);
         }

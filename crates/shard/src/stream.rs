@@ -9,13 +9,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use tidegate_core::Ticket;
-use tidegate_framing::http::{Head, Status, query_value, text_response};
+use tidegate_framing::http::{Head, Status, query_value};
 use tidegate_types::codes::Disconnect;
 use tidegate_types::limits::HELD_UPLINKS_MAX;
 
 use crate::connection::{Connection, Partial, Phase};
 use crate::options::Route;
-use crate::request::Next;
+use crate::request::{Next, text_answer};
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::tls;
@@ -81,7 +81,7 @@ impl Shard {
         let most = self.options.client.message_bytes_max;
         if body_bytes > most {
             let text = format!("the first commands are longer than {most} bytes (client.message_bytes_max)");
-            return self.refuse(place, answers, &text_response(Status::CONTENT_TOO_LARGE, "", &text));
+            return self.refuse(place, answers, &text_answer(Status::CONTENT_TOO_LARGE, "", &text));
         }
         let size = head.bytes() + body_bytes;
         if bytes.len() < size {

@@ -1,6 +1,7 @@
 //! A dialect in a framing: what one kind of connection sends.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tidegate_framing::chunked::Transfer;
@@ -162,7 +163,7 @@ impl Wire {
             (Framing::Stream, false) => "application/octet-stream",
             (Framing::Events | Framing::ResumableEvents, _) => "text/event-stream; charset=utf-8",
         };
-        let mut head = self.transfer.head(content_type, origin);
+        let mut head = self.transfer.head(SystemTime::now(), content_type, origin);
         if self.framing == Framing::Events {
             // Some readers open only with the first byte. A comment and not the empty line with a carriage return that
             // others send: the npm package eventsource loses an event that comes in one piece with that.

@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::sync::LazyLock;
+use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate_framing::http::{Head, query_value, text_response};
@@ -22,7 +23,7 @@ fn look_at(head: &Head<'_>) {
             let response = upgrade.response(upgrade.choose(&["centrifuge-json", "centrifuge-protobuf"]));
             assert!(response.starts_with(b"HTTP/1.1 101 "));
         }
-        Err(error) => assert!(error.response().starts_with(b"HTTP/1.1 ")),
+        Err(error) => assert!(error.response(SystemTime::UNIX_EPOCH).starts_with(b"HTTP/1.1 ")),
     }
 }
 
@@ -36,7 +37,10 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(again.headers().collect::<Vec<_>>(), head.headers().collect::<Vec<_>>());
         }
         Ok(None) => {}
-        Err(error) => assert!(text_response(error.status(), "", &error.to_string()).starts_with(b"HTTP/1.1 ")),
+        Err(error) => {
+            let text = text_response(SystemTime::UNIX_EPOCH, error.status(), "", &error.to_string());
+            assert!(text.starts_with(b"HTTP/1.1 "));
+        }
     }
     match Head::parse(&data[..data.len() / 2]) {
         Ok(Some(half)) => assert_eq!(whole.expect("it was whole").expect("it was whole").bytes(), half.bytes()),

@@ -1,5 +1,7 @@
 //! The opening handshake, both ends (RFC 6455 sections 4.1 and 4.2).
 
+use std::time::SystemTime;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
@@ -59,15 +61,15 @@ impl HandshakeError {
         }
     }
 
-    /// The whole answer: status, the headers that the status asks for, and the error as text.
-    pub fn response(self) -> Vec<u8> {
+    /// The whole answer, made `now`: status, the headers that the status asks for, and the error as text.
+    pub fn response(self, now: SystemTime) -> Vec<u8> {
         let headers = match self {
             Self::Method => "Allow: GET\r\n",
             Self::NotAnUpgrade => "Upgrade: websocket\r\n",
             Self::Version => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
             _ => "",
         };
-        text_response(self.status(), headers, &self.to_string())
+        text_response(now, self.status(), headers, &self.to_string())
     }
 }
 

@@ -5,6 +5,7 @@
 //! is cut at every place: what is not whole is never an answer, and a fault stays the same fault.
 
 use std::ops::ControlFlow;
+use std::time::SystemTime;
 
 use tidegate_framing::http::Head;
 use tidegate_framing::websocket::handshake::{self, Answer, HandshakeError};
@@ -232,14 +233,15 @@ fn feed(sender: Sender, bytes: &[u8], cuts: &[usize], flow: ControlFlow<()>) -> 
 
 /// What a server answers to the start of a request; nothing while it is not whole.
 fn respond(bytes: &[u8], speaks: &[&str]) -> Option<Vec<u8>> {
+    let now = SystemTime::UNIX_EPOCH;
     let head = match Head::parse(bytes) {
         Ok(head) => head?,
-        Err(error) => return Some(tidegate_framing::http::text_response(error.status(), "", &error.to_string())),
+        Err(error) => return Some(tidegate_framing::http::text_response(now, error.status(), "", &error.to_string())),
     };
     Some(match handshake::check(&head) {
-        Err(error) => error.response(),
+        Err(error) => error.response(now),
         Ok(upgrade) if !Origins::default().allows(upgrade.origin(), upgrade.host()) => {
-            HandshakeError::Origin.response()
+            HandshakeError::Origin.response(now)
         }
         Ok(upgrade) => upgrade.response(upgrade.choose(speaks)),
     })

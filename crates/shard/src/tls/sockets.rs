@@ -1,12 +1,13 @@
 //! Sessions on the sockets of a shard: reading, handshakes in line, sending, ending.
 
 use rustls::Error;
-use tidegate_framing::http::{Status, text_response};
+use tidegate_framing::http::Status;
 use tidegate_types::limits::{HANDSHAKE_STEPS_PER_TURN_MAX, TLS_RECORD_BYTES};
 
 use super::session::{Stage, TlsSession};
 use crate::connection::Connection;
 use crate::output::Sent;
+use crate::request::text_answer;
 use crate::shard::Shard;
 use crate::slab::Place;
 use crate::socket::{self, Received};
@@ -70,7 +71,7 @@ pub(crate) fn say_close(connection: &mut Connection, records: &mut Vec<u8>) {
 
 /// What a plain request to a TLS port is answered.
 fn wrong_port() -> Vec<u8> {
-    text_response(Status::BAD_REQUEST, "", "this port speaks TLS: use https:// or wss://")
+    text_answer(Status::BAD_REQUEST, "", "this port speaks TLS: use https:// or wss://")
 }
 
 impl Shard {
