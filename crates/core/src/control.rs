@@ -483,7 +483,8 @@ impl Control {
     }
 
     fn announce(&self, begins: Option<Alive>) {
-        let peers = lock(&self.fold).peers();
+        // Who has just begun does not know for whom others have to wait.
+        let peers = if self.is_whole() { lock(&self.fold).peers() } else { Vec::new() };
         lock(&self.outbox).announce(begins.map(Entry::Alive), &self.report_now(), &peers);
         self.filled.notify_one();
     }

@@ -132,7 +132,8 @@ impl Hub {
         if complete || wanted.is_met_above(floor, &shown) {
             return Ok((top, shown.publications));
         }
-        let older = self.older(channel, floor, hidden, wanted.needs(hidden.size)).await?;
+        let needed = wanted.needs(hidden.size).saturating_sub(shown.count);
+        let older = self.older(channel, floor, hidden, needed).await?;
         Ok((top, wanted.join(hidden, &older, &shown)))
     }
 

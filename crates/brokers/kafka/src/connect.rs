@@ -113,7 +113,10 @@ impl Connection {
             return Ok(producer.clone());
         }
         let producer = Arc::new(Producer::start(&self.settings, &self.context_of_producer(), &self.breaker)?);
-        *slot = Some(producer.clone());
+        if let Some(broken) = slot.replace(producer.clone()) {
+            // Its end is waited for, and not here: whoever publishes may be a shard. Where the pool is full it ends here.
+            let _ = self.pool.submit(move || drop(broken));
+        }
         Ok(producer)
     }
 

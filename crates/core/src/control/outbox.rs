@@ -72,6 +72,8 @@ pub(crate) struct Outbox {
     waiting: HashSet<Place, RandomState>,
     /// Somebody comes for changes at a time of his own, see [`Outbox::gather`].
     gathers: bool,
+    /// The last record had no room for all that waited.
+    is_backlog: bool,
     /// What others take of the queue.
     commands: Budget,
     uplinks: VecDeque<(Weighed, Option<Verdict>)>,
@@ -304,9 +306,11 @@ impl Outbox {
             return None;
         }
         let mut draft = Draft::default();
+        self.is_backlog = false;
         while let Some(queued) = self.queue.pop_front() {
             if let Some(rest) = self.take(queued, &mut draft) {
                 self.queue.push_front(rest);
+                self.is_backlog = true;
                 break;
             }
         }
@@ -469,10 +473,11 @@ impl Outbox {
         self.queue.iter().any(reports)
     }
 
-    /// Whether changes of presence wait, and nothing else. Then more of them may come without a word, until
-    /// [`Outbox::next`] takes them.
+    /// Whether changes of presence wait, and nothing else, and the last record had room for all that waited then. If so,
+    /// more of them may come without a word, until [`Outbox::next`] takes them.
     pub(crate) fn gather(&mut self) -> bool {
-        self.gathers = self.commands.entries == 0 && self.uplinks.is_empty() && !self.queue.is_empty();
+        let only_changes = self.commands.entries == 0 && self.uplinks.is_empty() && !self.queue.is_empty();
+        self.gathers = only_changes && !self.is_backlog;
         self.gathers
     }
 

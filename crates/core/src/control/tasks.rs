@@ -184,6 +184,25 @@ mod tests {
     }
 
     #[test]
+    fn who_has_just_begun_does_not_say_for_whom_others_have_to_wait() {
+        let options = ControlOptions::default();
+        let control = Control::new(options, "n1", Clock::default(), Box::default(), Arc::default(), Report::default);
+        let named = |asker: &str| {
+            let asks = Entry::Alive(Alive { begins: true, asks: true, report: Report::default() });
+            control.fold(1, Proposal { node: asker.into(), seq: 1, entries: vec![asks] });
+            match lock(&control.outbox).next().unwrap().1.remove(0) {
+                Entry::Snapshot(snapshot) => snapshot.peers,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(named("n2"), Vec::<String>::new());
+        lock(&control.fold).set_whole();
+        let mut peers = named("n3");
+        peers.sort();
+        assert_eq!(peers, ["n2", "n3"]);
+    }
+
+    #[test]
     fn nobody_is_given_up_by_a_node_that_does_not_read_what_it_writes() {
         let away = proposing(Duration::from_millis(1));
         away.tick();

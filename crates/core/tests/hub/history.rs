@@ -142,6 +142,22 @@ fn a_search_that_meets_its_bound_is_an_error_and_never_a_shorter_list() {
 }
 
 #[test]
+fn what_the_window_shows_is_not_searched_for() {
+    let mut options = options();
+    options.default_namespace.as_mut().unwrap().history_size = 40;
+    // Every third place of the log holds no record.
+    options.client.recovery_scan_records_max = 45;
+    let rig = Rig::new(options);
+    (0..200).for_each(|_| _ = rig.log.put("noise", "0"));
+    (0..40).for_each(|n| _ = rig.log.put("job", &n.to_string()));
+    assert!(history(&rig, |q| q.limit = 0).unwrap().top.offset.0 > 240);
+    (40..60).for_each(|n| _ = rig.log.put("job", &n.to_string()));
+    let expected: Vec<_> = (20..60).map(|n: u32| n.to_string()).collect();
+    assert_eq!(data(&history(&rig, |_| {}).unwrap()), expected, "20 are held, and 30 may be searched");
+    assert!(rig.log.reads() > 0);
+}
+
+#[test]
 fn what_a_namespace_does_not_take_is_in_neither_the_live_stream_nor_the_log() {
     let mut options = options();
     options.default_namespace.as_mut().unwrap().data_format = DataFormat::Json;

@@ -26,6 +26,19 @@ fn changes_gather_until_they_are_taken_or_something_else_comes() {
 }
 
 #[test]
+fn changes_that_a_record_had_no_room_for_do_not_gather() {
+    let mut outbox = Outbox::default();
+    for client in 0..2 * ENTRIES_MAX as u128 + 1 {
+        outbox.join("a".into(), ClientId(client), info("u", client));
+    }
+    for left in [true, true, false] {
+        outbox.next().unwrap();
+        outbox.join("b".into(), ClientId(1), info("u", 1));
+        assert_eq!(outbox.gather(), !left, "the next record goes at once");
+    }
+}
+
+#[test]
 fn what_waits_shares_a_record_and_the_last_word_counts() {
     let mut outbox = Outbox::default();
     assert!(outbox.next().is_none());
