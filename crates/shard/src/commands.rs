@@ -240,7 +240,7 @@ impl Shard {
             answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         };
         if let Poll::Ready(reply) = polled {
-            self.reply(place.index, id, &reply);
+            self.reply_if_room(place.index, id, &reply);
             return Ok(());
         }
         connection.pending += 1;

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use tidegate_core::{Fetch, Refusal, ShardEvent, Ticket};
 use tidegate_protocol::{Command, Method};
 use tidegate_types::codes::{Disconnect, ErrorCode};
-use tidegate_types::limits::{CATCH_UPS_PER_TURN_MAX, COMMAND_WAIT_MAX, HELD_COMMANDS_MAX, REPLY_BYTES_PER_TURN_MAX};
+use tidegate_types::limits::{
+    CATCH_UPS_PER_TURN_MAX, COMMAND_WAIT_MAX, HELD_COMMANDS_MAX, REPLY_BYTES_PER_TURN_MAX, UNREAD_REPLY_BYTES_MAX,
+};
 
 use crate::connection::{Connection, Held};
 use crate::shard::Shard;
@@ -63,12 +65,13 @@ impl Shard {
     }
 
     /// Has the rest of a message wait where there were large answers already, or else a message of a thousand commands
-    /// would be one long turn. Whether it waits.
+    /// would be one long turn; and where the socket has not taken those of the messages before. Whether it waits.
     pub(crate) fn put_off_rest(&mut self, place: Place, commands: &mut VecDeque<Command>, wrong: bool) -> bool {
-        if self.replied_bytes < REPLY_BYTES_PER_TURN_MAX || commands.is_empty() {
+        let Some(connection) = self.connections.get_mut(place.index).filter(|c| c.held.is_none()) else { return false };
+        let waits = connection.blocked.as_ref().map_or(0, |blocked| blocked.control_bytes);
+        if commands.is_empty() || (self.replied_bytes < REPLY_BYTES_PER_TURN_MAX && waits < UNREAD_REPLY_BYTES_MAX) {
             return false;
         }
-        let Some(connection) = self.connections.get_mut(place.index).filter(|c| c.held.is_none()) else { return false };
         let commands = std::mem::take(commands);
         connection.held = Some(Box::new(Held { commands, wrong, put_off: true, ..Held::default() }));
         self.put_off.push_back(place);

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use tidegate_core::config::OnLag;
 use tidegate_protocol::{Push, Reply};
+use tidegate_types::codes::ErrorCode;
 use tidegate_types::limits::CONTROL_BYTES_MAX;
 
 use crate::connection::{Blocked, Connection, Phase};
@@ -15,6 +16,8 @@ use crate::tls;
 
 /// A batch is sent when it has grown to this, though more may follow.
 const BATCH_BYTES: usize = 32 << 10;
+/// Answers to questions leave so much room to everything else, and to what frames take.
+const ANSWERS_BYTES_MAX: usize = CONTROL_BYTES_MAX - (256 << 10);
 
 /// What became of a send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +34,25 @@ impl Shard {
         let Some(wire) = self.batch_for(index) else { return };
         let before = self.batch.len();
         self.options.wires[wire].reply(id, reply, &mut self.batch);
+        self.has_grown(index, before);
+    }
+
+    /// Adds the reply to a question, which may be large: where it has no room behind what waits for the socket, the client is
+    /// told to ask again.
+    pub(crate) fn reply_if_room(&mut self, index: u32, id: u32, reply: &Reply) {
+        let Some(wire) = self.batch_for(index) else { return };
+        let before = self.batch.len();
+        self.options.wires[wire].reply(id, reply, &mut self.batch);
+        let blocked = self.connections.get(index).and_then(|c| c.blocked.as_ref());
+        if blocked.is_some_and(|blocked| blocked.control_bytes + self.batch.len() > ANSWERS_BYTES_MAX) {
+            self.batch.truncate(before);
+            self.options.wires[wire].reply(id, &Reply::Error(ErrorCode::TOO_MANY_REQUESTS), &mut self.batch);
+        }
+        self.has_grown(index, before);
+    }
+
+    /// Counts what was added to the batch, and sends it where it is enough.
+    fn has_grown(&mut self, index: u32, before: usize) {
         self.replied_bytes += self.batch.len() - before;
         if self.batch.len() > BATCH_BYTES {
             self.flush_replies(index);

@@ -172,7 +172,9 @@ impl Shard {
                 };
                 match result {
                     Ok(start) => {
-                        let (result, beginning) = begin_at(waiting, start, false);
+                        // What waits for a socket is bounded, and publications are read from where they are kept.
+                        let replay = connection.blocked.is_some();
+                        let (result, beginning) = begin_at(waiting, start, replay);
                         // The reply comes before any publication: replies are flushed before the next sweep, and those of
                         // many subscriptions that a client asked for in one message go together.
                         self.reply(place.index, command, &Reply::Subscribe(Box::new(result)));
@@ -339,7 +341,7 @@ impl Shard {
                     if let Some(connection) = self.connections.get_mut(place.index) {
                         connection.pending = connection.pending.saturating_sub(1);
                     }
-                    self.reply(place.index, ticket.command, &reply);
+                    self.reply_if_room(place.index, ticket.command, &reply);
                 }
             }
             ShardEvent::Read { ticket, until, result } => {

@@ -88,6 +88,9 @@ pub const UNSENT_BYTES_MAX: u32 = 64 << 10;
 /// Bytes of replies that what was read at once may cause before the rest of its commands waits for the next turn, and for
 /// the socket. Half of what may wait for a socket that takes no more.
 pub const REPLY_BYTES_PER_TURN_MAX: usize = 1 << 20;
+/// Bytes of replies that wait for a socket before its commands wait as well. With the largest answer to a question they are
+/// less than what may wait.
+pub const UNREAD_REPLY_BYTES_MAX: usize = 256 << 10;
 /// Connections that catch up, and others whose commands go on, in one turn of a shard's loop.
 pub const CATCH_UPS_PER_TURN_MAX: usize = 32;
 /// A socket that takes nothing for this long is slow, where the namespace disconnects slow readers.

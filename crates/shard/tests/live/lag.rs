@@ -10,8 +10,13 @@ use tidegate_testkit::hole_log::HoleLog;
 
 /// A client whose kernel takes next to nothing, so that it lags soon.
 fn lazy(node: &Node) -> Client {
+    with_buffer(node, 4 << 10)
+}
+
+/// A client for whom the kernel keeps so many bytes.
+pub(crate) fn with_buffer(node: &Node, bytes: usize) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.set_recv_buffer_size(bytes).unwrap();
     socket.connect(&node.address.into()).unwrap();
     let mut client = Client::over(socket.into());
     client.say(r#"{"id":1,"connect":{}}"#);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tidegate_core::config::CoreOptions;
 use tidegate_protocol::History;
+use tidegate_testkit::hole_log::HoleLog;
 
+use crate::lag::with_buffer;
 use crate::rig::{Node, options};
 
 /// A node with a channel `big` of so many publications of so many KiB, and room for all of them in one answer.
@@ -92,16 +94,85 @@ fn what_is_no_command_ends_the_connection_after_what_was_put_off() {
 fn nothing_more_is_done_for_who_has_too_many_answers_unread() {
     // Each answer is somewhat less than what has the next command wait.
     let node = node(9, 100);
-    let mut client = node.connect();
-    let is_ended = || node.hub.shard_metrics()[0].closed_slow.get() > 0;
-    let mut said = 0;
-    while !is_ended() {
-        assert!(said < 20, "{said} answers wait for who reads none");
-        said += 1;
-        client.say(&format!("{}{MARK}", reads(said + 1..said + 2)));
+    let mut client = with_buffer(&node, 64 << 10);
+    for n in 0..20 {
+        client.say(&format!("{}{}", reads(2 * n + 2..2 * n + 3), MARK.replace("999", &(2 * n + 3).to_string())));
         // Every message is read by itself.
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(node.publish("mark", "2").offset.0, said, "the last message went too far, and no further");
-    assert_eq!(node.hub.shard_metrics()[0].closed_slow.get(), 1);
+    let done = node.publish("mark", "2").offset.0 - 1;
+    assert!((1..16).contains(&done), "{done} were done, and more than 8 MiB wait nowhere");
+    for n in 0..20 {
+        assert_eq!(client.reply(2 * n + 2)["history"]["publications"].as_array().unwrap().len(), 9);
+        assert!(client.reply(2 * n + 3)["publish"].is_object());
+    }
+    assert_eq!(node.hub.shard_metrics()[0].closed_slow.get(), 0);
+}
+
+/// A node whose log has 30 channels `c0` to `c29` of 600 KiB, and the first offset of each. Nothing of it is read yet.
+fn on_log_with_channels() -> (HoleLog, Node, Vec<u64>) {
+    let log = HoleLog::default();
+    let pad = format!("\"{}\"", "x".repeat(100 << 10));
+    let first = (0..30).map(|n| (0..6).map(|_| log.put(&format!("c{n}"), &pad)).min().unwrap() + 1).collect();
+    log.hold_back(true);
+    let node = Node::on_log(&log, options());
+    (log, node, first)
+}
+
+#[test]
+fn questions_that_are_answered_all_at_once_are_asked_again_where_a_socket_takes_no_more() {
+    let (log, node, _) = on_log_with_channels();
+    let mut client = with_buffer(&node, 64 << 10);
+    let ask = |id: u32| format!(r#"{{"id":{id},"history":{{"channel":"c{}","limit":-1}}}}"#, id - 2);
+    client.say(&(2..32).map(|id| ask(id) + "\n").collect::<String>());
+    // None of them waits for another: all wait for the log.
+    node.until("they are asked", |hub| hub.shard_metrics()[0].commands.get() == 31);
+    log.hold_back(false);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut answers: Vec<_> = (2..32).map(|_| client.message()).collect();
+    let refused: Vec<_> = answers.extract_if(.., |answer| answer["error"].is_object()).collect();
+    assert!(refused.iter().all(|answer| answer["error"]["code"] == 111) && !answers.is_empty());
+    assert!(!refused.is_empty(), "18 MiB wait nowhere");
+    for answer in refused {
+        let id = u32::try_from(answer["id"].as_u64().unwrap()).unwrap();
+        client.say(&ask(id));
+        answers.push(client.reply(id.into()));
+    }
+    for answer in answers {
+        assert_eq!(answer["history"]["publications"].as_array().unwrap().len(), 6);
+    }
+}
+
+#[test]
+fn recoveries_that_begin_all_at_once_are_read_by_and_by_where_a_socket_takes_no_more() {
+    let (log, node, first) = on_log_with_channels();
+    let mut client = with_buffer(&node, 64 << 10);
+    let ask = |n: usize, first: u64| {
+        let position = format!(r#""recover":true,"epoch":"0","offset":{first}"#);
+        format!("{{\"id\":{},\"subscribe\":{{\"channel\":\"c{n}\",{position}}}}}\n", n + 2)
+    };
+    client.say(&first.iter().enumerate().map(|(n, first)| ask(n, *first)).collect::<String>());
+    node.until("they are asked", |hub| hub.shard_metrics()[0].commands.get() == 31);
+    log.hold_back(false);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut offsets = vec![Vec::new(); 30];
+    let (mut replies, mut pushed) = (0, 0);
+    while replies < 30 || offsets.iter().any(|seen| seen.len() < 5) {
+        let message = client.message();
+        if let Some(id) = message["id"].as_u64() {
+            assert_eq!(message["subscribe"]["recovered"], true, "{message}");
+            let publications = message["subscribe"]["publications"].as_array().cloned().unwrap_or_default();
+            let seen = publications.iter().map(|publication| publication["offset"].as_u64().unwrap());
+            offsets[usize::try_from(id).unwrap() - 2].extend(seen);
+            replies += 1;
+        } else {
+            let channel: usize = message["push"]["channel"].as_str().unwrap()[1..].parse().unwrap();
+            offsets[channel].push(message["push"]["pub"]["offset"].as_u64().unwrap());
+            pushed += 1;
+        }
+    }
+    assert!(pushed > 0, "18 MiB wait nowhere");
+    for (seen, first) in offsets.iter().zip(first) {
+        assert!(seen.len() == 5 && seen[0] > first && seen.is_sorted_by(|a, b| a < b), "{seen:?} after {first}");
+    }
 }
