@@ -7,6 +7,7 @@
 use tidegate_core::{Action, Order, Refusal, ServerSide, ShardEvent, Start, Ticket};
 use tidegate_protocol::{Connect, ConnectResult, Reply};
 use tidegate_types::codes::{Disconnect, ErrorCode};
+use tidegate_types::limits::REPLY_BYTES_PER_TURN_MAX;
 
 use crate::connection::{Asked, Connecting, Held, Waiting};
 use crate::shard::Shard;
@@ -74,7 +75,7 @@ impl Shard {
         subscriptions: Vec<ServerSide>,
     ) -> Result<(), Refusal> {
         let Some(connection) = self.connections.get_mut(place.index) else { return Ok(()) };
-        let connecting = Connecting { command, result, started: Vec::new(), left: subscriptions.len() };
+        let connecting = Connecting { command, result, started: Vec::new(), told_bytes: 0, left: subscriptions.len() };
         connection.held = Some(Box::new(Held { connecting: Some(connecting), ..Held::default() }));
         for ServerSide { channel, grant } in subscriptions {
             let slot = self.slot_of(channel).map_err(|_| Disconnect::SERVER_ERROR)?;
@@ -93,11 +94,17 @@ impl Shard {
 
     /// A subscription of the connect can begin, or cannot.
     pub(crate) fn started_at_connect(&mut self, place: Place, waiting: Waiting, result: Result<Start, ErrorCode>) {
-        let Some(connecting) = self.connections.get_mut(place.index).and_then(|c| c.connecting()) else { return };
+        let Some(connection) = self.connections.get_mut(place.index) else { return };
+        let has_ids = self.options.wires[usize::from(connection.wire)].has_ids();
+        let Some(connecting) = connection.connecting() else { return };
         match result {
             Ok(start) => {
                 connecting.left -= 1;
-                connecting.started.push((waiting, start));
+                let bytes = start.publications.iter().map(|p| p.payload.json().len()).sum::<usize>();
+                // An answer is bounded, whatever was missed in all those channels.
+                let replay = has_ids || connecting.told_bytes + bytes > REPLY_BYTES_PER_TURN_MAX;
+                connecting.told_bytes += if replay { 0 } else { bytes };
+                connecting.started.push(begin_at(waiting, start, replay));
                 self.answer_if_complete(place);
             }
             Err(code) => {
@@ -113,7 +120,7 @@ impl Shard {
         if was_waiting {
             connecting.left -= 1;
         }
-        connecting.started.retain(|(waiting, _)| waiting.slot != slot);
+        connecting.started.retain(|(_, beginning)| beginning.slot != slot);
         self.answer_if_complete(place);
     }
 
@@ -122,7 +129,7 @@ impl Shard {
         for index in self.connections.indices() {
             let Some(connecting) = self.connections.get_mut(index).and_then(|c| c.connecting()) else { continue };
             let lies_there = |slot| self.channels.get(slot).is_some_and(|channel| channel.hub.cell() == cell);
-            if connecting.started.iter().any(|(waiting, _)| lies_there(waiting.slot)) {
+            if connecting.started.iter().any(|(_, beginning)| lies_there(beginning.slot)) {
                 self.close(index, Disconnect::INSUFFICIENT_STATE);
             }
         }
@@ -136,17 +143,11 @@ impl Shard {
         let Some(held) = connection.held.take() else { return };
         let Held { commands, unread, connecting: Some(connecting), .. } = *held else { return };
         let Connecting { command, mut result, started, .. } = connecting;
-        let replay = self.options.wires[usize::from(connection.wire)].has_ids();
-        let mut beginning = Vec::with_capacity(started.len());
-        for (waiting, start) in started {
-            let Some(name) = self.channels.get(waiting.slot).map(|c| c.name.clone()) else { continue };
-            let (told, beginnings) = begin_at(waiting, start, replay);
+        for (told, beginning) in started {
+            let Some(name) = self.channels.get(beginning.slot).map(|c| c.name.clone()) else { continue };
             result.subscriptions.push((name.as_str().to_owned(), told));
-            beginning.push(beginnings);
-        }
-        // Before the answer, which may say where they stand. Nothing is sent before it.
-        for beginnings in beginning {
-            self.go_live(place, beginnings);
+            // Before the answer, which may say where they stand. Nothing is sent before it.
+            self.go_live(place, beginning);
         }
         self.answer_connect(place, command, result);
         self.carry_out_held(place, commands, unread, false);

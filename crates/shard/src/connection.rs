@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tidegate_core::{Grant, Session, SessionKey, Start, Token};
+use tidegate_core::{Grant, Session, SessionKey, Token};
 use tidegate_framing::websocket::{Decoder, Role};
-use tidegate_protocol::{Command, ConnectResult};
+use tidegate_protocol::{Command, ConnectResult, SubscribeResult};
 
 use crate::options::Response;
+use crate::subscriptions::Beginning;
 use crate::tls::TlsSession;
 
 /// What a connection is doing.
@@ -139,7 +140,9 @@ pub(crate) struct Connecting {
     pub(crate) command: u32,
     pub(crate) result: ConnectResult,
     /// Those that the hub has said where to begin. They begin together, with the answer.
-    pub(crate) started: Vec<(Waiting, Start)>,
+    pub(crate) started: Vec<(SubscribeResult, Beginning)>,
+    /// What the answer has of publications.
+    pub(crate) told_bytes: usize,
     /// The others.
     pub(crate) left: usize,
 }

@@ -24,8 +24,9 @@ pub(crate) fn expire_at_seconds(grant: &Grant) -> u32 {
 }
 
 /// A subscription that is about to deliver.
+#[derive(Debug)]
 pub(crate) struct Beginning {
-    slot: u32,
+    pub(crate) slot: u32,
     grant: Grant,
     /// Everything up to here is told.
     cursor: u64,

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tidegate_core::config::CoreOptions;
 use tidegate_protocol::History;
 use tidegate_testkit::hole_log::HoleLog;
 
 use crate::lag::with_buffer;
-use crate::rig::{Node, options};
+use crate::rig::{Client, Node, options};
 
 /// A node with a channel `big` of so many publications of so many KiB, and room for all of them in one answer.
 fn node(count: usize, kib: usize) -> Node {
@@ -119,6 +120,48 @@ fn on_log_with_channels() -> (HoleLog, Node, Vec<u64>) {
     (log, node, first)
 }
 
+/// What a client that recovers those channels gets of each.
+struct Seen {
+    offsets: Vec<Vec<u64>>,
+    pushed: usize,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { offsets: vec![Vec::new(); 30], pushed: 0 }
+    }
+}
+
+impl Seen {
+    fn note(&mut self, channel: &str, publication: &Value) {
+        self.offsets[channel[1..].parse::<usize>().unwrap()].push(publication["offset"].as_u64().unwrap());
+    }
+
+    /// With the answer. Returns how many.
+    fn recovered(&mut self, channel: &str, subscribe: &Value) -> usize {
+        assert_eq!(subscribe["recovered"], true, "{subscribe}");
+        let publications = subscribe["publications"].as_array().cloned().unwrap_or_default();
+        publications.iter().for_each(|publication| self.note(channel, publication));
+        publications.len()
+    }
+
+    /// After it.
+    fn push(&mut self, push: &Value) {
+        self.note(push["channel"].as_str().unwrap(), &push["pub"]);
+        self.pushed += 1;
+    }
+
+    fn is_whole(&self) -> bool {
+        self.offsets.iter().all(|seen| seen.len() >= 5)
+    }
+
+    fn check(&self, first: &[u64]) {
+        for (seen, first) in self.offsets.iter().zip(first) {
+            assert!(seen.len() == 5 && seen[0] > *first && seen.is_sorted_by(|a, b| a < b), "{seen:?} after {first}");
+        }
+    }
+}
+
 #[test]
 fn questions_that_are_answered_all_at_once_are_asked_again_where_a_socket_takes_no_more() {
     let (log, node, _) = on_log_with_channels();
@@ -155,24 +198,36 @@ fn recoveries_that_begin_all_at_once_are_read_by_and_by_where_a_socket_takes_no_
     node.until("they are asked", |hub| hub.shard_metrics()[0].commands.get() == 31);
     log.hold_back(false);
     std::thread::sleep(Duration::from_millis(500));
-    let mut offsets = vec![Vec::new(); 30];
-    let (mut replies, mut pushed) = (0, 0);
-    while replies < 30 || offsets.iter().any(|seen| seen.len() < 5) {
+    let (mut seen, mut replies) = (Seen::default(), 0);
+    while replies < 30 || !seen.is_whole() {
         let message = client.message();
         if let Some(id) = message["id"].as_u64() {
-            assert_eq!(message["subscribe"]["recovered"], true, "{message}");
-            let publications = message["subscribe"]["publications"].as_array().cloned().unwrap_or_default();
-            let seen = publications.iter().map(|publication| publication["offset"].as_u64().unwrap());
-            offsets[usize::try_from(id).unwrap() - 2].extend(seen);
+            seen.recovered(&format!("c{}", id - 2), &message["subscribe"]);
             replies += 1;
         } else {
-            let channel: usize = message["push"]["channel"].as_str().unwrap()[1..].parse().unwrap();
-            offsets[channel].push(message["push"]["pub"]["offset"].as_u64().unwrap());
-            pushed += 1;
+            seen.push(&message["push"]);
         }
     }
-    assert!(pushed > 0, "18 MiB wait nowhere");
-    for (seen, first) in offsets.iter().zip(first) {
-        assert!(seen.len() == 5 && seen[0] > first && seen.is_sorted_by(|a, b| a < b), "{seen:?} after {first}");
+    assert!(seen.pushed > 0, "18 MiB wait nowhere");
+    seen.check(&first);
+}
+
+#[test]
+fn the_answer_to_a_connect_is_bounded_however_much_was_missed() {
+    let (log, node, first) = on_log_with_channels();
+    log.hold_back(false);
+    let position =
+        |(n, offset): (usize, &u64)| (format!("c{n}"), json!({"recover": true, "epoch": "0", "offset": offset}));
+    let subs: serde_json::Map<_, _> = first.iter().enumerate().map(position).collect();
+    let mut client = Client::open(node.address);
+    client.say(&json!({"id": 1, "connect": {"subs": subs}}).to_string());
+    let reply = client.reply(1);
+    let mut seen = Seen::default();
+    let subs = reply["connect"]["subs"].as_object().unwrap();
+    let told: usize = subs.iter().map(|(channel, subscribe)| seen.recovered(channel, subscribe)).sum();
+    assert!((5..=10).contains(&told), "{told} publications of 100 KiB in an answer");
+    while !seen.is_whole() {
+        seen.push(&client.message()["push"]);
     }
+    seen.check(&first);
 }
