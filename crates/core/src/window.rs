@@ -20,7 +20,7 @@ use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use tidegate_broker::{ChannelTop, Key, Tailed};
-use tidegate_types::{Offset, Publication};
+use tidegate_types::{Meta, Offset, Publication};
 
 use crate::judge::{Judge, Verdict};
 use crate::payload;
@@ -141,7 +141,8 @@ const OVERHEAD_BYTES: usize = 192;
 /// Bytes that a publication takes in memory, roughly.
 pub(crate) fn cost(p: &Publication) -> usize {
     let json = if p.payload.json().as_ptr() == p.payload.raw().as_ptr() { 0 } else { p.payload.json().len() };
-    OVERHEAD_BYTES + p.payload.raw().len() + json
+    let meta = p.meta.as_deref().map_or(0, |meta| size_of::<Meta>() + meta.bytes());
+    OVERHEAD_BYTES + p.payload.raw().len() + json + meta
 }
 
 fn index_hash(key: &str) -> u64 {

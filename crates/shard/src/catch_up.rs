@@ -124,7 +124,7 @@ impl Shard {
         });
         let Some(connection) = self.connections.get_mut(place.index) else { return };
         let wire = &self.options.wires[usize::from(connection.wire)];
-        let Some(entry) = connection.subscription(slot).map(|s| s.entry) else { return };
+        let Some((entry, replaying)) = connection.subscription(slot).map(|s| (s.entry, s.replaying)) else { return };
         let Some(channel) = self.channels.get_mut(slot) else { return };
         let Some(entry) = channel.entries.get_mut(entry as usize) else { return };
         let client = connection.session.client_id();
@@ -172,7 +172,9 @@ impl Shard {
                 if blocked {
                     let rest = cut.map_or(Bytes::new(), |end| Bytes::copy_from_slice(&frames[sent..end]));
                     self.block(place.index, rest);
-                    self.lag(slot, place.index);
+                    if !replaying {
+                        self.lag(slot, place.index);
+                    }
                 }
             }
             None => self.doom(place, None),

@@ -17,6 +17,8 @@ use crate::subscriptions::begin_at;
 /// Padding of the answer in a response that does not end. HAProxy, unless it is told otherwise, lets the kernel wait up to
 /// 200 ms for more whenever it sends less than a full segment: with a segment of Ethernet behind it the answer goes at once.
 const PADDING_BYTES: usize = 1_500;
+/// About what a publication takes of an answer beside what is told of it.
+const ENVELOPE_BYTES: usize = 64;
 /// Before the other sessions of a user are told again that there is a newer one.
 const CLAIM_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Positions that fit into the header with which a browser gives them back, with room to spare in what proxies take.
@@ -100,7 +102,7 @@ impl Shard {
         match result {
             Ok(start) => {
                 connecting.left -= 1;
-                let bytes = start.publications.iter().map(|p| p.payload.json().len()).sum::<usize>();
+                let bytes = start.publications.iter().map(|p| p.told_bytes() + ENVELOPE_BYTES).sum::<usize>();
                 // An answer is bounded, whatever was missed in all those channels.
                 let replay = has_ids || connecting.told_bytes + bytes > REPLY_BYTES_PER_TURN_MAX;
                 connecting.told_bytes += if replay { 0 } else { bytes };

@@ -188,6 +188,8 @@ pub(crate) struct Blocked {
     /// The newest of them, while they are small: one by one they would take more memory than bytes, and a send each.
     small: Vec<u8>,
     pub(crate) control_bytes: usize,
+    /// Bytes of replies since it takes no more: those that are counted, whatever it took of them.
+    pub(crate) reply_bytes: usize,
     /// When it last took something, ms of the shard's clock.
     pub(crate) since_ms: u64,
     /// A subscription of a namespace that disconnects slow readers is behind.

@@ -68,7 +68,7 @@ impl Shard {
     /// would be one long turn; and where the socket has not taken those of the messages before. Whether it waits.
     pub(crate) fn put_off_rest(&mut self, place: Place, commands: &mut VecDeque<Command>, wrong: bool) -> bool {
         let Some(connection) = self.connections.get_mut(place.index).filter(|c| c.held.is_none()) else { return false };
-        let waits = connection.blocked.as_ref().map_or(0, |blocked| blocked.control_bytes);
+        let waits = connection.blocked.as_ref().map_or(0, |blocked| blocked.reply_bytes);
         if commands.is_empty() || (self.replied_bytes < REPLY_BYTES_PER_TURN_MAX && waits < UNREAD_REPLY_BYTES_MAX) {
             return false;
         }

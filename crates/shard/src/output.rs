@@ -37,13 +37,14 @@ impl Shard {
         self.has_grown(index, before);
     }
 
-    /// Adds the reply to a question, which may be large: where it has no room behind what waits for the socket, the client is
-    /// told to ask again.
+    /// Adds a reply that may be large: where the answer to a question has no room behind what waits for the socket, the client
+    /// is told to ask again.
     pub(crate) fn reply_if_room(&mut self, index: u32, id: u32, reply: &Reply) {
         let Some(wire) = self.batch_for(index) else { return };
         let before = self.batch.len();
         self.options.wires[wire].reply(id, reply, &mut self.batch);
-        let blocked = self.connections.get(index).and_then(|c| c.blocked.as_ref());
+        let is_asked_again = matches!(reply, Reply::History(_) | Reply::Presence(_));
+        let blocked = self.connections.get(index).and_then(|c| c.blocked.as_ref()).filter(|_| is_asked_again);
         if blocked.is_some_and(|blocked| blocked.control_bytes + self.batch.len() > ANSWERS_BYTES_MAX) {
             self.batch.truncate(before);
             self.options.wires[wire].reply(id, &Reply::Error(ErrorCode::TOO_MANY_REQUESTS), &mut self.batch);
@@ -116,7 +117,8 @@ impl Shard {
     /// Sends bytes now, or after what waits already.
     pub(crate) fn send_bytes(&mut self, index: u32, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        if connection.blocked.is_some() {
+        if let Some(blocked) = &mut connection.blocked {
+            blocked.reply_bytes += bytes.len();
             return self.queue_control(index, Bytes::copy_from_slice(bytes));
         }
         match tls::send(connection, bytes, &mut self.records) {

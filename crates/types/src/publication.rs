@@ -37,7 +37,25 @@ pub struct Meta {
     pub exclude: Option<String>,
 }
 
+impl Publication {
+    /// About how many bytes an answer needs for what was published: the payload as JSON has it, and what is told with it.
+    pub fn told_bytes(&self) -> usize {
+        self.payload.json().len() + self.meta.as_deref().map_or(0, Meta::bytes)
+    }
+}
+
 impl Meta {
+    /// Bytes of its texts.
+    pub fn bytes(&self) -> usize {
+        let tags = self.tags.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let info = self
+            .info
+            .as_ref()
+            .map_or(0, |info| info.user.len() + info.client.len() + info.conn_info.len() + info.chan_info.len());
+        let ids = [&self.idempotency_key, &self.exclude].into_iter().flatten().map(String::len).sum::<usize>();
+        tags + info + ids + self.version.as_ref().map_or(0, |version| version.epoch.len())
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

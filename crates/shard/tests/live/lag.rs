@@ -1,5 +1,6 @@
 //! Readers that do not keep up: bounded, in order, and nobody else's problem.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::rig::{Client, Node, open_namespace, options};
@@ -7,6 +8,7 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use tidegate_core::config::{NamespaceOptions, OnLag};
 use tidegate_testkit::hole_log::HoleLog;
+use tidegate_types::limits::SLOW_AFTER;
 
 /// A client whose kernel takes next to nothing, so that it lags soon.
 fn lazy(node: &Node) -> Client {
@@ -15,13 +17,17 @@ fn lazy(node: &Node) -> Client {
 
 /// A client for whom the kernel keeps so many bytes.
 pub(crate) fn with_buffer(node: &Node, bytes: usize) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(bytes).unwrap();
-    socket.connect(&node.address.into()).unwrap();
-    let mut client = Client::over(socket.into());
+    let mut client = unconnected(node, bytes);
     client.say(r#"{"id":1,"connect":{}}"#);
     client.reply(1);
     client
+}
+
+fn unconnected(node: &Node, bytes: usize) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(bytes).unwrap();
+    socket.connect(&node.address.into()).unwrap();
+    Client::over(socket.into())
 }
 
 fn payload(n: usize) -> String {
@@ -127,6 +133,23 @@ fn who_lags_is_disconnected_where_its_namespace_says_so_whatever_blocked_its_soc
     node.until("it is behind", |hub| hub.shard_metrics()[0].behind.get() == 1);
     node.publish("strict:a", "1");
     node.until("it is closed", |hub| hub.shard_metrics()[0].closed_slow.get() == 1);
+}
+
+#[test]
+fn who_is_given_what_it_missed_does_not_lag() {
+    let node = with_a_strict_namespace();
+    let channels = ["strict:a", "strict:b", "strict:c"];
+    channels.iter().for_each(|channel| (0..250).for_each(|n| drop(node.publish(channel, &payload(n)))));
+    let mut slow = unconnected(&node, 4 << 10);
+    // An answer has room for two of them.
+    let since = json!({"recover": true, "offset": 0, "epoch": ""});
+    slow.say(&json!({"id": 1, "connect": {"subs": channels.map(|channel| (channel, &since)).into_iter().collect::<HashMap<_, _>>()}}).to_string());
+    let connect = slow.reply(1);
+    let subs = channels.map(|channel| &connect["connect"]["subs"][channel]);
+    assert!(subs.iter().all(|sub| sub["recovered"] == true), "{subs:?}");
+    assert_eq!(subs.iter().filter(|sub| sub["publications"].is_array()).count(), 2);
+    std::thread::sleep(2 * SLOW_AFTER);
+    check_all(&mut slow, 250);
 }
 
 #[test]
