@@ -60,9 +60,11 @@ async fn bodies_that_do_not_come_leave_room_for_others() {
     const STREAMS: usize = 64;
     let node = Node::start(false, "");
     let mut connections = Vec::new();
-    let mut held = Vec::new();
+    let mut held: Vec<(_, h2::SendStream<bytes::Bytes>)> = Vec::new();
     for path in ["/emulation", "/connection/http_stream"].iter().cycle().take(BODIES_MAX / STREAMS + 1) {
         let mut connection = Connection::open(&node).await;
+        // None of them is given up before all are there.
+        held.iter_mut().for_each(|(_, sending)| drop(sending.send_data(" ".into(), false)));
         for _ in 0..STREAMS {
             held.push(connection.begin_body(path, "{").await.unwrap());
         }
